@@ -1,0 +1,1 @@
+"""What each API group is: kinds, defaults, validation, strategies and printer columns."""

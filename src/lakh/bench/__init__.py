@@ -1,0 +1,1 @@
+"""Load generators and reports, against any Kubernetes API server."""

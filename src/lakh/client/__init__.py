@@ -1,0 +1,1 @@
+"""The asyncio client for any Kubernetes API: requests, informers and work queues."""

@@ -1,0 +1,1 @@
+"""Kubernetes mechanics without I/O: schemas, patches, field ownership, selectors, quantities."""

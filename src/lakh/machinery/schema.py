@@ -1,0 +1,229 @@
+"""Kubernetes' schemas as two things made of one source: type nodes and Structs.
+
+The source is Kubernetes' own OpenAPI definitions with their `x-kubernetes-*` extensions, a dict of definition name → JSON schema. From it
+come
+
+* `Node`s: the tree that generic code walks (pruning, unknown fields, strategic merge, field ownership, explain);
+* `msgspec.Struct` types: what an object is while it is written. Decoding one checks every type at C speed (3 µs for a pod) and drops
+  what the schema does not know; with `strict=True` an unknown field is an error instead.
+
+Nodes are built when first asked for and shared; definitions may be recursive, so a node's children are looked up lazily. Every field of a
+Struct may be `None`, which stands for absent, and is not encoded: Go's decoder also takes JSON null for the zero value.
+"""
+
+from __future__ import annotations
+
+import keyword
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Union
+
+import msgspec
+
+NodeType = Literal[
+    "struct", "map", "list", "string", "integer", "number", "boolean", "quantity", "int-or-string", "any"
+]
+
+# Definitions that are their own world: free-form JSON, or (JSONSchemaProps) recursive enough that Structs
+# would buy nothing.
+_FREE_FORM = (
+    ".FieldsV1",
+    ".RawExtension",
+    ".JSON",
+    ".JSONSchemaProps",
+    ".JSONSchemaPropsOrBool",
+    ".JSONSchemaPropsOrArray",
+    ".JSONSchemaPropsOrStringArray",
+)
+
+
+class Node:
+    """One place of a schema: its type, and how lists and maps merge there.
+
+    `list_type` is `atomic`, `set` or `map` (absent means atomic), `map_keys` the keys of a list map; `merge_key` and `patch_strategy` are
+    what strategic merge patch goes by; `map_type` is `granular` or `atomic` for structs and maps.
+    """
+
+    __slots__ = (
+        "_element",
+        "_fields",
+        "_schema",
+        "definition",
+        "description",
+        "format",
+        "list_type",
+        "map_keys",
+        "map_type",
+        "merge_key",
+        "patch_strategy",
+        "required",
+        "type",
+    )
+
+    def __init__(self, schema: Schema, raw: Mapping[str, Any], definition: str | None) -> None:
+        self._schema = schema
+        self.definition = definition
+        self.type: NodeType = _node_type(raw, definition)
+        self.description: str = raw.get("description", "")
+        self.format: str | None = raw.get("format")
+        self.required: frozenset[str] = frozenset(raw.get("required", ()))
+        self.list_type: str = raw.get("x-kubernetes-list-type", "atomic")
+        self.map_keys: tuple[str, ...] = tuple(raw.get("x-kubernetes-list-map-keys", ()))
+        self.map_type: str = raw.get("x-kubernetes-map-type", "granular")
+        self.merge_key: str | None = raw.get("x-kubernetes-patch-merge-key")
+        strategy = raw.get("x-kubernetes-patch-strategy", "")
+        self.patch_strategy: tuple[str, ...] = tuple(strategy.split(",")) if strategy else ()
+        self._fields: dict[str, Any] = dict(raw["properties"]) if self.type == "struct" else {}
+        if self.type == "list":
+            self._element: Any = raw["items"]
+        elif self.type == "map":
+            self._element = raw.get("additionalProperties")
+        else:
+            self._element = None
+
+    def __repr__(self) -> str:
+        return f"<Node {self.type} {self.definition or ''}>"
+
+    def field(self, name: str) -> Node | None:
+        """The node of a struct's field; None when there is no such field."""
+        fields = self._fields
+        node = fields.get(name)
+        if node is None or isinstance(node, Node):
+            return node
+        resolved = fields[name] = self._schema._resolve(node)
+        return resolved
+
+    def fields(self) -> Iterator[tuple[str, Node]]:
+        """All fields of a struct, in the schema's order."""
+        for name in list(self._fields):
+            node = self.field(name)
+            assert node is not None
+            yield name, node
+
+    @property
+    def element(self) -> Node:
+        """The node of a list's items or a map's values."""
+        if not isinstance(self._element, Node):
+            self._element = self._schema._resolve(self._element or {})
+        return self._element
+
+
+def _node_type(raw: Mapping[str, Any], definition: str | None) -> NodeType:
+    if definition is not None:
+        if definition.endswith(".Quantity"):
+            return "quantity"
+        if definition.endswith(".IntOrString"):
+            return "int-or-string"
+        if definition.endswith(_FREE_FORM):
+            return "any"
+    declared = raw.get("type")
+    if isinstance(declared, list):
+        declared = next(t for t in declared if t != "null")
+    match declared:
+        case "object":
+            if "properties" in raw:
+                return "struct"
+            return "map" if raw.get("additionalProperties") else "any"
+        case "array":
+            return "list"
+        case "string" | "integer" | "number" | "boolean":
+            return declared  # type: ignore[no-any-return]
+        case _:
+            return "any"
+
+
+def attribute_name(field: str) -> str:
+    """The Python attribute of a JSON field: `from` → `from_`, `$ref` → `ref`, `x-a` → `x_a`."""
+    name = field.replace("$", "").replace("-", "_")
+    return name + "_" if keyword.iskeyword(name) else name
+
+
+class Schema:
+    """All definitions; hands out nodes and Struct types by definition name."""
+
+    def __init__(self, definitions: Mapping[str, Any], module: str = "lakh.machinery._structs") -> None:
+        self._definitions = definitions
+        self._nodes: dict[str, Node] = {}
+        self._structs: dict[tuple[str, bool], Any] = {}
+        self._module = module
+        sys.modules.setdefault(
+            module, types.ModuleType(module, "Structs generated from Kubernetes' schemas.")
+        )
+
+    def definitions(self) -> Mapping[str, Any]:
+        """The raw definitions, as given."""
+        return self._definitions
+
+    def node(self, definition: str) -> Node:
+        """The node of a definition; raises KeyError when there is none."""
+        node = self._nodes.get(definition)
+        if node is None:
+            node = self._nodes[definition] = Node(self, self._definitions[definition], definition)
+        return node
+
+    def _resolve(self, raw: Mapping[str, Any]) -> Node:
+        ref = raw.get("$ref")
+        if ref is None:
+            return Node(self, raw, None)
+        definition = ref.rsplit("/", 1)[1]
+        extra = {k: v for k, v in raw.items() if k.startswith("x-kubernetes") or k == "description"}
+        if not any(k.startswith("x-") for k in extra) and "description" not in extra:
+            return self.node(definition)
+        return Node(self, {**self._definitions[definition], **extra}, definition)
+
+    def struct(self, definition: str, *, strict: bool = False) -> Any:
+        """The Struct type of a definition; with `strict`, unknown fields are an error."""
+        key = (definition, strict)
+        struct = self._structs.get(key)
+        if struct is not None:
+            return struct
+        raw = self._definitions[definition]
+        fields: list[tuple[str, Any, Any]] = []
+        rename: dict[str, str] = {}
+        for name, sub in raw["properties"].items():
+            attribute = attribute_name(name)
+            if attribute != name:
+                rename[attribute] = name
+            fields.append((attribute, Union[self._python_type(sub, strict), None], None))  # noqa: UP007
+        struct = msgspec.defstruct(
+            definition.rsplit(".", 1)[1],
+            fields,
+            module=self._module,
+            rename=rename or None,
+            omit_defaults=True,
+            forbid_unknown_fields=strict,
+            kw_only=True,
+            gc=False,
+        )
+        self._structs[key] = struct
+        return struct
+
+    def _python_type(self, raw: Mapping[str, Any], strict: bool) -> Any:
+        definition = None
+        if "$ref" in raw:
+            definition = raw["$ref"].rsplit("/", 1)[1]
+            raw = self._definitions[definition]
+        match _node_type(raw, definition):
+            case "struct":
+                if definition is None:
+                    raise ValueError("inline structs are not expected in Kubernetes' definitions")
+                return self.struct(definition, strict=strict)
+            case "map":
+                return dict[str, self._python_type(raw["additionalProperties"], strict)]  # type: ignore[misc]
+            case "list":
+                return list[self._python_type(raw["items"], strict)]  # type: ignore[misc]
+            case "string":
+                return str
+            case "integer":
+                return int
+            case "number":
+                return float
+            case "boolean":
+                return bool
+            case "quantity":
+                return str | int | float
+            case "int-or-string":
+                return str | int
+            case _:
+                return Any

@@ -1,0 +1,1 @@
+"""The simulated fleet: kubelets that speak the real API."""

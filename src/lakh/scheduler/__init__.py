@@ -1,0 +1,1 @@
+"""The scheduler: nodes as columns, pods as classes."""

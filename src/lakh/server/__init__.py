@@ -1,0 +1,1 @@
+"""The API server: transport, authentication, routing, handlers, watches and discovery."""
