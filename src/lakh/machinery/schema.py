@@ -4,8 +4,8 @@ The source is Kubernetes' own OpenAPI definitions with their `x-kubernetes-*` ex
 come
 
 * `Node`s: the tree that generic code walks (pruning, unknown fields, strategic merge, field ownership, explain);
-* `msgspec.Struct` types: what an object is while it is written. Decoding one checks every type at C speed (3 µs for a pod) and drops
-  what the schema does not know; with `strict=True` an unknown field is an error instead.
+* `msgspec.Struct` types: what an object is while it is written. Decoding one checks every type at C speed (3 µs for a pod), and an unknown
+  field is an error, so that only the rare object that has one pays for pruning.
 
 Nodes are built when first asked for and shared; definitions may be recursive, so a node's children are looked up lazily. Every field of a
 Struct may be `None`, which stands for absent, and is not encoded: Go's decoder also takes JSON null for the zero value.
@@ -145,7 +145,7 @@ class Schema:
     def __init__(self, definitions: Mapping[str, Any], module: str = "lakh.machinery._structs") -> None:
         self._definitions = definitions
         self._nodes: dict[str, Node] = {}
-        self._structs: dict[tuple[str, bool], Any] = {}
+        self._structs: dict[str, Any] = {}
         self._module = module
         sys.modules.setdefault(
             module, types.ModuleType(module, "Structs generated from Kubernetes' schemas.")
@@ -172,34 +172,33 @@ class Schema:
             return self.node(definition)
         return Node(self, {**self._definitions[definition], **extra}, definition)
 
-    def struct(self, definition: str, *, strict: bool = False) -> Any:
-        """The Struct type of a definition; with `strict`, unknown fields are an error."""
-        key = (definition, strict)
-        struct = self._structs.get(key)
+    def struct(self, definition: str) -> Any:
+        """The Struct type of a definition. `metadata` is its first field, so that it is encoded first."""
+        struct = self._structs.get(definition)
         if struct is not None:
             return struct
         raw = self._definitions[definition]
         fields: list[tuple[str, Any, Any]] = []
         rename: dict[str, str] = {}
-        for name, sub in raw["properties"].items():
+        for name, sub in sorted(raw["properties"].items(), key=lambda field: field[0] != "metadata"):
             attribute = attribute_name(name)
             if attribute != name:
                 rename[attribute] = name
-            fields.append((attribute, Union[self._python_type(sub, strict), None], None))  # noqa: UP007
+            fields.append((attribute, Union[self._python_type(sub), None], None))  # noqa: UP007
         struct = msgspec.defstruct(
             definition.rsplit(".", 1)[1],
             fields,
             module=self._module,
             rename=rename or None,
             omit_defaults=True,
-            forbid_unknown_fields=strict,
+            forbid_unknown_fields=True,
             kw_only=True,
             gc=False,
         )
-        self._structs[key] = struct
+        self._structs[definition] = struct
         return struct
 
-    def _python_type(self, raw: Mapping[str, Any], strict: bool) -> Any:
+    def _python_type(self, raw: Mapping[str, Any]) -> Any:
         definition = None
         if "$ref" in raw:
             definition = raw["$ref"].rsplit("/", 1)[1]
@@ -208,11 +207,11 @@ class Schema:
             case "struct":
                 if definition is None:
                     raise ValueError("inline structs are not expected in Kubernetes' definitions")
-                return self.struct(definition, strict=strict)
+                return self.struct(definition)
             case "map":
-                return dict[str, self._python_type(raw["additionalProperties"], strict)]  # type: ignore[misc]
+                return dict[str, self._python_type(raw["additionalProperties"])]  # type: ignore[misc]
             case "list":
-                return list[self._python_type(raw["items"], strict)]  # type: ignore[misc]
+                return list[self._python_type(raw["items"])]  # type: ignore[misc]
             case "string":
                 return str
             case "integer":
