@@ -1,0 +1,100 @@
+"""Discovery: everything a server serves, for components that work on any kind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from .client import Client, decode
+from .errors import api_error
+from .resources import Resource, from_discovery
+
+__all__ = ["discover"]
+
+_AGGREGATED = (
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
+    "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,"
+    "application/json"
+)
+
+
+async def discover(client: Client) -> list[Resource]:
+    """All resources with their verbs, each in its group's preferred version only.
+
+    Uses aggregated discovery (two requests), or plain discovery with servers that do not have it.
+    A group whose server is down is left out, as in kubectl.
+    """
+    core, named = await asyncio.gather(_document(client, "/api"), _document(client, "/apis"))
+    found: list[Resource] = []
+    for document, root in ((core, "/api"), (named, "/apis")):
+        if document.get("kind") == "APIGroupDiscoveryList":
+            found += _aggregated(document)
+        else:
+            found += await _plain(client, document, root)
+    return found
+
+
+async def _document(client: Client, path: str) -> dict[str, Any]:
+    response = await client.raw("GET", path, headers={"Accept": _AGGREGATED})
+    if response.status != 200:
+        raise api_error(response.status, response.body)
+    document: dict[str, Any] = decode(response.body, dict)
+    return document
+
+
+def _aggregated(document: dict[str, Any]) -> list[Resource]:
+    found: list[Resource] = []
+    for item in document.get("items") or ():
+        group = (item.get("metadata") or {}).get("name") or ""
+        seen: set[str] = set()
+        for version in item.get("versions") or ():  # the preferred version comes first
+            if version.get("freshness") == "Stale":
+                continue
+            for entry in version.get("resources") or ():
+                plural, kind = entry["resource"], entry.get("responseKind") or {}
+                if plural in seen or not kind.get("kind"):
+                    continue
+                seen.add(plural)
+                found.append(
+                    Resource(
+                        group,
+                        version["version"],
+                        plural,
+                        kind["kind"],
+                        entry.get("scope") == "Namespaced",
+                        frozenset(entry.get("verbs") or ()),
+                    )
+                )
+    return found
+
+
+async def _plain(client: Client, document: dict[str, Any], root: str) -> list[Resource]:
+    if root == "/api":
+        versions = [("", version) for version in document.get("versions") or ()]
+    else:
+        versions = []
+        for group in document.get("groups") or ():
+            preferred = (group.get("preferredVersion") or {}).get("version")
+            names = [version["version"] for version in group.get("versions") or ()]
+            names.sort(key=lambda name: name != preferred)
+            versions += [(group["name"], name) for name in names]
+    documents = await asyncio.gather(*(_resource_list(client, root, *version) for version in versions))
+    found: list[Resource] = []
+    seen: set[tuple[str, str]] = set()
+    for (group_name, version), entries in zip(versions, documents, strict=True):
+        for resource in from_discovery(group_name, version, entries):
+            if (group_name, resource.plural) not in seen:
+                seen.add((group_name, resource.plural))
+                found.append(resource)
+    return found
+
+
+async def _resource_list(client: Client, root: str, group: str, version: str) -> list[dict[str, Any]]:
+    path = f"{root}/{group}/{version}" if group else f"{root}/{version}"
+    response = await client.raw("GET", path)
+    if response.status == 503:
+        return []
+    if response.status != 200:
+        raise api_error(response.status, response.body)
+    document: dict[str, Any] = decode(response.body, dict)
+    return document.get("resources") or []
