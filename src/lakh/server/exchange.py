@@ -1,0 +1,175 @@
+"""What the transport and the handlers exchange: requests, responses, streams.
+
+A handler gets a `Request` and returns a `Response`, a `StreamResponse`, or a coroutine of either. A `Stream` is the body of a
+`StreamResponse` while it is being written. It belongs to its connection until `finish()`, `abort()` or the client's end,
+whichever is first; `on_close` is called exactly once then. Writing to a closed stream does nothing, so a watcher that is told of an
+event in the same loop step as of the end needs no check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from lakh.machinery.errors import StatusError
+from lakh.server import http1
+
+if TYPE_CHECKING:
+    from lakh.server.connection import Connection
+
+log = logging.getLogger(__name__)
+
+# Bodies and chunks up to this size are joined with their frame: one TLS record instead of two is worth the copy.
+JOIN_BYTES = 16 * 1024
+
+
+class StreamClosed(Exception):  # noqa: N818
+    """The stream ended (or its client went away) while its producer waited for room."""
+
+
+class Request:
+    """One request. `headers` is shared between requests and must not be changed."""
+
+    __slots__ = ("body", "connection", "headers", "method", "path", "query")
+
+    def __init__(
+        self, method: str, path: str, query: str, headers: dict[str, str], body: bytes, connection: Connection
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.body = body
+        self.connection = connection
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.path}{'?' if self.query else ''}{self.query} {len(self.body)} bytes>"
+
+
+class Response:
+    """A whole answer. A list body is written piece by piece without joining it when it is large."""
+
+    __slots__ = ("body", "content_type", "headers", "status")
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes | list[bytes],
+        content_type: bytes = b"application/json",
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+        self.headers = headers
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status}>"
+
+
+class StreamResponse:
+    """An answer of unknown length. `start` is called with the stream once the head was written; a HEAD request skips it."""
+
+    __slots__ = ("content_type", "headers", "start", "status")
+
+    def __init__(
+        self,
+        status: int,
+        content_type: bytes,
+        start: Callable[[Stream], Awaitable[None] | None],
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        self.status = status
+        self.content_type = content_type
+        self.start = start
+        self.headers = headers
+
+
+Handler = Callable[[Request], "Response | StreamResponse | Coroutine[Any, Any, Response | StreamResponse]"]
+
+
+class Stream:
+    """The body of a `StreamResponse` while it is being written."""
+
+    __slots__ = ("_chunked", "_connection", "_waiter", "closed", "on_close")
+
+    def __init__(self, connection: Connection, chunked: bool) -> None:
+        self._connection = connection
+        self._chunked = chunked
+        self._waiter: asyncio.Future[None] | None = None
+        self.closed = False
+        self.on_close: Callable[[], None] | None = None
+
+    def write(self, data: bytes) -> None:
+        """Send one chunk."""
+        if self.closed or not data:
+            return
+        if not self._chunked:
+            self._connection.transport.write(data)
+        elif len(data) <= JOIN_BYTES:
+            self._connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            self._connection.transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
+
+    def write_framed(self, data: bytes) -> None:
+        """Send what is already framed as chunks: encoded once, shared by many streams."""
+        if not self.closed:
+            self._connection.transport.write(data if self._chunked else http1.unframe(data))
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What the transport holds unsent (under TLS without the kernel-side 64 KiB or so of the socket's own buffer)."""
+        return 0 if self.closed else self._connection.transport.get_write_buffer_size()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the client is behind by more than the high-water mark."""
+        return self._connection.write_paused and not self.closed
+
+    async def drain(self) -> None:
+        """Wait while the stream is paused. Raises `StreamClosed` when it ended."""
+        if self.paused:
+            if self._waiter is None:
+                self._waiter = asyncio.get_running_loop().create_future()
+            # Shielded: several may wait, and the cancellation of one must not cancel the others.
+            await asyncio.shield(self._waiter)
+        if self.closed:
+            raise StreamClosed
+
+    def finish(self) -> None:
+        """End the body. The connection stays usable."""
+        if not self.closed:
+            if self._chunked:
+                self._connection.transport.write(b"0\r\n\r\n")
+            self._close()
+            self._connection.stream_finished()
+
+    def abort(self) -> None:
+        """Drop the connection, so that the client sees that the body is incomplete."""
+        if not self.closed:
+            self._connection.abort()
+
+    def _close(self) -> None:
+        """Mark the end, wake who waits, tell the owner. Called once, by `finish` or by the connection."""
+        self.closed = True
+        self._resume()
+        on_close, self.on_close = self.on_close, None
+        if on_close is not None:
+            try:
+                on_close()
+            except Exception:
+                log.exception("on_close of a stream failed")
+
+    def _resume(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+def status_response(error: StatusError) -> Response:
+    """The `Response` of a `StatusError`."""
+    retry = error.retry_after_seconds
+    headers = ((b"Retry-After", b"%d" % retry),) if retry else ()
+    return Response(error.code, error.encode(), headers=headers)
