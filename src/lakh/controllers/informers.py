@@ -1,0 +1,134 @@
+"""Informers shared by all controllers of the process.
+
+Each resource is watched once, through the view in `VIEWS` (or the bare metadata view when no controller has a view of it), whoever asks
+first. Controllers ask for informers, indexes and handlers while they are built; `start` runs everything that was asked for, and informers that
+are asked for later start at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
+
+from lakh.client import resources as r
+from lakh.client.client import Client
+from lakh.client.informer import Informer
+from lakh.client.resources import Resource
+from lakh.client.tasks import TaskGuard
+
+from . import views
+from .pods import controller_of
+
+
+class Watched(Protocol):
+    """Whatever has metadata."""
+
+    @property
+    def metadata(self) -> Any:
+        """With name, namespace, uid and resourceVersion."""
+
+
+T = TypeVar("T", bound=Watched)
+
+VIEWS: dict[Resource, type[Any]] = {
+    r.PODS: views.Pod,
+    r.NODES: views.Node,
+    r.NAMESPACES: views.Namespace,
+    r.REPLICASETS: views.ReplicaSet,
+    r.DEPLOYMENTS: views.Deployment,
+    r.JOBS: views.Job,
+    r.CRONJOBS: views.CronJob,
+    r.DAEMONSETS: views.DaemonSet,
+    r.STATEFULSETS: views.StatefulSet,
+    r.CONTROLLERREVISIONS: views.ControllerRevision,
+    r.SERVICES: views.Service,
+    r.ENDPOINTSLICES: views.EndpointSlice,
+    r.ENDPOINTS: views.Endpoints,
+    r.PODDISRUPTIONBUDGETS: views.Budget,
+}
+
+CONTROLLER = "controller"
+"""Index: the uid of an object's controller."""
+ORPHANS = "orphans"
+"""Index: the namespace of an object that has no controller."""
+NAMESPACE = "namespace"
+"""Index: the namespace."""
+NODE = "node"
+"""Index of pods: the node's name."""
+
+
+def _controller_uid(obj: Any) -> Iterable[str]:
+    reference = controller_of(obj.metadata)
+    return () if reference is None else (reference.uid,)
+
+
+def _orphan_namespace(obj: Any) -> Iterable[str]:
+    return (obj.metadata.namespace or "",) if controller_of(obj.metadata) is None else ()
+
+
+def _namespace(obj: Any) -> Iterable[str]:
+    return (obj.metadata.namespace or "",)
+
+
+def _node(obj: Any) -> Iterable[str]:
+    return (obj.spec.nodeName,) if obj.spec.nodeName else ()
+
+
+_INDEXES: dict[str, Callable[[Any], Iterable[str]]] = {
+    CONTROLLER: _controller_uid,
+    ORPHANS: _orphan_namespace,
+    NAMESPACE: _namespace,
+    NODE: _node,
+}
+
+
+class Informers:
+    """The shared informers of one process."""
+
+    def __init__(
+        self, client: Client, make: Callable[[Client, Resource, type[Any]], Informer[Any]] = Informer
+    ) -> None:
+        self._client = client
+        self._make = make
+        self._informers: dict[Resource, Informer[Any]] = {}
+        self._indexes: set[tuple[Resource, str]] = set()
+        self._guard: TaskGuard | None = None
+
+    def of(self, resource: Resource, view: type[T], *, indexes: Iterable[str] = ()) -> Informer[T]:
+        """The shared informer of `resource`. `view` must be the one in `VIEWS`."""
+        wanted = VIEWS.get(resource, view)
+        if wanted is not view:
+            raise ValueError(f"{resource.plural} are watched as {wanted.__name__}, not as {view.__name__}")
+        informer: Informer[T] = self._shared(resource, wanted)
+        for name in indexes:
+            if (resource, name) not in self._indexes:
+                self._indexes.add((resource, name))
+                informer.add_index(name, _INDEXES[name])
+        return informer
+
+    def metadata(self, resource: Resource) -> Informer[Any]:
+        """The shared informer of `resource` for who needs the metadata only."""
+        return self._shared(resource, VIEWS.get(resource, views.Bare))
+
+    def _shared(self, resource: Resource, view: type[Any]) -> Informer[Any]:
+        informer = self._informers.get(resource)
+        if informer is None:
+            informer = self._informers[resource] = self._make(self._client, resource, view)
+            if self._guard is not None:
+                self._run(resource, informer)
+        return informer
+
+    def _run(self, resource: Resource, informer: Informer[Any]) -> None:
+        assert self._guard is not None
+        self._guard.spawn(informer.run(), name=f"{resource.plural}.{resource.group}", forever=True)
+
+    def start(self, guard: TaskGuard) -> None:
+        """Run all informers in `guard`."""
+        self._guard = guard
+        for resource, informer in list(self._informers.items()):
+            self._run(resource, informer)
+
+    async def synced(self) -> None:
+        """Wait until every informer that exists now has its first list."""
+        for informer in list(self._informers.values()):
+            await informer.synced.wait()

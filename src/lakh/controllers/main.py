@@ -1,0 +1,111 @@
+"""Runs the controllers: one process, one client, one set of shared informers.
+
+A controller whose `run` ends is logged and started again after a backoff, without touching the others. With `leader_elect` the controllers
+work only while this process holds the lease `kube-system/kube-controller-manager`; losing it ends `run` with `LeadershipLostError`, because
+work in flight cannot be called back otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Callable, Sequence
+
+from lakh.client.client import Client
+from lakh.client.leader import LeaderElector
+from lakh.client.tasks import TaskGuard
+
+from .context import Context, Controller
+from .informers import Informers
+from .replicaset import ReplicaSetController
+
+log = logging.getLogger(__name__)
+
+MIN_BACKOFF_SECONDS = 1.0
+MAX_BACKOFF_SECONDS = 60.0
+HEALTHY_SECONDS = 300.0
+"""A controller that ran this long before it failed starts with the shortest backoff again."""
+
+CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
+    controller.name: controller for controller in (ReplicaSetController,)
+}
+"""By upstream's name."""
+
+
+class UnknownControllerError(ValueError):
+    """`--controllers` names a controller that does not exist."""
+
+
+class LeadershipLostError(Exception):
+    """Another process leads now."""
+
+
+def select(controllers: Sequence[str]) -> list[str]:
+    """The controllers that a `--controllers` list means: `*` for all, `-name` for all but that one."""
+    wanted = set(CONTROLLERS) if "*" in controllers else set()
+    for name in controllers:
+        if name == "*":
+            continue
+        bare = name.removeprefix("-")
+        if bare not in CONTROLLERS:
+            raise UnknownControllerError(f'"{bare}" is not in the list of known controllers')
+        if name.startswith("-"):
+            wanted.discard(bare)
+        else:
+            wanted.add(bare)
+    return [name for name in CONTROLLERS if name in wanted]
+
+
+async def run(
+    client: Client, *, root_ca: bytes, leader_elect: bool = False, controllers: Sequence[str] = ("*",)
+) -> None:
+    """Run controllers until cancelled. `root_ca` is the CA certificate (PEM) that pods get to verify the API server with."""
+    names = select(controllers)
+    if not leader_elect:
+        await run_all(client, root_ca, names)
+        return
+    elector = LeaderElector(
+        client,
+        "kube-controller-manager",
+        "kube-system",
+        f"{socket.gethostname()}_{uuid.uuid4()}_{os.getpid()}",
+        on_started=lambda: run_all(client, root_ca, names),
+    )
+    await elector.run()
+    raise LeadershipLostError("leaderelection lost")
+
+
+async def run_all(client: Client, root_ca: bytes, names: Sequence[str]) -> None:
+    """Run these controllers until cancelled."""
+    context = Context(client, Informers(client), root_ca=root_ca)
+    running = [CONTROLLERS[name](context) for name in names]
+    try:
+        async with TaskGuard("controllers") as guard:
+            context.informers.start(guard)
+            await context.informers.synced()
+            log.info("controllers started: %s", ", ".join(names))
+            for controller in running:
+                guard.spawn(keep_running(controller), name=controller.name, forever=True)
+            await asyncio.Event().wait()
+    finally:
+        await asyncio.gather(*(recorder.close() for recorder in context.recorders.values()))
+
+
+async def keep_running(controller: Controller) -> None:
+    """Run `controller`, and again whenever it ends."""
+    loop = asyncio.get_running_loop()
+    backoff = MIN_BACKOFF_SECONDS
+    while True:
+        started = loop.time()
+        try:
+            await controller.run()
+            log.error("%s has ended; starting it again in %.0f s", controller.name, backoff)
+        except Exception:
+            log.exception("%s has crashed; starting it again in %.0f s", controller.name, backoff)
+        if loop.time() - started > HEALTHY_SECONDS:
+            backoff = MIN_BACKOFF_SECONDS
+        await asyncio.sleep(backoff)
+        backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
