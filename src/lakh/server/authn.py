@@ -1,0 +1,193 @@
+"""Who asks: client certificate or bearer token → `User`.
+
+`Authenticator.authenticate` answers one of three things: a user; `ANONYMOUS` when there is no credential at all; `None` when a
+credential was shown and is not good, which is a 401 on every path. A certificate is tried before a token, as upstream does.
+
+Costs: a client certificate is read once a connection and then costs one attribute and one comparison; a static token one
+SHA-256; a service account token one SHA-256 once its signature was checked. Tokens are looked up by digest, so a comparison's time tells
+nothing about a token. The cache of verified tokens is bounded in entries and in time.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from lakh.server.connection import Connection
+from lakh.server.exchange import Request
+from lakh.server.tokens import Claims, InvalidToken, TokenIssuer
+
+ALL_AUTHENTICATED = "system:authenticated"
+ALL_UNAUTHENTICATED = "system:unauthenticated"
+ALL_SERVICE_ACCOUNTS = "system:serviceaccounts"
+CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
+POD_NAME = "authentication.kubernetes.io/pod-name"
+POD_UID = "authentication.kubernetes.io/pod-uid"
+NODE_NAME = "authentication.kubernetes.io/node-name"
+NODE_UID = "authentication.kubernetes.io/node-uid"
+
+# Two generations of this many verified service account tokens: enough for every component and then some.
+VERIFIED_TOKENS = 8192
+
+_NO_EXTRA: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An authenticated user, as authorisation, admission and `kubectl auth whoami` see it."""
+
+    name: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: Mapping[str, tuple[str, ...]] = field(default=_NO_EXTRA, hash=False)
+
+
+ANONYMOUS = User("system:anonymous", groups=(ALL_UNAUTHENTICATED,))
+
+
+class TokensFileError(Exception):
+    """The static tokens file cannot be read."""
+
+
+class _FromCertificate:
+    """What a connection's certificate says, kept in `Connection.user_cache`. `user` is None without a usable certificate."""
+
+    __slots__ = ("expires", "user")
+
+    def __init__(self, user: User | None, expires: float) -> None:
+        self.user = user
+        self.expires = expires
+
+
+_NO_CERTIFICATE = _FromCertificate(None, float("inf"))
+
+
+class Authenticator:
+    """Tells users by the credentials that the cluster issued."""
+
+    def __init__(
+        self,
+        tokens_file: Path | None = None,
+        issuer: TokenIssuer | None = None,
+        *,
+        is_live: Callable[[Claims], bool] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`is_live` is asked on each request with a service account token whether what it is bound to still exists."""
+        self._static = load_tokens(tokens_file) if tokens_file is not None else {}
+        self._issuer = issuer
+        self._is_live = is_live
+        self._clock = clock
+        self._young: dict[bytes, tuple[Claims, User]] = {}
+        self._old: dict[bytes, tuple[Claims, User]] = {}
+
+    def authenticate(self, request: Request) -> User | None:
+        """The user; `ANONYMOUS` without a credential; None if the credential is bad."""
+        cached = request.connection.user_cache
+        if cached is None:
+            cached = request.connection.user_cache = _read_certificate(request.connection)
+        if cached.user is not None:
+            return cached.user if self._clock() < cached.expires else None
+        authorization = request.headers.get("authorization")
+        if authorization is None:
+            return ANONYMOUS
+        parts = authorization.strip().split(" ", 2)
+        if len(parts) < 2 or parts[0].lower() != "bearer" or not parts[1]:
+            return ANONYMOUS  # another scheme, or an empty token: upstream does not count it as a credential
+        return self.authenticate_token(parts[1])
+
+    def authenticate_token(self, token: str) -> User | None:
+        """The user of a bearer token, or None. Also what a TokenReview for this server's audience asks."""
+        digest = hashlib.sha256(token.encode("latin-1", "replace")).digest()
+        user = self._static.get(digest)
+        if user is not None:
+            return user
+        if self._issuer is None:
+            return None
+        known = self._young.get(digest) or self._old.get(digest)
+        if known is None:
+            try:
+                claims = self._issuer.verify(token, now=self._clock())
+            except InvalidToken:
+                return None
+            known = (claims, service_account_user(claims))
+            self._remember(digest, known)
+        elif self._clock() >= known[0].expires:
+            return None
+        if self._is_live is not None and not self._is_live(known[0]):
+            return None
+        return known[1]
+
+    def _remember(self, digest: bytes, known: tuple[Claims, User]) -> None:
+        if len(self._young) >= VERIFIED_TOKENS:
+            self._old, self._young = self._young, {}
+        self._young[digest] = known
+
+
+def _read_certificate(connection: Connection) -> _FromCertificate:
+    certificate = connection.peer_certificate()
+    if certificate is None:
+        return _NO_CERTIFICATE
+    name = ""
+    groups: list[str] = []
+    for relative in certificate.get("subject", ()):
+        for key, value in relative:
+            if key == "commonName":
+                name = value
+            elif key == "organizationName":
+                groups.append(value)
+    if not name:
+        return _NO_CERTIFICATE
+    der = connection.peer_certificate_der() or b""
+    extra = {CREDENTIAL_ID: (f"X509SHA256={hashlib.sha256(der).hexdigest()}",)}
+    expires = ssl.cert_time_to_seconds(certificate["notAfter"])
+    return _FromCertificate(User(name, "", authenticated(groups), MappingProxyType(extra)), expires)
+
+
+def authenticated(groups: list[str]) -> tuple[str, ...]:
+    """The groups with `system:authenticated` among them, each once."""
+    return tuple(dict.fromkeys((*groups, ALL_AUTHENTICATED)))
+
+
+def service_account_user(claims: Claims) -> User:
+    """The user that a service account token stands for."""
+    extra: dict[str, tuple[str, ...]] = {}
+    if claims.token_id:
+        extra[CREDENTIAL_ID] = (f"JTI={claims.token_id}",)
+    if claims.node is not None:
+        extra[NODE_NAME] = (claims.node.name,)
+        extra[NODE_UID] = (claims.node.uid,)
+    if claims.pod is not None:
+        extra[POD_NAME] = (claims.pod.name,)
+        extra[POD_UID] = (claims.pod.uid,)
+    groups = [ALL_SERVICE_ACCOUNTS, f"{ALL_SERVICE_ACCOUNTS}:{claims.namespace}"]
+    return User(claims.subject, claims.service_account.uid, authenticated(groups), MappingProxyType(extra))
+
+
+def load_tokens(path: Path) -> dict[bytes, User]:
+    """Read kube-apiserver's static token file: `token,user,uid[,"group1,group2"]`. Users by their token's SHA-256."""
+    users: dict[bytes, User] = {}
+    try:
+        rows = csv.reader(io.StringIO(path.read_text()), skipinitialspace=True)
+        for number, row in enumerate(rows, 1):
+            if not row:
+                continue
+            if len(row) < 3:
+                raise TokensFileError(
+                    f"{path}:{number}: a token needs at least 3 columns (token, user name, user uid), found {len(row)}"
+                )
+            if not row[0]:
+                raise TokensFileError(f"{path}:{number}: the token is empty")
+            listed = row[3].split(",") if len(row) > 3 and row[3] else []
+            groups = authenticated([group.strip() for group in listed])
+            users[hashlib.sha256(row[0].encode()).digest()] = User(row[1], row[2], groups)
+    except (OSError, csv.Error, UnicodeError) as error:
+        raise TokensFileError(f"cannot read {path}: {error}") from error
+    return users
