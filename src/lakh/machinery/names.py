@@ -174,9 +174,8 @@ def qualified_name(value: str) -> list[str]:
             found += [f"prefix part {message}" for message in dns_subdomain(prefix)]
     if not name:
         found.append("name part must be non-empty")
-    elif len(name) > LABEL_NAME_MAX_BYTES or not name.isascii():
-        if _length_bytes(name) > LABEL_NAME_MAX_BYTES:
-            found.append(f"name part {too_long(LABEL_NAME_MAX_BYTES)}")
+    elif _length_bytes(name) > LABEL_NAME_MAX_BYTES:
+        found.append(f"name part {too_long(LABEL_NAME_MAX_BYTES)}")
     if not _is_qualified(name):
         found.append(f"name part {_QUALIFIED_MESSAGE}")
     return found
