@@ -1,21 +1,100 @@
-"""Informers (signature first; see the module below)."""
+"""Informers: a resource's objects in memory, kept up to date by a watch.
+
+An informer lists (in pages that are consistent with each other), then watches from the list's resourceVersion. `items`
+holds one view an object and nothing else. A watch that ends is taken up again from the last resourceVersion seen,
+bookmarks included; only when the server has forgotten that one (410) everything is listed anew, and the difference is
+delivered.
+
+What a handler may rely on
+* Handlers are called in the loop, one after the other, in the order in which they were added; for one object in the
+  order of its changes. `items` and the indexes show the change already.
+* Replaying the calls gives `items`: `on_add` comes for a key that is absent, `on_update` and `on_delete` for one that
+  is present. An object that was deleted and made again under the same name is deleted and added, even when the
+  informer missed the moment between.
+* A handler added late gets `on_add` for all items there are.
+* An exception in a handler is logged and stops nothing.
+* An event that the server repeats is dropped: resourceVersions grow within a resource type.
+* Handlers must not block. The informer yields to the loop after `YIELD_SECONDS` of events.
+
+`run` belongs in one task. It ends by cancellation, or with `ClientClosed` when its client is closed; all other errors are logged and
+tried again after a jittered, growing delay. Costs: an event is decoded once (2 to 5 µs) and delivered in about 1 µs.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Generic, Protocol, TypeVar
 
 from .client import Client
+from .errors import ApiError, ClientClosed, ClientError, is_expired
 from .resources import Resource
+from .types import WatchEvent, object_key
 
 __all__ = ["Informer"]
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+PAGE_SIZE = 1000
+"""Objects a page: decoding one takes a few milliseconds."""
+YIELD_SECONDS = 0.005
+YIELD_CHECK_EVENTS = 16
+BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 30.0
+HEALTHY_SECONDS = 5.0
+"""A watch that lasted this long, or that delivered something, resets the backoff."""
+MIN_WATCH_SECONDS = 300
+"""The server ends a watch after this to twice this time, so that watches spread over servers again; client-go's number."""
+
+
+class _Watched(Protocol):
+    @property
+    def metadata(self) -> Any:
+        """With name, namespace, uid and resourceVersion."""
+
+
+T = TypeVar("T", bound=_Watched)
+
+
+class _Handler(Generic[T]):
+    __slots__ = ("on_add", "on_delete", "on_update")
+
+    def __init__(
+        self,
+        on_add: Callable[[T], object] | None,
+        on_update: Callable[[T, T], object] | None,
+        on_delete: Callable[[T], object] | None,
+    ) -> None:
+        self.on_add = on_add
+        self.on_update = on_update
+        self.on_delete = on_delete
+
+
+class _Index(Generic[T]):
+    """Index key → item key → item. An object may have any number of index keys."""
+
+    def __init__(self, keys: Callable[[T], Iterable[str]]) -> None:
+        self.keys = keys
+        self.buckets: dict[str, dict[str, T]] = {}
+
+    def replace(self, key: str, old: T | None, new: T | None) -> None:
+        before = frozenset(self.keys(old)) if old is not None else frozenset()
+        after = frozenset(self.keys(new)) if new is not None else frozenset()
+        for index_key in before - after:
+            bucket = self.buckets[index_key]
+            del bucket[key]
+            if not bucket:
+                del self.buckets[index_key]
+        if new is not None:
+            for index_key in after:
+                self.buckets.setdefault(index_key, {})[key] = new
 
 
 class Informer(Generic[T]):
-    """A cache of all objects of a resource."""
+    """See the module. `view` is the Struct that objects are decoded to; `sleep` is for tests."""
 
     def __init__(
         self,
@@ -26,9 +105,42 @@ class Informer(Generic[T]):
         namespace: str | None = None,
         label_selector: str | None = None,
         field_selector: str | None = None,
+        page_size: int = PAGE_SIZE,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self.client = client
+        self.resource = resource
+        self.view = view
         self.items: dict[str, T] = {}
         self.synced = asyncio.Event()
+        self.resource_version: str | None = None
+        """The newest version seen; None before the first list, and while a new one is needed."""
+        self.lists = 0
+        """Completed lists: more than one means that the server's history was too short for us."""
+        self._namespace = namespace
+        self._label_selector = label_selector
+        self._field_selector = field_selector
+        self._page_size = page_size
+        self._sleep = sleep
+        self._failures = 0
+        self._seen = -1
+        self._handlers: list[_Handler[T]] = []
+        self._indexes: dict[str, _Index[T]] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"Informer({self.resource.plural}, items={len(self.items)}, synced={self.synced.is_set()}, "
+            f"resource_version={self.resource_version})"
+        )
+
+    @property
+    def has_synced(self) -> bool:
+        """The first list has been delivered."""
+        return self.synced.is_set()
+
+    async def wait_synced(self) -> None:
+        """Wait until the first list has been delivered."""
+        await self.synced.wait()
 
     def add_handler(
         self,
@@ -37,23 +149,215 @@ class Informer(Generic[T]):
         on_update: Callable[[T, T], object] | None = None,
         on_delete: Callable[[T], object] | None = None,
     ) -> None:
-        """Call back for each change."""
+        """Call back for every change: `on_add(obj)`, `on_update(old, new)`, `on_delete(last)`."""
+        self._handlers.append(_Handler(on_add, on_update, on_delete))
+        if on_add is not None:
+            for item in list(self.items.values()):
+                self._call(on_add, item)
 
     def add_index(self, name: str, keys: Callable[[T], Iterable[str]]) -> None:
-        """Keep an index."""
+        """Keep the items findable by `keys(item)`. The function must be pure."""
+        if name in self._indexes:
+            raise ValueError(f"index {name!r} exists")
+        index = self._indexes[name] = _Index(keys)
+        for key, item in self.items.items():
+            index.replace(key, None, item)
 
     def by_index(self, name: str, key: str) -> list[T]:
-        """Items with that index key."""
-        return []
+        """The items that have `key` in index `name`."""
+        bucket = self._indexes[name].buckets.get(key)
+        return list(bucket.values()) if bucket else []
 
-    @property
-    def has_synced(self) -> bool:
-        """The first list is complete and delivered."""
-        return self.synced.is_set()
+    def get(self, name: str, namespace: str | None = None) -> T | None:
+        """One item."""
+        return self.items.get(f"{namespace}/{name}" if namespace else name)
 
-    async def wait_synced(self) -> None:
-        """Wait for that."""
-        await self.synced.wait()
+    # The cache
+
+    def _call(self, handler: Callable[..., object], *args: T) -> None:
+        try:
+            handler(*args)
+        except Exception:
+            log.exception(
+                "a handler of the %s informer failed on %s", self.resource.plural, object_key(args[-1])
+            )
+
+    def _put(self, key: str, new: T) -> None:
+        old = self.items.get(key)
+        if old is not None and old.metadata.uid != new.metadata.uid:
+            self._remove(key)
+            old = None
+        self.items[key] = new
+        for index in self._indexes.values():
+            index.replace(key, old, new)
+        if old is None:
+            for handler in self._handlers:
+                if handler.on_add is not None:
+                    self._call(handler.on_add, new)
+        else:
+            for handler in self._handlers:
+                if handler.on_update is not None:
+                    self._call(handler.on_update, old, new)
+
+    def _remove(self, key: str, last: T | None = None) -> None:
+        """Forget an item. `last` is its final state, if the server has told it."""
+        old = self.items.pop(key, None)
+        if old is None:
+            return
+        for index in self._indexes.values():
+            index.replace(key, old, None)
+        if last is None or last.metadata.uid != old.metadata.uid:
+            last = old
+        for handler in self._handlers:
+            if handler.on_delete is not None:
+                self._call(handler.on_delete, last)
+
+    def _apply(self, event: WatchEvent[T]) -> None:
+        """One event of the watch."""
+        item = event.object
+        version = item.metadata.resourceVersion
+        if version is not None and version.isdigit():
+            number = int(version)
+            if number <= self._seen and event.type != "BOOKMARK":
+                return
+            self._seen = max(number, self._seen)
+        if version is not None:
+            self.resource_version = version
+        if event.type == "BOOKMARK":
+            return
+        if event.type == "DELETED":
+            self._remove(object_key(item), item)
+        else:
+            self._put(object_key(item), item)
+
+    # List and watch
 
     async def run(self) -> None:
-        """List and watch until cancelled."""
+        """Keep `items` up to date until cancelled."""
+        while True:
+            started = time.monotonic()
+            try:
+                if self.resource_version is None:
+                    await self._list()
+                await self._watch()
+                problem = "ended"
+            except asyncio.CancelledError:
+                raise
+            except ClientClosed:
+                raise
+            except Exception as error:
+                problem = str(error)
+                if is_expired(error):
+                    self.resource_version = None
+                elif isinstance(error, ApiError):
+                    log.warning("%s: list or watch failed: %s", self.resource.plural, error)
+                elif not isinstance(error, ClientError):
+                    log.exception("%s: list or watch failed", self.resource.plural)
+            if time.monotonic() - started >= HEALTHY_SECONDS:
+                self._failures = 0
+            delay = self._next_delay_seconds()
+            log.debug(
+                "%s: watch at %s: %s; on in %.2f s",
+                self.resource.plural,
+                self.resource_version,
+                problem,
+                delay,
+            )
+            await self._sleep(delay)
+
+    def _next_delay_seconds(self) -> float:
+        """Nothing for the first failure's half, then doubling, jittered between half and one and a half."""
+        delay = min(BACKOFF_SECONDS * 2.0 ** min(self._failures, 16), MAX_BACKOFF_SECONDS)
+        self._failures += 1
+        return delay * (0.5 + random.random())
+
+    async def _list(self) -> None:
+        """Fetch everything, then deliver the difference to what we have."""
+        fresh, version = await self._fetch()
+        yielder = _Yielder()
+        for key in [key for key in self.items if key not in fresh]:
+            self._remove(key)
+            if yielder.due():
+                await yielder.pause()
+        for key, new in fresh.items():
+            old = self.items.get(key)
+            if (
+                old is None
+                or old.metadata.resourceVersion != new.metadata.resourceVersion
+                or old.metadata.uid != new.metadata.uid
+            ):
+                self._put(key, new)
+            if yielder.due():
+                await yielder.pause()
+        self.resource_version = version
+        self._seen = int(version) if version.isdigit() else -1
+        self.lists += 1
+        self.synced.set()
+
+    async def _fetch(self) -> tuple[dict[str, T], str]:
+        """All objects, as of one resourceVersion."""
+        fresh: dict[str, T] = {}
+        token: str | None = None
+        limit: int | None = self._page_size
+        while True:
+            try:
+                page = await self.client.list(
+                    self.resource,
+                    self._namespace,
+                    type=self.view,
+                    label_selector=self._label_selector,
+                    field_selector=self._field_selector,
+                    limit=limit,
+                    continue_=token,
+                )
+            except ApiError as error:
+                if token is None or not is_expired(error):
+                    raise
+                # The history is shorter than our paging takes: fetch everything at once.
+                fresh, token, limit = {}, None, None
+                continue
+            for item in page.items:
+                fresh[object_key(item)] = item
+            token = page.metadata.continue_
+            if not token:
+                return fresh, page.metadata.resourceVersion or "0"
+            await asyncio.sleep(0)
+
+    async def _watch(self) -> None:
+        """Follow the changes until the watch ends."""
+        async with await self.client.open_watch(
+            self.resource,
+            self._namespace,
+            type=self.view,
+            resource_version=self.resource_version,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+            timeout_seconds=int(MIN_WATCH_SECONDS * (1.0 + random.random())),
+        ) as stream:
+            yielder = _Yielder()
+            while batch := await stream.read_batch():
+                self._failures = 0
+                for event in batch:
+                    self._apply(event)
+                    if yielder.due():
+                        await yielder.pause()
+
+
+class _Yielder:
+    """Says when the loop has waited long enough."""
+
+    __slots__ = ("_count", "_started")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._started = time.monotonic()
+
+    def due(self) -> bool:
+        """Count one piece of work; look at the clock now and then."""
+        self._count += 1
+        return self._count % YIELD_CHECK_EVENTS == 0 and time.monotonic() - self._started > YIELD_SECONDS
+
+    async def pause(self) -> None:
+        """Let others run."""
+        await asyncio.sleep(0)
+        self._started = time.monotonic()
