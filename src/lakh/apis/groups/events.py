@@ -1,0 +1,215 @@
+"""events.k8s.io/v1: the newer face of core events.
+
+Both APIs serve the same objects, stored in the core form. The two differ in names of fields only, so the conversion is a renaming, exact in
+both directions. What differs in substance is validation: events created here must follow the newer rules (a time, a reporting controller, an
+action, a reason), and the fields that describe what happened never change afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lakh.apis import meta
+from lakh.apis.groups.base import declare
+from lakh.apis.registry import NAME_COLUMN, Column, Strategy
+from lakh.machinery import times
+from lakh.machinery.errors import FieldError, invalid_value, required
+
+GROUP = "events.k8s.io"
+
+# Lengths of upstream's validation/events.go.
+REPORTING_INSTANCE_MAX_BYTES = 128
+ACTION_MAX_BYTES = 128
+REASON_MAX_BYTES = 128
+NOTE_MAX_BYTES = 1024
+
+EVENT_TYPES = ("Normal", "Warning")
+
+# The fields whose names differ: events.k8s.io/v1 → core/v1.
+_CORE_NAMES = {
+    "note": "message",
+    "regarding": "involvedObject",
+    "deprecatedSource": "source",
+    "deprecatedFirstTimestamp": "firstTimestamp",
+    "deprecatedLastTimestamp": "lastTimestamp",
+    "deprecatedCount": "count",
+    "reportingController": "reportingComponent",
+}
+_EVENTS_NAMES = {core: name for name, core in _CORE_NAMES.items()}
+
+
+def to_core(event: dict[str, Any]) -> dict[str, Any]:
+    """An events.k8s.io/v1 event as a core/v1 one."""
+    return {_CORE_NAMES.get(name, name): value for name, value in event.items()}
+
+
+def from_core(event: dict[str, Any]) -> dict[str, Any]:
+    """A core/v1 event as an events.k8s.io/v1 one."""
+    return {_EVENTS_NAMES.get(name, name): value for name, value in event.items()}
+
+
+_SELECTABLE: Mapping[str, Callable[[Any], str]] = {
+    "involvedObject.kind": lambda e: (e.regarding and e.regarding.kind) or "",
+    "involvedObject.namespace": lambda e: (e.regarding and e.regarding.namespace) or "",
+    "involvedObject.name": lambda e: (e.regarding and e.regarding.name) or "",
+    "involvedObject.uid": lambda e: (e.regarding and e.regarding.uid) or "",
+    "involvedObject.apiVersion": lambda e: (e.regarding and e.regarding.apiVersion) or "",
+    "involvedObject.resourceVersion": lambda e: (e.regarding and e.regarding.resourceVersion) or "",
+    "involvedObject.fieldPath": lambda e: (e.regarding and e.regarding.fieldPath) or "",
+    "reason": lambda e: e.reason or "",
+    "reportingComponent": lambda e: e.reportingController or "",
+    "source": lambda e: _source(e)[0],
+    "type": lambda e: e.type or "",
+}
+
+
+class EventStrategy(Strategy):
+    """Events through events.k8s.io/v1."""
+
+    allow_create_on_update = True
+    columns = (
+        Column("Last Seen", description="Time when this event was last observed"),
+        Column("Type", description="Type of this event (Normal, Warning)"),
+        Column("Reason", description="Why the action was taken"),
+        Column("Object", description="The object this event is about"),
+        Column("Subobject", priority=1, description="The part of the object this event is about"),
+        Column("Source", priority=1, description="The component reporting this event"),
+        Column("Message", description="A human-readable description of the status of this operation"),
+        Column("First Seen", priority=1, description="Time when this event was first observed"),
+        Column("Count", priority=1, description="The number of times this event has occurred"),
+        Column("Name", "string", "name", NAME_COLUMN.description, 1),
+    )
+    selectable_fields = _SELECTABLE
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A new event."""
+        found = _validate_namespace(obj)
+        if not obj.eventTime:
+            found.append(required("eventTime"))
+        found += _validate_v1(obj)
+        if obj.type not in EVENT_TYPES:
+            found.append(invalid_value("type", "", "has invalid value: " + (obj.type or "")))
+        for path in ("deprecatedFirstTimestamp", "deprecatedLastTimestamp"):
+            if getattr(obj, path):
+                found.append(invalid_value(_core_path(path), "", "needs to be unset"))
+        if obj.deprecatedCount:
+            found.append(invalid_value("count", obj.deprecatedCount, "needs to be unset"))
+        source = obj.deprecatedSource
+        if source is not None and (source.component or source.host):
+            found.append(invalid_value("source", "", "needs to be unset"))
+        return found
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """An update may count (series) and annotate; what happened stays."""
+        found = _validate_namespace(new)
+        for name in (
+            "regarding",
+            "reason",
+            "note",
+            "deprecatedSource",
+            "deprecatedFirstTimestamp",
+            "deprecatedLastTimestamp",
+            "deprecatedCount",
+            "type",
+            "eventTime",
+            "action",
+            "related",
+            "reportingController",
+            "reportingInstance",
+        ):
+            meta.immutable(getattr(new, name), getattr(old, name), _core_path(name), found)
+        return found
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get events` shows it."""
+        first = times.age(obj.deprecatedFirstTimestamp or obj.eventTime, now)
+        last = times.age(obj.deprecatedLastTimestamp, now) if obj.deprecatedLastTimestamp else first
+        count = obj.deprecatedCount or 0
+        if obj.series is not None:
+            last = times.age(obj.series.lastObservedTime, now)
+            count = obj.series.count or 0
+        elif count == 0:
+            count = 1
+        regarding = obj.regarding
+        kind = ((regarding and regarding.kind) or "").lower()
+        name = (regarding and regarding.name) or ""
+        component, instance = _source(obj)
+        return [
+            last,
+            obj.type or "",
+            obj.reason or "",
+            f"{kind}/{name}" if name else kind,
+            (regarding and regarding.fieldPath) or "",
+            f"{component}, {instance}" if instance else component,
+            (obj.note or "").strip(),
+            first,
+            count,
+            obj.metadata.name,
+        ]
+
+
+def _core_path(name: str) -> str:
+    # Upstream validates the internal type, whose names are the core ones.
+    return _CORE_NAMES.get(name, name)
+
+
+def _source(event: Any) -> tuple[str, str]:
+    source = event.deprecatedSource
+    component = (source and source.component) or event.reportingController or ""
+    host = (source and source.host) or event.reportingInstance or ""
+    return component, host
+
+
+def _validate_namespace(event: Any) -> list[FieldError]:
+    # Events about objects without a namespace live in `default`.
+    about = (event.regarding and event.regarding.namespace) or ""
+    here = event.metadata.namespace or ""
+    if not about:
+        if here not in ("", "default", "kube-system"):
+            return [invalid_value("involvedObject.namespace", about, "does not match event.namespace")]
+    elif about != here:
+        return [invalid_value("involvedObject.namespace", about, "does not match event.namespace")]
+    return []
+
+
+def _validate_v1(event: Any) -> list[FieldError]:
+    found: list[FieldError] = []
+    if not event.reportingController:
+        found.append(required("reportingController"))
+    else:
+        for message in meta.check_label_key(event.reportingController):
+            found.append(invalid_value("reportingController", event.reportingController, message))
+    _bounded(event.reportingInstance, "reportingInstance", REPORTING_INSTANCE_MAX_BYTES, True, found)
+    _bounded(event.action, "action", ACTION_MAX_BYTES, True, found)
+    _bounded(event.reason, "reason", REASON_MAX_BYTES, True, found)
+    _bounded(event.note, "message", NOTE_MAX_BYTES, False, found)
+    return found
+
+
+def _bounded(value: str | None, path: str, maximum_bytes: int, needed: bool, found: list[FieldError]) -> None:
+    if needed and not value:
+        found.append(required(path))
+    elif value and len(value.encode()) > maximum_bytes:
+        found.append(
+            invalid_value(
+                path, "" if path == "message" else value, f"can have at most {maximum_bytes} characters"
+            )
+        )
+
+
+RESOURCES = (
+    declare(
+        GROUP,
+        "v1",
+        "events",
+        "Event",
+        EventStrategy(),
+        namespaced=True,
+        short_names=("ev",),
+        partition="events",
+        stored_as=("", "v1", "events"),
+        to_stored=to_core,
+        from_stored=from_core,
+    ),
+)

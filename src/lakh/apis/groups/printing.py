@@ -1,0 +1,74 @@
+"""Cells of kubectl's tables as upstream's printers write them: ages, selectors, containers, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lakh.apis.registry import Column
+from lakh.machinery import times
+
+NONE = "<none>"
+UNSET = "<unset>"
+UNKNOWN = "<unknown>"
+
+CONTAINERS_COLUMN = Column("Containers", priority=1, description="Names of each container in the template.")
+IMAGES_COLUMN = Column(
+    "Images", priority=1, description="Images referenced by each container in the template."
+)
+
+
+def age(obj: Any, now: float) -> str:
+    """The `Age` cell of an object."""
+    return times.age(obj.metadata.creationTimestamp, now)
+
+
+def containers_and_images(template: Any) -> tuple[str, str]:
+    """The names and the images of a pod template's containers."""
+    spec = template.spec if template is not None else None
+    containers = (spec.containers if spec is not None else None) or ()
+    return ",".join(c.name or "" for c in containers), ",".join(c.image or "" for c in containers)
+
+
+def labels(values: Mapping[str, str] | None) -> str:
+    """A map of labels: `a=b,c=d`, sorted."""
+    if not values:
+        return NONE
+    return ",".join(f"{key}={value}" for key, value in sorted(values.items()))
+
+
+def label_selector(selector: Any) -> str:
+    """A `metav1.LabelSelector` in its string form."""
+    if selector is None:
+        return NONE
+    terms = [(key, f"{key}={value}") for key, value in (selector.matchLabels or {}).items()]
+    for expression in selector.matchExpressions or ():
+        key = expression.key or ""
+        values = ",".join(sorted(expression.values or ()))
+        match expression.operator:
+            case "In":
+                terms.append((key, f"{key} in ({values})"))
+            case "NotIn":
+                terms.append((key, f"{key} notin ({values})"))
+            case "Exists":
+                terms.append((key, key))
+            case "DoesNotExist":
+                terms.append((key, f"!{key}"))
+            case _:
+                return "<error>"
+    return ",".join(text for _, text in sorted(terms, key=lambda term: term[0])) or NONE
+
+
+def shortened(items: Iterable[str], maximum_count: int, separator: str) -> str:
+    """The first items, and how many more there are."""
+    shown = list(items)
+    if not shown:
+        return NONE
+    text = separator.join(shown[:maximum_count])
+    more = len(shown) - maximum_count
+    return f"{text} + {more} more..." if more > 0 else text
+
+
+def boolean(value: bool | None) -> str:
+    """An optional boolean as the printers write it."""
+    return UNSET if value is None else str(value)
