@@ -1,0 +1,186 @@
+"""The scheduler's core: who is where, and where the next pod goes. No I/O, no clock.
+
+The core owns the columns and the accounting of placed pods. A pod is *placed* on a node by name, whether the API server says so or we
+assume it; the node need not be known yet (pods and nodes arrive in any order), and then its pods count as soon as it appears. At any
+moment the requested columns equal the sum over the placed pods of each node: `place` and `remove` are the only ways to
+change them, and both are idempotent by the pod's uid.
+
+`decide` gives the best node of a class. Candidate orders are kept for the classes in use, as many as `MAX_ORDER_CELLS`
+allows. For a class that fits nowhere only the position in the change log is kept: it is looked at again on the rows
+that changed since.
+
+Costs at 100,000 nodes: the first decision of a class about 5 ms, each further one about 10 µs with its placement.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+
+import numpy as np
+
+from . import plugins
+from .candidates import CandidateOrder
+from .columns import NodeColumns
+from .diagnosis import explain
+from .podclass import ClassTable, PodClass
+from .views import Node
+
+__all__ = ["Core"]
+
+MAX_ORDER_CELLS = 16_777_216
+"""Classes times rows for which orders are kept: 150 to 400 MB when all are in use (128 classes at 100,000 nodes)."""
+MIN_ORDERS = 16
+MAX_ORDERS = 4_096
+MAX_REFUSED = 65_536
+"""Classes known to fit nowhere: a number each."""
+
+
+class Core:
+    """Columns, accounting and decisions."""
+
+    def __init__(self) -> None:
+        self.columns = NodeColumns()
+        self.classes = ClassTable()
+        self._placed: dict[str, tuple[PodClass, str]] = {}
+        self._on_node: dict[str, set[str]] = {}
+        self._priorities: Counter[int] = Counter()
+        self._orders: OrderedDict[PodClass, CandidateOrder] = OrderedDict()
+        self._refused: OrderedDict[PodClass, int] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"Core(nodes={len(self.columns)}, placed={len(self._placed)}, orders={len(self._orders)})"
+
+    # Nodes
+
+    def set_node(self, node: Node) -> bool:
+        """Add or change a node. Returns whether that matters to scheduling."""
+        name = node.metadata.name
+        new = name not in self.columns.row_of
+        changed = self.columns.set_node(node)
+        if new:
+            row = self.columns.row_of[name]
+            for uid in self._on_node.get(name, ()):
+                self.columns.add_pod(row, self._placed[uid][0])
+        return changed
+
+    def remove_node(self, name: str) -> None:
+        """Forget a node. Its pods stay placed on the name: they count again should the node come back."""
+        self.columns.remove_node(name)
+
+    # Pods
+
+    def place(self, uid: str, cls: PodClass, node: str) -> None:
+        """Count a pod on a node, and no longer where it was counted before."""
+        before = self._placed.get(uid)
+        if before is not None:
+            if before[0] is cls and before[1] == node:
+                return
+            self.remove(uid)
+        self._placed[uid] = cls, node
+        self._on_node.setdefault(node, set()).add(uid)
+        self._priorities[cls.priority] += 1
+        row = self.columns.row_of.get(node)
+        if row is not None:
+            self.columns.add_pod(row, cls)
+
+    def remove(self, uid: str) -> bool:
+        """Count a pod no longer. Returns whether it was placed."""
+        placed = self._placed.pop(uid, None)
+        if placed is None:
+            return False
+        cls, node = placed
+        uids = self._on_node[node]
+        uids.discard(uid)
+        if not uids:
+            del self._on_node[node]
+        self._priorities[cls.priority] -= 1
+        if not self._priorities[cls.priority]:
+            del self._priorities[cls.priority]
+        row = self.columns.row_of.get(node)
+        if row is not None:
+            self.columns.add_pod(row, cls, -1)
+        return True
+
+    def node_of(self, uid: str) -> str | None:
+        """Where a pod is placed."""
+        placed = self._placed.get(uid)
+        return placed[1] if placed else None
+
+    def placed(self) -> dict[str, tuple[PodClass, str]]:
+        """All placed pods: uid → class, node."""
+        return dict(self._placed)
+
+    # Decisions
+
+    def decide(self, cls: PodClass) -> str | None:
+        """The best node for a pod of the class, or None. Nothing is placed."""
+        row = self._best_pinned(cls) if cls.pinned_nodes is not None else self._best(cls)
+        return None if row is None else self.columns.names[row]
+
+    def feasible(self, cls: PodClass) -> bool:
+        """Whether a pod of the class would find a node now."""
+        return self.decide(cls) is not None
+
+    def explain(self, cls: PodClass) -> str:
+        """Why a class fits nowhere."""
+        lower = any(priority < cls.priority for priority in self._priorities)
+        return explain(self.columns, cls, lower_priority_pods=lower)
+
+    def _best(self, cls: PodClass) -> int | None:
+        order = self._orders.get(cls)
+        if order is None:
+            if self._still_refused(cls):
+                return None
+            limit = max(MIN_ORDERS, min(MAX_ORDERS, MAX_ORDER_CELLS // self.columns.capacity))
+            while len(self._orders) >= limit:
+                self._orders.popitem(last=False)
+            order = self._orders[cls] = CandidateOrder(self.columns, cls)
+        else:
+            self._orders.move_to_end(cls)
+        row = order.best()
+        if row is None:
+            self._refuse(cls)
+        return row
+
+    def _refuse(self, cls: PodClass) -> None:
+        self._refused[cls] = self.columns.sequence
+        self._refused.move_to_end(cls)
+        if len(self._refused) > MAX_REFUSED:
+            self._refused.popitem(last=False)
+
+    def _still_refused(self, cls: PodClass) -> bool:
+        """Whether a class that fitted nowhere still does, judged by the rows that changed since."""
+        known = self._refused.get(cls)
+        if known is None:
+            return False
+        changes = self.columns.changes_since(known)
+        if changes is None:
+            del self._refused[cls]
+            return False
+        if changes:
+            rows = np.array(sorted({change >> 1 for change in changes}))
+            if len(self._feasible_rows(cls, rows)):
+                del self._refused[cls]
+                return False
+            self._refuse(cls)
+        return True
+
+    def _feasible_rows(self, cls: PodClass, rows: plugins.Rows) -> plugins.Rows:
+        columns = self.columns
+        rows = rows[plugins.fits(columns, cls, rows)]
+        rows = rows[plugins.static_ok(columns, cls, rows)] if len(rows) else rows
+        return rows[plugins.ports_free(columns, cls, rows)] if len(rows) else rows
+
+    def _best_pinned(self, cls: PodClass) -> int | None:
+        """A daemon's pod has one node to go to: no order is kept for its class."""
+        columns = self.columns
+        rows = np.array(
+            sorted(columns.row_of[n] for n in cls.pinned_nodes or () if n in columns.row_of), np.intp
+        )
+        rows = self._feasible_rows(cls, rows)
+        if len(rows) < 2:
+            return int(rows[0]) if len(rows) else None
+        taint, affinity = plugins.taint_raw(columns, cls, rows), plugins.affinity_raw(columns, cls, rows)
+        scores = plugins.resource_scores(columns, cls, rows)
+        scores += plugins.bonus(taint, affinity, int(taint.max()), int(affinity.max()))
+        return int(rows[int(scores.argmax())])

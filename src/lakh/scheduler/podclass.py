@@ -1,0 +1,212 @@
+"""Pod classes: the scheduling-relevant part of a spec, compiled once and shared by all pods that have it.
+
+A hundred thousand pods of one job are one `PodClass`. A class is immutable and compared by identity; `ClassTable` finds it
+by the bytes of the spec (`views.spec_key`), which costs two microseconds. The table keeps the most recently seen specs; a
+forgotten class that pods still refer to stays right, it is only no longer shared with new pods.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from .requests import CPU, MEMORY, pod_requests
+from .views import NodeSelectorTerm, PodSpec, Taint, Toleration, spec_key
+
+__all__ = ["MAX_CLASSES", "ClassTable", "HostPort", "PodClass", "compile_class", "tolerates"]
+
+MAX_CLASSES = 65_536
+"""Compiled classes kept for sharing: a few kilobytes each."""
+
+HostPort = tuple[str, int, str]
+"""Protocol, port, IP of the host."""
+
+HARD_EFFECTS = ("NoSchedule", "NoExecute")
+SOFT_EFFECT = "PreferNoSchedule"
+UNSCHEDULABLE_TAINT = Taint("node.kubernetes.io/unschedulable", "NoSchedule")
+NAME_FIELD = "metadata.name"
+
+
+def tolerates(toleration: Toleration, taint: Taint) -> bool:
+    """Whether one toleration matches one taint: an empty effect or key is any, the operator defaults to Equal."""
+    if toleration.effect and toleration.effect != taint.effect:
+        return False
+    if toleration.key and toleration.key != taint.key:
+        return False
+    if toleration.operator == "Exists":
+        return True
+    if toleration.operator in (None, "", "Equal"):
+        return (toleration.value or "") == (taint.value or "")
+    return False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PodClass:
+    """What the scheduler knows about a pod but its identity."""
+
+    key: bytes
+    spec: PodSpec
+    priority: int
+    requests: dict[str, int]
+    demands: tuple[tuple[str, int], ...]
+    """The requests that are not zero: those that NodeResourcesFit compares."""
+    cpu: int
+    """Requested cpu in milli-units."""
+    memory: int
+    """Requested memory in bytes."""
+    score_milli_cpu: int
+    """cpu as scoring counts it: never nothing."""
+    score_memory: int
+    best_effort: bool
+    """Neither cpu nor memory requested: NodeResourcesBalancedAllocation has no opinion."""
+    node_selector: dict[str, str]
+    required_terms: tuple[NodeSelectorTerm, ...] | None
+    preferred_terms: tuple[tuple[int, NodeSelectorTerm], ...]
+    prefers: bool
+    """The spec has preferred node affinity, be it only terms without weight."""
+    tolerations: tuple[Toleration, ...]
+    soft_tolerations: tuple[Toleration, ...]
+    """Those that count for PreferNoSchedule taints."""
+    tolerates_unschedulable: bool
+    host_ports: tuple[HostPort, ...]
+    pinned_nodes: tuple[str, ...] | None
+    """The only nodes that node affinity names by `metadata.name`, like a daemon's; None: not pinned."""
+    problem: str | None
+    """Why no node will do, known from the spec alone."""
+
+    @property
+    def never_preempts(self) -> bool:
+        """The pod asks not to preempt others."""
+        return self.spec.preemptionPolicy == "Never"
+
+    def tolerates_taint(self, taint: Taint) -> bool:
+        """Whether the pod may be put on a node with this taint."""
+        return any(tolerates(toleration, taint) for toleration in self.tolerations)
+
+    def prefers_not(self, taint: Taint) -> bool:
+        """Whether the taint is a PreferNoSchedule that the pod does not tolerate."""
+        return taint.effect == SOFT_EFFECT and not any(
+            tolerates(toleration, taint) for toleration in self.soft_tolerations
+        )
+
+    def __repr__(self) -> str:
+        return f"PodClass({dict(self.demands)}, priority={self.priority})"
+
+
+def _host_ports(spec: PodSpec) -> tuple[HostPort, ...]:
+    containers = [*(spec.containers or ())]
+    containers += [c for c in spec.initContainers or () if c.restartPolicy == "Always"]
+    return tuple(
+        (port.protocol or "TCP", port.hostPort, port.hostIP or "0.0.0.0")
+        for container in containers
+        for port in container.ports or ()
+        if port.hostPort
+    )
+
+
+def _pinned_nodes(terms: tuple[NodeSelectorTerm, ...] | None) -> tuple[str, ...] | None:
+    """The names that all terms are limited to; None when a term is not limited."""
+    if not terms:
+        return None
+    names: dict[str, None] = {}
+    for term in terms:
+        of_term: list[str] | None = None
+        for requirement in term.matchFields or ():
+            if requirement.key == NAME_FIELD and requirement.operator == "In":
+                values = requirement.values or []
+                of_term = values if of_term is None else [name for name in of_term if name in values]
+        if of_term is None:
+            return None
+        names.update(dict.fromkeys(of_term))
+    return tuple(names)
+
+
+def _unsupported(spec: PodSpec) -> str | None:
+    """Hard constraints that this scheduler cannot honour must not be ignored: such pods wait, and say why."""
+    affinity = spec.affinity
+    if (
+        affinity
+        and affinity.podAffinity
+        and affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution
+    ):
+        return "required inter-pod affinity is not supported by this scheduler"
+    if (
+        affinity
+        and affinity.podAntiAffinity
+        and affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution
+    ):
+        return "required inter-pod anti-affinity is not supported by this scheduler"
+    if any(c.whenUnsatisfiable != "ScheduleAnyway" for c in spec.topologySpreadConstraints or ()):
+        return "topology spread constraints with DoNotSchedule are not supported by this scheduler"
+    if spec.resourceClaims:
+        return "resource claims are not supported by this scheduler"
+    return None
+
+
+def compile_class(spec: PodSpec, key: bytes) -> PodClass:
+    """Compile a spec. Never fails: what cannot be understood becomes the class's `problem`."""
+    problem = _unsupported(spec)
+    try:
+        requests, score_milli_cpu, score_memory = pod_requests(spec)
+    except ValueError as error:
+        requests, score_milli_cpu, score_memory = {}, 0, 0
+        problem = f"invalid resource requests: {error}"
+    node_affinity = spec.affinity.nodeAffinity if spec.affinity else None
+    required = node_affinity.requiredDuringSchedulingIgnoredDuringExecution if node_affinity else None
+    preferred = node_affinity.preferredDuringSchedulingIgnoredDuringExecution if node_affinity else None
+    terms = None if required is None else tuple(required.nodeSelectorTerms or ())
+    pinned = _pinned_nodes(terms)
+    if pinned == () and problem is None:
+        problem = "pod affinity terms conflict"
+    tolerations = tuple(spec.tolerations or ())
+    return PodClass(
+        key=key,
+        spec=spec,
+        priority=spec.priority or 0,
+        requests=requests,
+        demands=tuple((name, amount) for name, amount in requests.items() if amount > 0),
+        cpu=requests.get(CPU, 0),
+        memory=requests.get(MEMORY, 0),
+        score_milli_cpu=score_milli_cpu,
+        score_memory=score_memory,
+        best_effort=not requests.get(CPU) and not requests.get(MEMORY),
+        node_selector=spec.nodeSelector or {},
+        required_terms=terms,
+        preferred_terms=tuple(
+            (term.weight, term.preference)
+            for term in preferred or ()
+            if term.weight
+            and term.preference
+            and (term.preference.matchExpressions or term.preference.matchFields)
+        ),
+        prefers=bool(preferred),
+        tolerations=tolerations,
+        soft_tolerations=tuple(t for t in tolerations if not t.effect or t.effect == SOFT_EFFECT),
+        tolerates_unschedulable=any(tolerates(t, UNSCHEDULABLE_TAINT) for t in tolerations),
+        host_ports=_host_ports(spec),
+        pinned_nodes=pinned,
+        problem=problem,
+    )
+
+
+class ClassTable:
+    """Finds the class of a spec, compiling it the first time."""
+
+    def __init__(self, limit: int = MAX_CLASSES) -> None:
+        self._limit = limit
+        self._classes: OrderedDict[bytes, PodClass] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+    def of(self, spec: PodSpec) -> PodClass:
+        """The class of `spec`."""
+        key = spec_key(spec)
+        found = self._classes.get(key)
+        if found is None:
+            found = self._classes[key] = compile_class(spec, key)
+            if len(self._classes) > self._limit:
+                self._classes.popitem(last=False)
+        else:
+            self._classes.move_to_end(key)
+        return found
