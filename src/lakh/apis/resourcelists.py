@@ -1,0 +1,229 @@
+"""Resource lists: quantities made canonical, resource names and amounts checked.
+
+Quantities repeat (`500m`, `16`, `1Gi`), so canonical forms and amounts come from bounded caches: 0.1 µs each. A string that is no quantity stays as it
+is when defaults are filled in and is reported by validation.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from lakh.apis.meta import check_label_key, report
+from lakh.machinery import names, quantity
+from lakh.machinery.errors import FieldError, forbidden_field, invalid_value, required
+
+Amount = str | int | float
+
+QUANTITY_CACHE_SIZE = 16_384
+NAME_CACHE_SIZE = 4_096
+_NANOS_PER_MILLI = 1_000_000
+
+NOT_A_QUANTITY = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+NOT_AN_INTEGER = "must be an integer"
+
+_STANDARD_CONTAINER = frozenset(("cpu", "memory", "ephemeral-storage"))
+_STANDARD_QUOTA = frozenset(
+    (
+        "pods",
+        "services",
+        "replicationcontrollers",
+        "resourcequotas",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "services.nodeports",
+        "services.loadbalancers",
+    )
+)
+_STANDARD_QUOTA_AMOUNTS = frozenset(
+    f"{side}{name}" for side in ("requests.", "limits.") for name in ("cpu", "memory", "ephemeral-storage")
+) | {"requests.storage"}
+_STANDARD = _STANDARD_CONTAINER | _STANDARD_QUOTA | _STANDARD_QUOTA_AMOUNTS | {"storage"}
+_HUGE_PAGES = "hugepages-"
+
+
+@lru_cache(maxsize=QUANTITY_CACHE_SIZE)
+def canonical(value: Amount) -> str | None:
+    """The canonical form of a quantity, rounded up to thousandths as resource lists are; None when it is not a quantity."""
+    try:
+        if quantity.parse_nano(value) % _NANOS_PER_MILLI:
+            return quantity.canonical(f"{quantity.parse_milli(value)}m")
+        return quantity.canonical(value)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=QUANTITY_CACHE_SIZE)
+def milli(value: Amount) -> int | None:
+    """A quantity in thousandths, rounded up; None when it is not a quantity."""
+    try:
+        return quantity.parse_milli(value)
+    except ValueError:
+        return None
+
+
+def canonicalise(resources: dict[str, Amount]) -> None:
+    """Makes the quantities of a resource list canonical."""
+    for name, value in resources.items():
+        form = canonical(value)
+        if form is not None and form is not value:
+            resources[name] = form
+
+
+def canonicalise_requirements(requirements: Any) -> None:
+    """The same for `ResourceRequirements`."""
+    if requirements.limits:
+        canonicalise(requirements.limits)
+    if requirements.requests:
+        canonicalise(requirements.requests)
+
+
+def is_huge_page(name: str) -> bool:
+    """Whether a resource is huge pages of some size."""
+    return name.startswith(_HUGE_PAGES)
+
+
+@lru_cache(maxsize=NAME_CACHE_SIZE)
+def is_extended(name: str) -> bool:
+    """Whether a resource is an extended one: another domain's than Kubernetes', counted in whole units."""
+    return (
+        "/" in name
+        and "kubernetes.io/" not in name
+        and not name.startswith("requests.")
+        and not names.qualified_name(f"requests.{name}")
+    )
+
+
+def is_native(name: str) -> bool:
+    """Whether a resource belongs to Kubernetes itself."""
+    return "/" not in name or "kubernetes.io/" in name
+
+
+def is_overcommit_allowed(name: str) -> bool:
+    """Whether requests of a resource may be below its limits."""
+    return is_native(name) and not name.startswith(_HUGE_PAGES)
+
+
+def is_integer(name: str) -> bool:
+    """Whether a resource is counted in whole units."""
+    return is_extended(name) or name in _STANDARD_QUOTA
+
+
+def is_standard(name: str) -> bool:
+    """Whether a name without a domain is a known resource."""
+    return name in _STANDARD or name.startswith((_HUGE_PAGES, "requests.hugepages-"))
+
+
+@lru_cache(maxsize=NAME_CACHE_SIZE)
+def check_resource_name(name: str) -> tuple[str, ...]:
+    """Messages of what is wrong with the name of any resource."""
+    messages = check_label_key(name)
+    if messages:
+        return messages
+    if "/" not in name and not is_standard(name):
+        return ("must be a standard resource type or fully qualified",)
+    return ()
+
+
+@lru_cache(maxsize=NAME_CACHE_SIZE)
+def check_container_resource_name(name: str) -> tuple[str, ...]:
+    """Messages of what is wrong with the name of a container's resource."""
+    messages = check_resource_name(name)
+    if "/" not in name:
+        if name not in _STANDARD_CONTAINER and not is_huge_page(name):
+            messages = (*messages, "must be a standard resource for containers")
+    elif not is_native(name) and not is_extended(name):
+        messages = (*messages, "doesn't follow extended resource name standard")
+    return messages
+
+
+@lru_cache(maxsize=QUANTITY_CACHE_SIZE)
+def check_amount(name: str, value: Amount) -> tuple[str, ...]:
+    """Messages of what is wrong with the amount of a resource."""
+    amount = milli(value)
+    if amount is None:
+        return (NOT_A_QUANTITY,)
+    if amount < 0:
+        return ("must be greater than or equal to 0",)
+    if amount % 1000 and is_integer(name):
+        return (NOT_AN_INTEGER,)
+    return ()
+
+
+def validate_quantities(resources: dict[str, Amount], path: str, found: list[FieldError]) -> None:
+    """Any resource list: known or qualified names, amounts of zero and more."""
+    for name, value in resources.items():
+        report(check_resource_name(name), f"{path}[{name}]", name, found)
+        report(check_amount(name, value), f"{path}[{name}]", value, found)
+
+
+def validate_requirements(
+    requirements: Any, path: str, found: list[FieldError], claim_names: frozenset[str] = frozenset()
+) -> None:
+    """A container's `ResourceRequirements`: names, amounts, requests within limits."""
+    limits, requests = requirements.limits, requirements.requests
+    huge_pages = compute = False
+    if limits:
+        for name, value in limits.items():
+            _validate_amount(name, value, path, "limits", found)
+            if name in ("cpu", "memory"):
+                compute = True
+            elif is_huge_page(name):
+                huge_pages = True
+    if requests:
+        for name, value in requests.items():
+            _validate_amount(name, value, path, "requests", found)
+            if name in ("cpu", "memory"):
+                compute = True
+            elif is_huge_page(name):
+                huge_pages = True
+            limit = limits.get(name) if limits else None
+            if limit is None:
+                if not is_overcommit_allowed(name):
+                    found.append(
+                        required(f"{path}.limits", "Limit must be set for non overcommitable resources")
+                    )
+            elif limit != value:
+                _compare(name, value, limit, path, found)
+    if huge_pages and not compute:
+        found.append(forbidden_field(path, "HugePages require cpu or memory"))
+    if requirements.claims:
+        _validate_claims(requirements.claims, path, claim_names, found)
+
+
+def _validate_amount(name: str, value: Amount, path: str, side: str, found: list[FieldError]) -> None:
+    messages = check_container_resource_name(name)
+    if messages:
+        report(messages, f"{path}.{side}[{name}]", name, found)
+    messages = check_amount(name, value)
+    if messages:
+        report(messages, f"{path}.{side}[{name}]", value, found)
+
+
+def _compare(name: str, value: Amount, limit: Amount, path: str, found: list[FieldError]) -> None:
+    asked, allowed = milli(value), milli(limit)
+    if asked is None or allowed is None or asked == allowed:
+        return
+    if not is_overcommit_allowed(name):
+        found.append(invalid_value(f"{path}.requests", value, f"must be equal to {name} limit of {limit}"))
+    elif asked > allowed:
+        found.append(
+            invalid_value(f"{path}.requests", value, f"must be less than or equal to {name} limit of {limit}")
+        )
+
+
+def _validate_claims(
+    claims: list[Any], path: str, claim_names: frozenset[str], found: list[FieldError]
+) -> None:
+    seen: set[tuple[str, str]] = set()
+    for index, claim in enumerate(claims):
+        where = f"{path}.claims[{index}]"
+        name = claim.name or ""
+        if not name:
+            found.append(required(where))
+        elif (name, claim.request or "") in seen:
+            found.append(invalid_value(where, name, "must be unique"))
+        elif name not in claim_names:
+            found.append(FieldError("FieldValueNotFound", where, f'Not found: "{name}"'))
+        seen.add((name, claim.request or ""))
