@@ -1,0 +1,581 @@
+"""The file engine: a journal in a directory of segment files.
+
+    LOCK                      held with flock while the journal is open
+    <first sequence>.log      segments, see `records` for the format; the last one is appended to
+    <sequence>.snapshot       the state after that entry; the newest counts
+    *.tmp                     left by a crash, removed on opening
+
+Ownership: one dedicated thread does every append (write and fdatasync), rotation and trim, one after the other,
+so the event loop never waits for the disk and nothing here needs a lock. A second thread writes snapshots.
+Followers read with pread what is below the durable head, in the loop's default executor.
+
+Invariants, whenever the process may die:
+- A file gets its name (rename, then fsync of the directory) only after what it begins with is synced.
+- A record is written only after the one before it was synced: only the very last one can be torn.
+- Segments are deleted only behind a snapshot that is durable under its name, oldest first.
+
+Errors: a full disk (ENOSPC, EDQUOT) cuts the file back to the last good record and raises JournalFull; a later
+append may succeed. Any other error of a write or sync leaves the outcome unknown: the journal is failed, every
+later append raises JournalFailed, and nothing is retried (after a failed fsync the kernel may have dropped the
+pages and would report success). What the disk holds is found out by opening again.
+
+Cost of an append: two hops between threads, one pwritev, one fdatasync; the batch's bytes are not copied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from lakh.store.directory import DirectoryLock, fsync_directory, make_directory
+from lakh.store.errors import (
+    Fenced,
+    JournalClosed,
+    JournalCorrupt,
+    JournalError,
+    JournalFailed,
+    JournalFull,
+    SnapshotFailed,
+    Trimmed,
+)
+from lakh.store.journal import Entry, Snapshot
+from lakh.store.records import (
+    FILE_HEADER_BYTES,
+    MAX_RECORD_BYTES,
+    RECORD_HEADER_BYTES,
+    SEGMENT_MAGIC,
+    SNAPSHOT_MAGIC,
+    Torn,
+    decode_record_header,
+    encode_file_header,
+    encode_record_header,
+    read_file_header,
+    read_records,
+)
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SEGMENT_BYTES = 32 << 20
+"""A segment is closed at this size. Only whole segments are deleted, so about this much is kept too long."""
+SYNC_EVERY_BYTES = 8 << 20
+"""A snapshot is synced in pieces of this size: one huge sync at the end would hold up the appends' syncs."""
+READ_BYTES = 1 << 20
+"""A follower takes about this much in one hop to the executor."""
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class _Segment:
+    """A segment file: where it is, its first sequence, and how far it is known to be good."""
+
+    __slots__ = ("end", "first", "path", "salt")
+
+    def __init__(self, path: Path, first: int, salt: int) -> None:
+        self.path = path
+        self.first = first
+        self.salt = salt
+        self.end = FILE_HEADER_BYTES  # offset after the last durable record
+
+
+class _SnapshotFile(NamedTuple):
+    path: Path
+    sequence: int
+    size_bytes: int
+
+
+class FileJournal:
+    """A `Journal` in a directory. Open it with `FileJournal.open`."""
+
+    def __init__(self, directory: Path, segment_bytes: int) -> None:
+        """Not for callers: `open` recovers first."""
+        self.directory = directory
+        self._segment_bytes = segment_bytes
+        self._head = 0
+        self._segments: list[_Segment] = []
+        self._snapshot: _SnapshotFile | None = None
+        self._fd = -1  # of the last segment, owned by the append thread
+        self._failure: JournalError | None = None
+        self._closed = False
+        self._followers: set[asyncio.Future[None]] = set()
+        self._appender = ThreadPoolExecutor(1, thread_name_prefix="journal-append")
+        self._snapshotter = ThreadPoolExecutor(1, thread_name_prefix="journal-snapshot")
+        self._lock: DirectoryLock | None = None
+
+    @classmethod
+    async def open(cls, directory: Path, *, segment_bytes: int = SEGMENT_BYTES) -> FileJournal:
+        """Lock the directory, verify every file, cut a torn tail.
+
+        Raises DirectoryInUse and JournalCorrupt. Costs a read of everything, about a second a gigabyte.
+        """
+        self = cls(directory, segment_bytes)
+        try:
+            await self._in_appender(self._recover)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    @property
+    def head(self) -> int:
+        """Sequence of the last durable entry, 0 when there was none."""
+        return self._head
+
+    @property
+    def size_bytes(self) -> int:
+        """What segments and snapshot take on disk."""
+        snapshot = self._snapshot
+        return sum(segment.end for segment in self._segments) + (snapshot.size_bytes if snapshot else 0)
+
+    @property
+    def failure(self) -> JournalError | None:
+        """Why the journal takes no more appends, if so."""
+        return self._failure
+
+    # Appending
+
+    async def append(self, batch: bytes, *, after: int) -> int:
+        """Write and sync one batch. See `Journal.append`."""
+        if len(batch) > MAX_RECORD_BYTES:
+            raise ValueError(f"a batch of {len(batch)} bytes is over the limit of {MAX_RECORD_BYTES}")
+        sequence = await self._in_appender(self._append, batch, after)
+        self._wake_followers()
+        return sequence
+
+    def _append(self, batch: bytes, after: int) -> int:
+        if self._failure is not None:
+            raise JournalFailed(str(self._failure)) from self._failure
+        if self._fd < 0:
+            raise JournalClosed
+        if after != self._head:
+            raise Fenced(after, self._head)
+        sequence = after + 1
+        if self._segments[-1].end >= self._segment_bytes:
+            self._rotate(sequence)
+        segment = self._segments[-1]
+        header = encode_record_header(sequence, batch, segment.salt)
+        try:
+            end = _write_all(self._fd, [header, batch], segment.end)
+        except OSError as error:
+            raise self._cut_back(segment, error) from error
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise self._fail(f"fdatasync of {segment.path}: {error}") from error
+        segment.end = end
+        self._head = sequence
+        return sequence
+
+    def _cut_back(self, segment: _Segment, error: OSError) -> JournalError:
+        """After a failed write: forget what got out, and say what the caller is to raise."""
+        if error.errno not in DISK_FULL:
+            return self._fail(f"write to {segment.path}: {error}")
+        try:
+            os.ftruncate(self._fd, segment.end)
+        except OSError as second:
+            return self._fail(f"cutting {segment.path} back to {segment.end}: {second}")
+        return JournalFull(self.directory)
+
+    def _fail(self, reason: str) -> JournalFailed:
+        self._failure = JournalFailed(reason)
+        log.error("journal %s takes no more writes: %s", self.directory, reason)
+        return JournalFailed(reason)
+
+    def _rotate(self, first: int) -> None:
+        """Begin a new segment. A crash in between leaves at most a .tmp file or an empty segment."""
+        path = self.directory / f"{first:020d}.log"
+        salt = secrets.randbits(32)
+        try:
+            fd = _create(path, encode_file_header(SEGMENT_MAGIC, first, salt))
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise JournalFull(self.directory) from error
+            raise self._fail(f"creating {path}: {error}") from error
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
+        self._segments.append(_Segment(path, first, salt))
+
+    # Recovery
+
+    def _recover(self) -> None:
+        make_directory(self.directory)
+        self._lock = DirectoryLock(self.directory)
+        for leftover in self.directory.glob("*.tmp"):
+            log.info("removing %s, left by a crash", leftover)
+            leftover.unlink()
+        self._snapshot = self._newest_snapshot()
+        covered = self._snapshot.sequence if self._snapshot else 0
+        self._segments = self._needed_segments(covered)
+        self._head = covered
+        for segment in self._segments:
+            self._head = self._verify(segment, last=segment is self._segments[-1])
+        if self._segments and self._head < covered:
+            self._segments = []  # all of it is older than the snapshot
+        self._head = max(self._head, covered)
+        if not self._segments:
+            self._rotate(self._head + 1)
+        else:
+            self._fd = os.open(self._segments[-1].path, os.O_RDWR)
+            # What a killed process wrote may still be in the page cache only; it is served from now on.
+            os.fdatasync(self._fd)
+        fsync_directory(self.directory)
+        self._trim(covered)
+
+    def _newest_snapshot(self) -> _SnapshotFile | None:
+        for path in sorted(self.directory.glob("*.snapshot"), reverse=True):
+            try:
+                return _verify_snapshot(path)
+            except JournalCorrupt as error:
+                log.error("%s; looking for an older snapshot", error)
+                failure = error
+                # Without it the segments must reach further back; when they do not, this is the cause to name.
+                if not self._reaches_back_before(failure):
+                    raise
+        return None
+
+    def _reaches_back_before(self, failure: JournalCorrupt) -> bool:
+        """Whether something older than a corrupt snapshot could stand in for it."""
+        older = [path for path in self.directory.glob("*.snapshot") if path.name < failure.path.name]
+        first = min((int(path.stem) for path in self.directory.glob("*.log")), default=0)
+        return bool(older) or first == 1
+
+    def _needed_segments(self, covered: int) -> list[_Segment]:
+        """The segments from the one with entry `covered + 1` on, headers checked."""
+        paths = sorted(self.directory.glob("*.log"))
+        needed = [path for path in paths if int(path.stem) > covered + 1]
+        holding = [path for path in paths if int(path.stem) <= covered + 1]
+        if not holding and needed:
+            raise JournalCorrupt(
+                needed[0], 0, f"the segment with sequence {covered + 1}, before it, is missing"
+            )
+        segments = []
+        for path in [*holding[-1:], *needed]:
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                first, salt = read_file_header(fd, path, SEGMENT_MAGIC)
+            finally:
+                os.close(fd)
+            if first != int(path.stem):
+                raise JournalCorrupt(path, 0, f"it begins with sequence {first}, which is not its name")
+            segments.append(_Segment(path, first, salt))
+        return segments
+
+    def _verify(self, segment: _Segment, *, last: bool) -> int:
+        """Check every record, set `segment.end`, return the last sequence."""
+        if segment is not self._segments[0] and segment.first != self._head + 1:
+            raise JournalCorrupt(segment.path, 0, f"it begins with {segment.first}, {self._head + 1} is due")
+        sequence = segment.first - 1
+        fd = os.open(segment.path, os.O_RDWR)
+        try:
+            try:
+                for record in read_records(
+                    fd, segment.path, salt=segment.salt, offset=FILE_HEADER_BYTES, sequence=segment.first
+                ):
+                    segment.end = record.end
+                    sequence = record.sequence
+            except Torn as torn:
+                if not last:
+                    raise JournalCorrupt(segment.path, torn.offset, torn.reason) from None
+                log.warning(
+                    "%s: cut %d bytes at %d after sequence %d, an append that never finished: %s",
+                    segment.path,
+                    torn.size_bytes - torn.offset,
+                    torn.offset,
+                    sequence,
+                    torn.reason,
+                )
+                os.ftruncate(fd, torn.offset)
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        return sequence
+
+    # Following
+
+    async def follow(self, start: int) -> AsyncGenerator[Entry, None]:
+        """Entries from `start` on, then live. See `Journal.follow`."""
+        loop = asyncio.get_running_loop()
+        next_sequence = max(start, 1)
+        segment: _Segment | None = None
+        fd, offset = -1, 0
+        try:
+            while True:
+                if self._closed:
+                    raise JournalClosed
+                if next_sequence > self._head:
+                    woken = loop.create_future()
+                    self._followers.add(woken)
+                    try:
+                        await woken
+                    finally:
+                        self._followers.discard(woken)
+                    continue
+                holder = self._holder(next_sequence)
+                if holder is not segment:
+                    if fd >= 0:
+                        os.close(fd)
+                        fd = -1
+                    fd, offset, segment = os.open(holder.path, os.O_RDONLY), FILE_HEADER_BYTES, holder
+                    offset = await loop.run_in_executor(None, _seek, fd, holder, next_sequence)
+                entries, offset = await loop.run_in_executor(
+                    None, _read_entries, fd, holder, offset, next_sequence, self._head
+                )
+                for entry in entries:
+                    yield entry
+                    next_sequence = entry.sequence + 1
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _holder(self, sequence: int) -> _Segment:
+        for segment in reversed(self._segments):
+            if segment.first <= sequence:
+                return segment
+        raise Trimmed(sequence, self._segments[0].first)
+
+    def _wake_followers(self) -> None:
+        for follower in self._followers:
+            if not follower.done():
+                follower.set_result(None)
+
+    # Snapshots
+
+    async def restore(self) -> Snapshot | None:
+        """The newest snapshot. See `Journal.restore`."""
+        if self._snapshot is None:
+            return None
+        return Snapshot(self._snapshot.sequence, _read_snapshot(self._snapshot.path))
+
+    async def snapshot(self, sequence: int, chunks: AsyncIterator[bytes] | Iterable[bytes]) -> None:
+        """Write a snapshot beside the log. A plain iterable is consumed in the snapshot thread."""
+        if sequence > self._head:
+            raise ValueError(f"a snapshot at {sequence} is ahead of the head, {self._head}")
+        loop = asyncio.get_running_loop()
+        path = self.directory / f"{sequence:020d}.snapshot"
+        writer = _SnapshotWriter(path, sequence)
+        try:
+            if isinstance(chunks, AsyncIterator):
+                await loop.run_in_executor(self._snapshotter, writer.begin)
+                async for chunk in chunks:
+                    self._refuse_when_closed()
+                    await loop.run_in_executor(self._snapshotter, writer.write, chunk)
+                self._snapshot = await loop.run_in_executor(self._snapshotter, writer.finish)
+            else:
+                self._snapshot = await loop.run_in_executor(
+                    self._snapshotter, self._write_all, writer, chunks
+                )
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise JournalFull(self.directory) from error
+            raise SnapshotFailed(f"{path}: {error}") from error
+        finally:
+            writer.abandon()
+
+    def _write_all(self, writer: _SnapshotWriter, chunks: Iterable[bytes]) -> _SnapshotFile:
+        writer.begin()
+        for chunk in chunks:
+            self._refuse_when_closed()
+            writer.write(chunk)
+        return writer.finish()
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise JournalClosed
+
+    async def trim(self, sequence: int) -> None:
+        """Delete what the newest snapshot makes superfluous, up to `sequence`."""
+        await self._in_appender(self._trim, sequence)
+
+    def _trim(self, sequence: int) -> None:
+        covered = self._snapshot.sequence if self._snapshot else 0
+        sequence = min(sequence, covered)
+        # The last segment is kept whatever it holds: it is the one that is appended to.
+        while len(self._segments) > 1 and self._segments[1].first <= sequence + 1:
+            del self._segments[0]
+        kept = {segment.path for segment in self._segments}
+        for path in sorted(self.directory.glob("*.log")):
+            if path not in kept:
+                path.unlink()
+        for path in self.directory.glob("*.snapshot"):
+            if self._snapshot is not None and path.name < self._snapshot.path.name:
+                path.unlink()
+        fsync_directory(self.directory)
+
+    # The rest
+
+    async def close(self) -> None:
+        """Finish the append under way, abandon a snapshot, release the directory. Harmless when done twice."""
+        if self._closed:
+            return
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._appender, self._close_files)
+        await loop.run_in_executor(self._snapshotter, int)  # waits for the thread's last job
+        self._appender.shutdown()
+        self._snapshotter.shutdown()
+        if self._lock is not None:
+            self._lock.release()
+        self._wake_followers()
+
+    def _close_files(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    async def _in_appender(self, function: Callable[..., T], *args: object) -> T:
+        if self._closed:
+            raise JournalClosed
+        return await asyncio.get_running_loop().run_in_executor(self._appender, function, *args)
+
+
+class _SnapshotWriter:
+    """Writes `<path>.tmp` and renames it when whole. Used from one thread at a time."""
+
+    def __init__(self, path: Path, sequence: int) -> None:
+        self._path = path
+        self._temporary = path.with_name(path.name + ".tmp")
+        self._sequence = sequence
+        self._salt = secrets.randbits(32)
+        self._fd = -1
+        self._records = 0
+        self._end = 0
+        self._synced = 0
+
+    def begin(self) -> None:
+        self._fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._end = _write_all(
+            self._fd, [encode_file_header(SNAPSHOT_MAGIC, self._sequence, self._salt)], self._end
+        )
+
+    def write(self, chunk: bytes) -> None:
+        if chunk:  # the empty record is the end mark
+            self._record(chunk)
+
+    def _record(self, chunk: bytes) -> None:
+        self._records += 1
+        header = encode_record_header(self._records, chunk, self._salt)
+        self._end = _write_all(self._fd, [header, chunk], self._end)
+        if self._end - self._synced >= SYNC_EVERY_BYTES:
+            os.fdatasync(self._fd)
+            self._synced = self._end
+
+    def finish(self) -> _SnapshotFile:
+        self._record(b"")
+        os.fsync(self._fd)
+        os.rename(self._temporary, self._path)
+        fsync_directory(self._path.parent)
+        return _SnapshotFile(self._path, self._sequence, self._end)
+
+    def abandon(self) -> None:
+        """Close, and remove what was not finished."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._temporary.unlink(missing_ok=True)
+
+
+def _write_all(fd: int, parts: list[bytes], offset: int) -> int:
+    """Write all of `parts` at `offset` and return the end. A short write is continued, so its cause shows."""
+    views = [memoryview(part) for part in parts]
+    while views:
+        written = os.pwritev(fd, views, offset)
+        offset += written
+        while views and written >= len(views[0]):
+            written -= len(views[0])
+            del views[0]
+        if written:
+            views[0] = views[0][written:]
+    return offset
+
+
+def _create(path: Path, content: bytes) -> int:
+    """Create a file that has its name only with its content, both durable. Returns it open."""
+    temporary = path.with_name(path.name + ".tmp")
+    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        _write_all(fd, [content], 0)
+        os.fsync(fd)
+        os.rename(temporary, path)
+        fsync_directory(path.parent)
+    except BaseException:
+        os.close(fd)
+        temporary.unlink(missing_ok=True)
+        raise
+    return fd
+
+
+def _verify_snapshot(path: Path) -> _SnapshotFile:
+    """Read a snapshot through. Raises JournalCorrupt."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        sequence, salt = read_file_header(fd, path, SNAPSHOT_MAGIC)
+        if sequence != int(path.stem):
+            raise JournalCorrupt(path, 0, f"it stands for sequence {sequence}, which is not its name")
+        end, whole = FILE_HEADER_BYTES, False
+        for record in read_records(fd, path, salt=salt, offset=end, sequence=1):
+            end, whole = record.end, not record.payload
+        if not whole:
+            raise JournalCorrupt(path, end, "the end mark is missing")
+    except Torn as torn:
+        raise JournalCorrupt(path, torn.offset, torn.reason) from None
+    finally:
+        os.close(fd)
+    return _SnapshotFile(path, sequence, end)
+
+
+async def _read_snapshot(path: Path) -> AsyncGenerator[bytes, None]:
+    """The chunks of a snapshot, read ahead of the loop by one hop each."""
+    loop = asyncio.get_running_loop()
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        _, salt = read_file_header(fd, path, SNAPSHOT_MAGIC)
+        records = read_records(fd, path, salt=salt, offset=FILE_HEADER_BYTES, sequence=1)
+        while True:
+            record = await loop.run_in_executor(None, next, records, None)
+            if record is None:
+                return
+            if record.payload:
+                yield record.payload
+    except Torn as torn:
+        raise JournalCorrupt(path, torn.offset, torn.reason) from None
+    finally:
+        os.close(fd)
+
+
+def _seek(fd: int, segment: _Segment, sequence: int) -> int:
+    """Offset of the record `sequence`, found by hopping from header to header."""
+    offset = FILE_HEADER_BYTES
+    for at in range(segment.first, sequence):
+        decoded = decode_record_header(os.pread(fd, RECORD_HEADER_BYTES, offset), segment.salt)
+        if decoded is None or decoded[1] != at:
+            raise JournalCorrupt(segment.path, offset, f"record {at} is not there")
+        offset += RECORD_HEADER_BYTES + decoded[0]
+    return offset
+
+
+def _read_entries(
+    fd: int, segment: _Segment, offset: int, sequence: int, head: int
+) -> tuple[list[Entry], int]:
+    """Durable entries from `offset` on, about READ_BYTES of them, and where to go on."""
+    entries: list[Entry] = []
+    begin = offset
+    try:
+        for record in read_records(fd, segment.path, salt=segment.salt, offset=offset, sequence=sequence):
+            entries.append(Entry(record.sequence, record.payload))
+            offset = record.end
+            # Beyond the head is an append under way: never look at it.
+            if record.sequence >= head or offset - begin >= READ_BYTES:
+                break
+    except Torn as torn:
+        raise JournalCorrupt(segment.path, torn.offset, torn.reason) from None
+    if not entries and segment.end > begin:
+        raise JournalCorrupt(segment.path, begin, f"record {sequence} is not there")
+    return entries, offset
