@@ -1,0 +1,273 @@
+"""Strategic merge patch: a merge patch that knows the schema.
+
+Lists with a merge key merge item by item, lists of scalars with the `merge` strategy as sets, all others are replaced. Directives in the patch
+say more:
+
+| directive | where | effect |
+| --- | --- | --- |
+| `$patch: replace` | map, or an item of a merging list | the map (the list) is replaced by the patch's |
+| `$patch: delete` | map, or an item of a merging list | the map is emptied, the item with this merge key removed |
+| `$retainKeys: [a, b]` | map | fields not named are removed |
+| `$setElementOrder/list: […]` | beside a merging list | the order of the items, by merge key or value |
+| `$deleteFromPrimitiveList/list: […]` | beside a merging list of scalars | values to remove |
+
+The items of a patch come in the patch's order; items that only the original has keep their places relative to them. Where the schema knows
+nothing (free-form JSON), maps merge and lists are replaced. Neither input is mutated; the result shares what the patch leaves alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lakh.machinery.dynamic import JSON, equal
+from lakh.machinery.errors import bad_request
+from lakh.machinery.jsonpatch import PatchError
+from lakh.machinery.schema import Node
+
+PATCH = "$patch"
+RETAIN_KEYS = "$retainKeys"
+SET_ORDER = "$setElementOrder/"
+DELETE_FROM = "$deleteFromPrimitiveList/"
+
+JSONObject = dict[str, Any]
+
+
+def apply(original: JSONObject, patch: JSON, node: Node | None) -> JSONObject:
+    """The original with the patch applied.
+
+    `node` is the object's schema; None (unknown) merges maps and replaces lists. Raises a 400 for a malformed patch and `PatchError` (422) for
+    malformed directives.
+    """
+    if not isinstance(patch, dict):
+        raise bad_request("a strategic merge patch is an object")
+    try:
+        return _merge_map(original, patch, node)
+    except RecursionError:
+        raise bad_request("the patch is nested too deeply") from None
+
+
+def _child(node: Node | None, field: str) -> Node | None:
+    if node is None:
+        return None
+    if node.type == "struct":
+        return node.field(field)
+    return node.element if node.type == "map" else None
+
+
+def _merge_map(original: JSONObject, patch: Mapping[str, Any], node: Node | None) -> JSONObject:
+    directive = patch.get(PATCH)
+    if directive == "replace":
+        return {k: v for k, v in patch.items() if k != PATCH}
+    if directive == "delete":
+        return {}
+    if PATCH in patch:
+        raise bad_request(f"unknown patch type found: {directive}")
+    merged = dict(original)
+    if RETAIN_KEYS in patch:
+        _retain(merged, patch)
+    handled = set()
+    for key, order in patch.items():
+        if key.startswith(SET_ORDER):
+            field = key[len(SET_ORDER) :]
+            handled.add(field)
+            _merge_ordered(merged, patch, field, order, _child(node, field))
+    for key, value in patch.items():
+        if key in handled or key == RETAIN_KEYS or key.startswith(SET_ORDER):
+            continue
+        if key.startswith(DELETE_FROM):
+            field = key[len(DELETE_FROM) :]
+            if field not in handled and isinstance(merged.get(field), list):
+                merged[field] = _without(merged[field], value)
+        elif value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merge_value(merged.get(key), value, _child(node, key))
+    return merged
+
+
+def _retain(merged: JSONObject, patch: Mapping[str, Any]) -> None:
+    keep = patch[RETAIN_KEYS]
+    if not isinstance(keep, list):
+        raise PatchError("invalid patch format of retainKeys")
+    for key, value in patch.items():
+        directive = key == RETAIN_KEYS or key.startswith((DELETE_FROM, SET_ORDER))
+        if value is not None and not directive and key not in keep:
+            raise PatchError("invalid patch format of retainKeys")
+    for key in [k for k in merged if k not in keep]:
+        del merged[key]
+
+
+def _merge_value(original: JSON, patch: JSON, node: Node | None) -> JSON:
+    if isinstance(original, dict) and isinstance(patch, dict):
+        if node is not None and "replace" in node.patch_strategy:
+            return _plain(patch)
+        return _merge_map(original, patch, node)
+    if isinstance(original, list) and isinstance(patch, list) and _merges(node):
+        assert node is not None
+        return _merge_list(original, patch, node)
+    return _plain(patch)
+
+
+def _merges(node: Node | None) -> bool:
+    return node is not None and node.type == "list" and "merge" in node.patch_strategy
+
+
+def _plain(value: JSON) -> JSON:
+    """A value of the patch that meets nothing in the original: without directives and nulls."""
+    if isinstance(value, dict):
+        return {
+            k: _plain(v) if isinstance(v, (dict, list)) else v
+            for k, v in value.items()
+            if v is not None and not k.startswith((SET_ORDER, DELETE_FROM)) and k not in (PATCH, RETAIN_KEYS)
+        }
+    if isinstance(value, list):
+        return [
+            _plain(v) if isinstance(v, (dict, list)) else v
+            for v in value
+            if not (isinstance(v, dict) and (v.get(PATCH) == "delete" or (PATCH in v and len(v) == 1)))
+        ]
+    return value
+
+
+def _merge_list(original: list[Any], patch: list[Any], node: Node) -> list[Any]:
+    """A list with the merge strategy: by merge key if its items are maps, as a set if they are scalars."""
+    key = node.merge_key
+    kinds = {isinstance(item, dict) for item in (*original, *patch)}
+    if any(isinstance(item, list) for item in (*original, *patch)):
+        raise PatchError("lists of lists are not supported")
+    if len(kinds) > 1:
+        raise bad_request("list element types are not identical")
+    if key is None or kinds == {False}:
+        if kinds == {True}:
+            raise bad_request("cannot merge lists without merge key")
+        merged = _unique([*original, *patch])
+        return _ordered(merged, patch, original, None)
+    if any(item.get(PATCH) == "replace" for item in patch):
+        return [_plain(item) for item in patch if PATCH not in item]
+    merged = list(original)
+    updates = []
+    for item in patch:
+        directive = item.get(PATCH)
+        if PATCH in item and directive != "delete":
+            raise bad_request(
+                "merging lists cannot yet be specified in the patch"
+                if directive == "merge"
+                else f"unknown patch type found: {directive}"
+            )
+        if key not in item:
+            raise bad_request(f"map: {item} does not contain declared merge key: {key}")
+        if directive == "delete":
+            merged = [m for m in merged if not (key in m and equal(m[key], item[key]))]
+        else:
+            updates.append(item)
+    for item in updates:
+        at = _find(merged, key, item[key])
+        if at is None:
+            merged.append(_plain(item))
+        else:
+            merged[at] = _merge_map(merged[at], item, node.element)
+    return _ordered(merged, updates, original, key)
+
+
+def _find(items: list[Any], key: str, value: JSON) -> int | None:
+    for index, item in enumerate(items):
+        if key in item and equal(item[key], value):
+            return index
+    return None
+
+
+def _merge_ordered(
+    merged: JSONObject, patch: Mapping[str, Any], field: str, order: JSON, node: Node | None
+) -> None:
+    """A list whose order the patch gives: merged first, then ordered."""
+    if not isinstance(order, list) or not all(isinstance(o, (dict, str, int, float)) for o in order):
+        raise PatchError("invalid patch format of setElementOrder list")
+    original, changes = merged.get(field), patch.get(field)
+    key = node.merge_key if node is not None else None
+    if changes is not None:
+        if not isinstance(changes, list):
+            raise PatchError("invalid patch format of setElementOrder list")
+        _check_order(changes, order, key)
+    if not isinstance(original, list):
+        if isinstance(changes, list):
+            items = _plain(changes)
+        else:
+            return
+    else:
+        items = list(original)
+        if (DELETE_FROM + field) in patch:
+            items = _without(items, patch[DELETE_FROM + field])
+        if isinstance(changes, list):
+            items = _merge_value(items, changes, node)
+    if key is not None and not all(
+        isinstance(item, dict) and key in item for item in (*items, *order, *(original or ()))
+    ):
+        raise bad_request(f"map does not contain declared merge key: {key}")
+    merged[field] = _ordered(items, order, original if isinstance(original, list) else [], key)
+
+
+def _check_order(changes: list[Any], order: list[Any], key: str | None) -> None:
+    """The patch's items must come in the order that the patch gives."""
+    position = 0
+    for item in changes:
+        if isinstance(item, dict) and PATCH in item:
+            continue
+        while position < len(order) and not _same(order[position], item, key):
+            position += 1
+        if position == len(order):
+            raise PatchError("The order in patch list doesn't match $setElementOrder list")
+        position += 1
+
+
+def _same(a: JSON, b: JSON, key: str | None) -> bool:
+    if key is None:
+        return equal(a, b)
+    return isinstance(a, dict) and isinstance(b, dict) and key in a and key in b and equal(a[key], b[key])
+
+
+def _word(item: JSON, key: str | None) -> str:
+    """What identifies an item, hashable: types are told apart, so that 1 is not true."""
+    value = item[key] if key is not None else item
+    return f"{type(value).__name__}:{value}"
+
+
+def _ordered(items: list[Any], order: list[Any], server_order: list[Any], key: str | None) -> list[Any]:
+    """The items with those of `order` in its order and the others, in the server's, put between them by where the server had them."""
+    wanted: dict[str, int] = {}
+    for item in order:
+        wanted.setdefault(_word(item, key), len(wanted))
+    server: dict[str, int] = {}
+    for item in server_order:
+        if key is None or (isinstance(item, dict) and key in item):
+            server.setdefault(_word(item, key), len(server))
+    words = [(_word(item, key), item) for item in items if key is None or key in item]
+    last = len(server)
+    left = sorted((w for w in words if w[0] not in wanted), key=lambda w: server.get(w[0], last))
+    right = sorted((w for w in words if w[0] in wanted), key=lambda w: wanted[w[0]])
+    out: list[Any] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        a, b = server.get(left[i][0]), server.get(right[j][0])
+        if a is not None and b is not None and a < b:
+            out.append(left[i][1])
+            i += 1
+        else:
+            out.append(right[j][1])
+            j += 1
+    out += [item for _, item in left[i:]]
+    out += [item for _, item in right[j:]]
+    return out
+
+
+def _unique(items: list[Any]) -> list[Any]:
+    seen: dict[str, Any] = {}
+    for item in items:
+        seen.setdefault(_word(item, None), item)
+    return list(seen.values())
+
+
+def _without(items: list[Any], values: JSON) -> list[Any]:
+    if not isinstance(values, list):
+        raise PatchError("invalid patch format of primitive list")
+    return [item for item in items if not any(equal(item, value) for value in values)]
