@@ -19,6 +19,7 @@ from lakh.client.leader import LeaderElector
 from lakh.client.tasks import TaskGuard
 
 from .context import Context, Controller
+from .deployment import DeploymentController
 from .informers import Informers
 from .replicaset import ReplicaSetController
 
@@ -30,7 +31,7 @@ HEALTHY_SECONDS = 300.0
 """A controller that ran this long before it failed starts with the shortest backoff again."""
 
 CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
-    controller.name: controller for controller in (ReplicaSetController,)
+    controller.name: controller for controller in (ReplicaSetController, DeploymentController)
 }
 """By upstream's name."""
 
