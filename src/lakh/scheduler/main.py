@@ -1,0 +1,67 @@
+"""The scheduler as a component: `run` until cancelled, alone or as one of several candidates of which one leads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import uuid
+
+from lakh.client.client import Client
+from lakh.client.events import EventRecorder
+from lakh.client.leader import LeaderElector
+from lakh.client.tasks import TaskGuard
+
+from .shell import DEFAULT_SCHEDULER_NAME, Scheduler
+
+__all__ = ["LeadershipLost", "run"]
+
+LEASE_NAMESPACE = "kube-system"
+LEASE_NAME = "kube-scheduler"
+
+
+class LeadershipLost(Exception):
+    """Another candidate may lead now. The process should end and start again as a candidate."""
+
+
+async def run(
+    client: Client,
+    *,
+    scheduler_name: str = DEFAULT_SCHEDULER_NAME,
+    identity: str | None = None,
+    leader_elect: bool = False,
+    lease_name: str = LEASE_NAME,
+) -> None:
+    """Schedule the pods that name `scheduler_name`, until cancelled.
+
+    With `leader_elect` it waits for the lease first, with its caches warm, and raises `LeadershipLost` when it loses it.
+    `identity` defaults to the host's name, the process and a random part. `client` should allow about 300 connections.
+    """
+    recorder = EventRecorder(client, scheduler_name)
+    scheduler = Scheduler(client, recorder, scheduler_name=scheduler_name)
+    try:
+        async with TaskGuard(scheduler_name) as guard:
+            watching = guard.spawn(scheduler.watch(), name="watch")
+            if leader_elect:
+                elector = LeaderElector(
+                    client,
+                    lease_name,
+                    LEASE_NAMESPACE,
+                    identity or default_identity(),
+                    on_started=scheduler.schedule,
+                )
+                leading = guard.spawn(elector.run(), name="lead")
+            else:
+                leading = guard.spawn(scheduler.schedule(), name="schedule")
+            done, _ = await asyncio.wait((watching, leading), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            if leader_elect and leading in done:
+                raise LeadershipLost(f"{LEASE_NAMESPACE}/{lease_name}")
+    finally:
+        await recorder.close()
+
+
+def default_identity() -> str:
+    """A name for this candidate that no other has."""
+    return f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4().hex[:8]}"

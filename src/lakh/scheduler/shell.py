@@ -1,0 +1,448 @@
+"""The scheduler's shell: informers in, binds, events and conditions out.
+
+It decides synchronously and acts asynchronously. `step` takes pods from the queue for a few milliseconds: for each the core names a
+node, the pod is placed there at once (*assumed*), and a task binds it through the API. So the next decision already counts
+it, however long the request takes.
+
+What keeps the accounting exact
+* A pod's uid is placed at most once. Placing it where it is placed already changes nothing, so that the informer confirms an assumed
+  pod for free, and moves it when somebody else bound it elsewhere.
+* A pod is unplaced when it is deleted or has ended, and when its bind failed for certain. When it is unknown whether a
+  bind was carried out (connection lost, conflict), the pod stays assumed until the API server says where it is.
+* An answer to a bind is dropped when the pod has left `_binding` meanwhile: the informer was first.
+* An update that shows an assumed pod without a node is older than the bind and is ignored: a node is never taken back.
+
+What wakes parked pods: a node that was added or changed in what matters, and a pod that left a node. These note the node's name in `_gained`;
+`step` then asks the core, class by class, whether it fits now, and wakes as many of its pods as `WAKE_PODS`; each success of a class with
+parked pods asks again. A burst of pods that fit nowhere costs one evaluation of their class, and one message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from lakh.client.client import STRATEGIC, Client
+from lakh.client.errors import (
+    ApiError,
+    ClientClosed,
+    ClientError,
+    ConnectFailed,
+    ConnectionLost,
+    is_conflict,
+    is_not_found,
+)
+from lakh.client.events import EventRecorder
+from lakh.client.informer import Informer
+from lakh.client.resources import NODES, PODS
+from lakh.client.tasks import TaskGuard
+from lakh.client.types import ObjectReference
+from lakh.machinery import times
+
+from .core import Core
+from .podclass import PodClass
+from .queue import PendingPod, SchedulingQueue, State, backoff_seconds
+from .views import Node, Pod, PodSpec
+
+__all__ = ["DEFAULT_SCHEDULER_NAME", "Scheduler"]
+
+log = logging.getLogger(__name__)
+
+DEFAULT_SCHEDULER_NAME = "default-scheduler"
+
+MAX_BINDS_IN_FLIGHT = 256
+"""Enough to keep an API server's group commit full; what is decided later is decided on fresher facts."""
+MAX_REPORTS_IN_FLIGHT = 16
+"""Condition patches at once: binds go first."""
+SLICE_SECONDS = 0.004
+"""How long `step` decides before it yields to the loop."""
+WAKE_PODS = 256
+"""Parked pods of a class woken at once."""
+MAX_EXPLANATIONS = 4_096
+"""Messages kept, one a class that fits nowhere."""
+EXPLAIN_SHARE = 20
+"""A message is kept for this many times as long as making it took, so that explaining costs at most a twentieth of the time."""
+
+Clock = Callable[[], float]
+
+
+class Scheduler:
+    """Schedules the pods that name it. `clock` is monotonic seconds."""
+
+    def __init__(
+        self,
+        client: Client,
+        recorder: EventRecorder,
+        *,
+        scheduler_name: str = DEFAULT_SCHEDULER_NAME,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.scheduler_name = scheduler_name
+        self.core = Core()
+        self.queue = SchedulingQueue()
+        self.bound = 0
+        """Pods bound so far."""
+        self._client = client
+        self._recorder = recorder
+        self._clock = clock
+        self._pods: Informer[Pod] = Informer(
+            client, PODS, Pod, field_selector="status.phase!=Succeeded,status.phase!=Failed"
+        )
+        self._nodes: Informer[Node] = Informer(client, NODES, Node)
+        self._pods.add_handler(
+            on_add=self.on_pod, on_update=lambda old, new: self.on_pod(new), on_delete=self.on_pod_deleted
+        )
+        self._nodes.add_handler(
+            on_add=self.on_node, on_update=lambda old, new: self.on_node(new), on_delete=self.on_node_deleted
+        )
+        self._guard = TaskGuard(scheduler_name)
+        self._kick = asyncio.Event()
+        self._binding: dict[str, PendingPod] = {}
+        self._binds_in_flight = 0
+        self._gained: set[str] = set()
+        self._to_wake: deque[PodClass] = deque()
+        self._explanations: dict[PodClass, tuple[str, int, float]] = {}
+        self._reports: dict[str, tuple[PendingPod, str]] = {}
+        self._reporting = 0
+        self._has_condition: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"Scheduler({self.core!r}, {self.queue!r}, binding={len(self._binding)}, bound={self.bound})"
+
+    # What the informers say
+
+    def on_node(self, node: Node) -> None:
+        """A node is new or has changed."""
+        if self.core.set_node(node):
+            self._gain(node.metadata.name)
+
+    def on_node_deleted(self, node: Node) -> None:
+        """A node is gone. Its pods are counted on its name until they are deleted."""
+        self.core.remove_node(node.metadata.name)
+
+    def on_pod(self, pod: Pod) -> None:
+        """A pod is new or has changed."""
+        uid, spec = pod.metadata.uid, pod.spec
+        if pod.status.phase in ("Succeeded", "Failed"):
+            self._forget(uid)
+        elif spec.nodeName:
+            self._assigned(uid, self._classify(spec), spec.nodeName)
+        elif uid in self._binding or self.core.node_of(uid) is not None:
+            pass  # older than our bind
+        elif (
+            (spec.schedulerName or DEFAULT_SCHEDULER_NAME) != self.scheduler_name
+            or spec.schedulingGates
+            or pod.metadata.deletionTimestamp
+        ):
+            self._dequeue(uid)
+        else:
+            self._enqueue(pod)
+        pod.status.conditions = None  # no longer needed, and most of a pod's memory
+
+    def on_pod_deleted(self, pod: Pod) -> None:
+        """A pod is gone, or has ended."""
+        self._forget(pod.metadata.uid)
+
+    def _classify(self, spec: PodSpec) -> PodClass:
+        """The class of a spec. The spec shares the class's parts from now on, so that a pod costs its identity only."""
+        cls = self.core.classes.of(spec)
+        shared = cls.spec
+        spec.containers, spec.initContainers = shared.containers, shared.initContainers
+        spec.affinity, spec.tolerations = shared.affinity, shared.tolerations
+        spec.nodeSelector, spec.overhead, spec.resources = (
+            shared.nodeSelector,
+            shared.overhead,
+            shared.resources,
+        )
+        spec.topologySpreadConstraints = shared.topologySpreadConstraints
+        return cls
+
+    def _enqueue(self, pod: Pod) -> None:
+        metadata = pod.metadata
+        cls = self._classify(pod.spec)
+        waiting = self.queue.get(metadata.uid)
+        if waiting is not None:
+            if waiting.cls is not cls:
+                old = waiting.cls
+                self.queue.reclassify(waiting, cls)
+                self._recheck(old)
+                self._kick.set()
+            return
+        waiting = PendingPod(metadata.uid, metadata.namespace or "", metadata.name, cls)
+        for condition in pod.status.conditions or ():
+            if condition.type == "PodScheduled" and condition.status == "False":
+                self._has_condition.add(metadata.uid)
+                if condition.reason == "Unschedulable":
+                    waiting.reported = condition.message
+        self.queue.add(waiting)
+        self._kick.set()
+
+    def _assigned(self, uid: str, cls: PodClass, node: str) -> None:
+        before = self.core.node_of(uid)
+        self.core.place(uid, cls, node)
+        self._binding.pop(uid, None)
+        self._dequeue(uid)
+        if before is not None and before != node:
+            self._gain(before)
+
+    def _forget(self, uid: str) -> None:
+        node = self.core.node_of(uid)
+        self.core.remove(uid)
+        self._binding.pop(uid, None)
+        self._dequeue(uid)
+        if node is not None:
+            self._gain(node)
+
+    def _dequeue(self, uid: str) -> None:
+        self._reports.pop(uid, None)
+        self._has_condition.discard(uid)
+        waiting = self.queue.remove(uid)
+        if waiting is not None:
+            self._recheck(waiting.cls)
+
+    def _gain(self, node: str) -> None:
+        """Something may fit on the node that did not."""
+        self._gained.add(node)
+        self._kick.set()
+
+    def _recheck(self, cls: PodClass) -> None:
+        """A pod of the class left the queue: another one may take its place."""
+        if self.queue.is_parked(cls):
+            self._to_wake.append(cls)
+            self._kick.set()
+
+    # Deciding
+
+    def step(self) -> bool:
+        """Decide for a few milliseconds. Returns whether there is more to do at once."""
+        now = self._clock()
+        self.queue.flush(now)
+        deadline = now + SLICE_SECONDS
+        self._wake(now, deadline)
+        while self._binds_in_flight < MAX_BINDS_IN_FLIGHT:
+            pod = self.queue.pop()
+            if pod is None:
+                break
+            self._schedule(pod)
+            if self._clock() >= deadline:
+                break
+        if self._binds_in_flight >= MAX_BINDS_IN_FLIGHT:
+            return False  # the next answer kicks
+        return bool(self.queue.active or self._to_wake or self._gained)
+
+    def _wake(self, now: float, deadline: float) -> None:
+        """Judge parked classes again after the cluster gained something."""
+        if self._gained:
+            waiting = set(self._to_wake)
+            self._to_wake.extend(
+                cls
+                for cls in self.queue.parked_classes()
+                if cls not in waiting
+                and (cls.pinned_nodes is None or not self._gained.isdisjoint(cls.pinned_nodes))
+            )
+            self._gained.clear()
+        while self._to_wake:
+            cls = self._to_wake.popleft()
+            if self.queue.is_parked(cls) and self.core.feasible(cls):
+                self.queue.wake(cls, now, WAKE_PODS)
+            if self._clock() >= deadline:
+                break
+
+    def _schedule(self, pod: PendingPod) -> None:
+        node = self.core.decide(pod.cls)
+        if node is None:
+            self._park(pod)
+            return
+        self.core.place(pod.uid, pod.cls, node)
+        self._recheck(pod.cls)
+        self._binding[pod.uid] = pod
+        self._binds_in_flight += 1
+        self._guard.spawn(self._bind(pod, node), name="bind")
+
+    def _park(self, pod: PendingPod) -> None:
+        message = self._explain(pod.cls)
+        self.queue.park(pod, self._clock())
+        if pod.reported != message:
+            pod.reported = message
+            self._recorder.event(reference(pod), "Warning", "FailedScheduling", message)
+            self._reports[pod.uid] = pod, message
+            self._report_more()
+
+    def _explain(self, cls: PodClass) -> str:
+        sequence = self.core.columns.sequence
+        started = time.monotonic()
+        known = self._explanations.get(cls)
+        if known is not None and (known[1] == sequence or started < known[2]):
+            return known[0]
+        message = self.core.explain(cls)
+        if len(self._explanations) >= MAX_EXPLANATIONS:
+            self._explanations.clear()
+        finished = time.monotonic()
+        self._explanations[cls] = message, sequence, finished + EXPLAIN_SHARE * (finished - started)
+        return message
+
+    # Binding
+
+    async def _bind(self, pod: PendingPod, node: str) -> None:
+        try:
+            await self._client.create(
+                PODS, binding(pod, node), pod.namespace, type=bytes, name=pod.name, subresource="binding"
+            )
+        except ClientClosed:
+            return
+        except ClientError as error:
+            log.warning("binding %s/%s to %s: %s", pod.namespace, pod.name, node, error)
+            if is_unknown(error):
+                await self._resolve(pod)
+            else:
+                self._undo(pod)
+        else:
+            self._succeeded(pod, node)
+        finally:
+            self._binds_in_flight -= 1
+            self._kick.set()
+
+    def _succeeded(self, pod: PendingPod, node: str) -> None:
+        self.bound += 1
+        self._recorder.event(
+            reference(pod),
+            "Normal",
+            "Scheduled",
+            f"Successfully assigned {pod.namespace}/{pod.name} to {node}",
+        )
+        if self._binding.pop(pod.uid, None) is not None:
+            self._dequeue(pod.uid)
+
+    def _undo(self, pod: PendingPod) -> None:
+        """The pod is not bound: take it off its node and try again later, unless it is gone."""
+        if self._binding.pop(pod.uid, None) is None:
+            return
+        node = self.core.node_of(pod.uid)
+        self.core.remove(pod.uid)
+        if node is not None:
+            self._gain(node)
+        if self.queue.get(pod.uid) is pod and pod.state is State.IN_FLIGHT:
+            self.queue.retry(pod, self._clock())
+
+    async def _resolve(self, pod: PendingPod) -> None:
+        """Ask where the pod is until that is known."""
+        tries = 0
+        while pod.uid in self._binding:
+            tries += 1
+            try:
+                found = await self._client.get(PODS, pod.name, pod.namespace, type=Pod)
+            except ClientClosed:
+                return
+            except ClientError as error:
+                if is_not_found(error):
+                    self._undo(pod)
+                    self._dequeue(pod.uid)
+                    return
+                log.warning("looking for %s/%s: %s", pod.namespace, pod.name, error)
+                await asyncio.sleep(backoff_seconds(tries))
+                continue
+            if found.metadata.uid != pod.uid:
+                self._undo(pod)
+                self._dequeue(pod.uid)
+            elif found.spec.nodeName:
+                if pod.uid in self._binding:
+                    self._assigned(pod.uid, pod.cls, found.spec.nodeName)
+            else:
+                self._undo(pod)
+
+    # Reporting
+
+    def _report_more(self) -> None:
+        while self._reports and self._reporting < MAX_REPORTS_IN_FLIGHT:
+            uid = next(iter(self._reports))
+            pod, message = self._reports.pop(uid)
+            self._reporting += 1
+            self._guard.spawn(self._report(pod, message), name="report")
+
+    async def _report(self, pod: PendingPod, message: str) -> None:
+        try:
+            await self._client.patch(
+                PODS,
+                pod.name,
+                unschedulable_patch(pod, message, first=pod.uid not in self._has_condition),
+                pod.namespace,
+                patch_type=STRATEGIC,
+                type=bytes,
+                subresource="status",
+            )
+            if self.queue.get(pod.uid) is pod:
+                self._has_condition.add(pod.uid)
+        except ClientClosed:
+            return
+        except ClientError as error:
+            if not (is_not_found(error) or is_conflict(error)):
+                log.warning("condition of %s/%s: %s", pod.namespace, pod.name, error)
+            pod.reported = None  # the next attempt reports again
+        finally:
+            self._reporting -= 1
+            self._report_more()
+
+    # Running
+
+    async def watch(self) -> None:
+        """Keep the picture of the cluster up to date, until cancelled."""
+        async with TaskGuard(f"{self.scheduler_name} informers") as guard:
+            await asyncio.gather(
+                guard.spawn(self._nodes.run(), name="nodes"), guard.spawn(self._pods.run(), name="pods")
+            )
+
+    async def schedule(self) -> None:
+        """Schedule, once the picture is complete, until cancelled. Binds under way are broken off at the end."""
+        async with self._guard:
+            await self._nodes.wait_synced()
+            await self._pods.wait_synced()
+            log.info("%s: scheduling, %r", self.scheduler_name, self.core)
+            while True:
+                self._kick.clear()
+                if self.step():
+                    await asyncio.sleep(0)
+                    continue
+                flush_at = self.queue.next_flush()
+                try:
+                    async with asyncio.timeout(
+                        None if flush_at is None else max(0.0, flush_at - self._clock())
+                    ):
+                        await self._kick.wait()
+                except TimeoutError:
+                    pass
+
+
+def reference(pod: PendingPod) -> ObjectReference:
+    """The pod, for events."""
+    return ObjectReference(
+        kind="Pod", namespace=pod.namespace, name=pod.name, uid=pod.uid, apiVersion=PODS.api_version
+    )
+
+
+def binding(pod: PendingPod, node: str) -> dict[str, Any]:
+    """The Binding that assigns the pod. Its uid makes sure that no namesake is bound."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    }
+
+
+def unschedulable_patch(pod: PendingPod, message: str, *, first: bool) -> dict[str, Any]:
+    """The strategic merge patch that sets PodScheduled to False. Only the first one is a transition."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    if first:
+        condition["lastTransitionTime"] = times.now()
+    return {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
+
+
+def is_unknown(error: ClientError) -> bool:
+    """Whether a failed bind may have been carried out, or the pod is bound already."""
+    if isinstance(error, ApiError):
+        return is_conflict(error) or error.code >= 500
+    return not isinstance(error, ConnectFailed) and isinstance(error, ConnectionLost)
