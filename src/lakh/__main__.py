@@ -1,0 +1,7 @@
+"""`python -m lakh`."""
+
+import sys
+
+from lakh.cli import main
+
+sys.exit(main())

@@ -1,0 +1,263 @@
+"""The commands. Exit codes: 0 done, 1 failed with one clear line on stderr, 2 wrong usage."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from lakh import __version__
+
+DEFAULT_DATA_DIRECTORY = Path("data")
+DEFAULT_PORT = 6443
+DEFAULT_INSTANCE_TYPE = "trn2.48xlarge"
+
+# Few tracked objects (Structs are not), so collections are rare and short; see docs/performance.md.
+GC_THRESHOLDS = (50_000, 20, 50)
+
+
+class Failure(Exception):  # noqa: N818
+    """Ends a command with exit code 1; the message is the one line that says why and what to do."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command line; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if options.verbose else logging.INFO,
+        format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
+    )
+    try:
+        code: int | None = options.run(options)
+        return code or 0
+    except Failure as e:
+        print(f"lakh: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lakh", description="A Kubernetes control plane for clusters of 100,000 nodes."
+    )
+    parser.add_argument("--version", action="version", version=f"lakh {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    up = commands.add_parser("up", help="start a whole cluster in the foreground")
+    _server_options(up)
+    up.add_argument("--nodes", type=_count, default=0, metavar="N", help="simulated nodes (default: none)")
+    _fleet_options(up)
+    up.add_argument("--engine", choices=("file", "nats"), default="file", help="what keeps the journal (default: file)")
+    up.add_argument("--apiservers", type=_count, default=1, metavar="K", help="API servers (default: 1)")
+    up.add_argument(
+        "--submit", type=Path, metavar="FILE", help="apply a manifest when the cluster is ready and show its pods' progress"
+    )
+    up.set_defaults(run=_run_up)
+
+    apiserver = commands.add_parser("apiserver", help="run the API server alone")
+    _server_options(apiserver)
+    apiserver.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
+    apiserver.set_defaults(run=_run_apiserver)
+
+    for name, text, run in (
+        ("scheduler", "run the scheduler against any Kubernetes API server", _run_scheduler),
+        ("controllers", "run the controllers against any Kubernetes API server", _run_controllers),
+        ("nodes", "run simulated nodes against any Kubernetes API server", _run_nodes),
+    ):
+        component = commands.add_parser(name, help=text)
+        component.add_argument(
+            "--kubeconfig", type=Path, default=None, help="whose credentials to use (default: $KUBECONFIG or ~/.kube/config)"
+        )
+        component.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
+        if name == "nodes":
+            component.add_argument("--count", type=_count, required=True, metavar="N", help="how many")
+            _fleet_options(component)
+        else:
+            component.add_argument("--leader-elect", action="store_true", help="run only while holding the lease")
+        component.set_defaults(run=run)
+
+    from lakh.bench.main import add_parser
+
+    add_parser(commands)
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError("negative")
+    return number
+
+
+_count.__name__ = "count"
+
+
+def _server_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-dir", type=Path, default=DEFAULT_DATA_DIRECTORY, metavar="D", help="journal, certificates, kubeconfig (default: ./data)"
+    )
+    parser.add_argument("--bind", default="127.0.0.1", metavar="A", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=_count, default=DEFAULT_PORT, help=f"port to listen on (default: {DEFAULT_PORT})")
+
+
+def _fleet_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--instance-type",
+        default=DEFAULT_INSTANCE_TYPE,
+        metavar="T",
+        help=f"instance type of simulated nodes (default: {DEFAULT_INSTANCE_TYPE})",
+    )
+
+
+def run_async(coroutine: Callable[[], Coroutine[Any, Any, int | None]]) -> int:
+    """Runs a command's coroutine on uvloop until it ends or SIGINT or SIGTERM cancels it."""
+    import uvloop
+
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+    async def guarded() -> int:
+        task = asyncio.ensure_future(coroutine())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            return await task or 0
+        except asyncio.CancelledError:
+            return 0
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(guarded())
+
+
+async def until_parent_ends() -> None:
+    """Returns when standard input ends: the supervisor is gone."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while await reader.read(4096):
+        pass
+
+
+async def with_parent(work: Coroutine[Any, Any, Any], watch_parent: bool) -> None:
+    """Runs `work` until it ends, or until the parent does if that is watched."""
+    tasks = [asyncio.ensure_future(work)]
+    if watch_parent:
+        tasks.append(asyncio.ensure_future(until_parent_ends()))
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _run_apiserver(options: argparse.Namespace) -> int:
+    from lakh.machinery import times
+    from lakh.server.app import ApiServer
+    from lakh.server.certs import PkiError
+    from lakh.server.transport import ListenError
+    from lakh.store.errors import StoreError
+
+    async def serve() -> None:
+        try:
+            server = await ApiServer.start(options.data_dir, bind=options.bind, port=options.port)
+        except (StoreError, PkiError, ListenError, OSError) as e:
+            raise Failure(str(e)) from e
+        gc.collect()
+        gc.freeze()
+        logging.info("serving https://%s:%d at %s", options.bind, server.port, times.now())
+        try:
+            await with_parent(asyncio.Event().wait(), options.exit_with_parent)
+        finally:
+            await server.stop()
+
+    return run_async(serve)
+
+
+def kubeconfig_path(given: Path | None) -> Path:
+    """The kubeconfig to use; raises Failure when there is none."""
+    path = given or Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+    if not path.is_file():
+        raise Failure(f"there is no kubeconfig at {path}: start a cluster with `lakh up`, or name one with --kubeconfig")
+    return path
+
+
+def _component(options: argparse.Namespace, user_agent: str, run: Callable[[Any], Coroutine[Any, Any, None]], **client: Any) -> int:
+    from lakh.client.client import Client
+    from lakh.client.errors import ClientError
+
+    path = kubeconfig_path(options.kubeconfig)
+
+    async def work() -> None:
+        try:
+            connected = Client.from_kubeconfig(path, user_agent=f"{user_agent}/v{__version__}", **client)
+        except ClientError as e:
+            raise Failure(str(e)) from e
+        try:
+            await with_parent(run(connected), options.exit_with_parent)
+        finally:
+            await connected.close()
+
+    return run_async(work)
+
+
+def _run_scheduler(options: argparse.Namespace) -> int:
+    from lakh.scheduler.main import run
+
+    return _component(
+        options, "kube-scheduler", lambda client: run(client, leader_elect=options.leader_elect), max_connections=64
+    )
+
+
+def _run_controllers(options: argparse.Namespace) -> int:
+    from lakh.client.kubeconfig import load_kubeconfig
+    from lakh.controllers.main import run
+
+    path = kubeconfig_path(options.kubeconfig)
+    root_ca = load_kubeconfig(path).ca_pem or b""
+    return _component(
+        options,
+        "kube-controller-manager",
+        lambda client: run(client, root_ca=root_ca, leader_elect=options.leader_elect),
+        max_connections=64,
+    )
+
+
+def _run_nodes(options: argparse.Namespace) -> int:
+    from lakh.nodes.catalogue import CATALOGUE
+    from lakh.nodes.main import run
+
+    if options.instance_type not in CATALOGUE:
+        raise Failure(f"unknown instance type {options.instance_type}; known are {', '.join(CATALOGUE)}")
+    return _component(
+        options,
+        "kubelet",
+        lambda client: run(client, count=options.count, instance_type=options.instance_type),
+        max_connections=32,
+    )
+
+
+def _run_up(options: argparse.Namespace) -> int:
+    from lakh import up
+
+    if options.engine != "file":
+        raise Failure(f"the journal engine {options.engine} is not built yet; use --engine file")
+    if options.apiservers != 1:
+        raise Failure("several API servers need a replicated journal, which is not built yet; use --apiservers 1")
+    return run_async(lambda: up.run(options))

@@ -1,0 +1,190 @@
+"""Admission: what the cluster says to an object beyond its own validity.
+
+The plugins that upstream enables by default and that have something to say here, in upstream's order: NamespaceLifecycle, ServiceAccount,
+TaintNodesByCondition, Priority, DefaultTolerationSeconds. Each is a function of the cluster
+and the object; it changes the object or raises 403.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lakh.apis.definitions import schema
+from lakh.machinery import errors
+from lakh.server.cluster import Cluster
+from lakh.server.context import Context
+from lakh.server.services import ServiceAddresses
+from lakh.server.storage import ResourceStore
+from lakh.store.state import Event
+
+IMMORTAL_NAMESPACES = frozenset(("default", "kube-system", "kube-public"))
+TOLERATION_SECONDS = 300
+NOT_READY = "node.kubernetes.io/not-ready"
+UNREACHABLE = "node.kubernetes.io/unreachable"
+
+# Creates in a namespace that is going away are refused, but these reviews may still be made.
+_ALLOWED_IN_TERMINATING = frozenset(("localsubjectaccessreviews.authorization.k8s.io",))
+
+
+class Admission:
+    """The chain, on one cluster."""
+
+    def __init__(self, cluster: Cluster, services: ServiceAddresses) -> None:
+        self.cluster = cluster
+        self.services = services
+        core = "io.k8s.api.core.v1."
+        self._toleration = schema().struct(core + "Toleration")
+        self._taint = schema().struct(core + "Taint")
+        self._node_spec = schema().struct(core + "NodeSpec")
+        self._global_default: Any = None
+        self._classes_changed = True
+        classes = cluster.named("scheduling.k8s.io", "v1", "priorityclasses")
+        self._watch = classes.partition.watch(classes.table, start=None, sink=self._on_class)
+
+    def __call__(
+        self, context: Context, verb: str, store: ResourceStore, obj: Any, old: Any, subresource: str = ""
+    ) -> None:
+        """Admits an object that is about to be written; raises 403, 404."""
+        table = store.table
+        if verb == "create" and store.resource.namespaced:
+            self.namespace_lifecycle(store, obj)
+        if subresource:
+            return
+        if table == "pods":
+            if verb == "create":
+                self.service_account(store, obj)
+                self.priority(store, obj)
+                self.default_tolerations(obj)
+        elif table == "nodes":
+            if verb == "create":
+                self.taint_new_node(obj)
+        elif table == "services":
+            self.services.allocate(obj, old, context.dry_run)
+        elif table == "priorityclasses.scheduling.k8s.io":
+            self.one_global_default(store, obj)
+
+    def namespace_lifecycle(self, store: ResourceStore, obj: Any) -> None:
+        """Objects are created in namespaces that exist and stay."""
+        name = obj.metadata.namespace
+        namespace = self.cluster.namespace(name)
+        if namespace is None:
+            raise errors.not_found("", "namespaces", name)
+        if namespace.metadata.deletionTimestamp is not None and store.table not in _ALLOWED_IN_TERMINATING:
+            error = errors.forbidden(
+                store.resource.group,
+                store.resource.plural,
+                obj.metadata.name or "",
+                f"unable to create new content in namespace {name} because it is being terminated",
+            )
+            assert error.details is not None
+            error.details["causes"] = [
+                {
+                    "reason": "NamespaceTerminating",
+                    "message": f"namespace {name} is being terminated",
+                    "field": "metadata.namespace",
+                }
+            ]
+            raise error
+
+    def service_account(self, store: ResourceStore, pod: Any) -> None:
+        """Every pod runs as a service account of its namespace."""
+        spec = pod.spec
+        if spec is None:
+            return
+        if not spec.serviceAccountName:
+            spec.serviceAccountName = spec.serviceAccount = "default"
+        name, namespace = spec.serviceAccountName, pod.metadata.namespace
+        accounts = self.cluster.named("", "v1", "serviceaccounts")
+        if accounts.partition.head(accounts.key(namespace, name)) is None:
+            raise errors.forbidden(
+                "",
+                "pods",
+                pod.metadata.name or "",
+                f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found',
+            )
+
+    def priority(self, store: ResourceStore, pod: Any) -> None:
+        """The priority class becomes a number and a preemption policy."""
+        spec = pod.spec
+        if spec is None:
+            return
+        classes = self.cluster.named("scheduling.k8s.io", "v1", "priorityclasses")
+        name = spec.priorityClassName
+        value, policy = 0, "PreemptLowerPriority"
+        if name:
+            item = classes.partition.head(classes.key("", name))
+            if item is None:
+                raise errors.forbidden(
+                    "", "pods", pod.metadata.name or "", f"no PriorityClass with name {name} was found"
+                )
+            found = classes.codec.decode_stored(item.value)
+            value, policy = found.value or 0, found.preemptionPolicy or policy
+        else:
+            found = self._default_class(classes)
+            if found is not None:
+                spec.priorityClassName = found.metadata.name
+                value, policy = found.value or 0, found.preemptionPolicy or policy
+        if spec.priority is not None and spec.priority != value:
+            raise errors.forbidden(
+                "",
+                "pods",
+                pod.metadata.name or "",
+                f"the integer value of priority ({spec.priority}) must not be provided in pod spec; priority admission "
+                f"controller computed {value} from the given PriorityClass name",
+            )
+        spec.priority = value
+        if spec.preemptionPolicy is None:
+            spec.preemptionPolicy = policy
+
+    def _default_class(self, classes: ResourceStore) -> Any:
+        """The class with globalDefault, or None; looked for again after a priority class has changed."""
+        if self._classes_changed:
+            self._classes_changed = False
+            found = (
+                classes.codec.decode_stored(i.value) for i in classes.partition.range(classes.table).items
+            )
+            self._global_default = next((c for c in found if c.globalDefault), None)
+        return self._global_default
+
+    def _on_class(self, events: list[Event]) -> None:
+        self._classes_changed = True
+
+    def default_tolerations(self, pod: Any) -> None:
+        """Pods stay five minutes on a node that is not ready or not reachable."""
+        spec = pod.spec
+        if spec is None:
+            return
+        tolerations = spec.tolerations or []
+        for key in (NOT_READY, UNREACHABLE):
+            if not any(
+                (not t.key or t.key == key) and t.effect in (None, "", "NoExecute") for t in tolerations
+            ):
+                tolerations = [
+                    *tolerations,
+                    self._toleration(
+                        key=key, operator="Exists", effect="NoExecute", tolerationSeconds=TOLERATION_SECONDS
+                    ),
+                ]
+        spec.tolerations = tolerations
+
+    def taint_new_node(self, node: Any) -> None:
+        """A new node takes no pods before it has been seen ready."""
+        if node.spec is None:
+            node.spec = self._node_spec()
+        taints = node.spec.taints or []
+        if not any(t.key == NOT_READY and t.effect == "NoSchedule" for t in taints):
+            node.spec.taints = [*taints, self._taint(key=NOT_READY, effect="NoSchedule")]
+
+    def one_global_default(self, store: ResourceStore, obj: Any) -> None:
+        """Only one priority class may be the default."""
+        if not obj.globalDefault:
+            return
+        for item in store.partition.range(store.table).items:
+            other = store.codec.decode_stored(item.value)
+            if other.globalDefault and other.metadata.name != obj.metadata.name:
+                raise errors.forbidden(
+                    store.resource.group,
+                    store.resource.plural,
+                    obj.metadata.name or "",
+                    f"PriorityClass {other.metadata.name} is already marked as default. Only one default can exist",
+                )

@@ -1,0 +1,83 @@
+"""What every cluster has from its first start: namespaces, priority classes, the `kubernetes` service.
+
+Idempotent: each start creates what is missing and leaves the rest alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from lakh.machinery import errors
+from lakh.server.authn import User
+from lakh.server.cluster import Cluster
+from lakh.server.context import Context
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+SERVICE_ADDRESS = "10.96.0.1"
+
+BOOTSTRAP_USER = User("system:apiserver", groups=("system:masters", "system:authenticated"))
+
+
+def _objects(port: int) -> list[tuple[str, str, str, str, dict[str, Any]]]:
+    """(group, version, plural, namespace, object) of all that must be there."""
+    found: list[tuple[str, str, str, str, dict[str, Any]]] = [
+        ("", "v1", "namespaces", "", {"metadata": {"name": name}}) for name in NAMESPACES
+    ]
+    found += [("", "v1", "serviceaccounts", name, {"metadata": {"name": "default"}}) for name in NAMESPACES]
+    for name, value, text in (
+        (
+            "system-cluster-critical",
+            2000000000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        (
+            "system-node-critical",
+            2000001000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+    ):
+        found.append(
+            (
+                "scheduling.k8s.io",
+                "v1",
+                "priorityclasses",
+                "",
+                {"metadata": {"name": name}, "value": value, "description": text},
+            )
+        )
+    found.append(
+        (
+            "",
+            "v1",
+            "services",
+            "default",
+            {
+                "metadata": {
+                    "name": "kubernetes",
+                    "labels": {"component": "apiserver", "provider": "kubernetes"},
+                },
+                "spec": {
+                    "clusterIP": SERVICE_ADDRESS,
+                    "clusterIPs": [SERVICE_ADDRESS],
+                    "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
+                },
+            },
+        )
+    )
+    return found
+
+
+async def bootstrap(cluster: Cluster, port: int) -> None:
+    """Creates what is missing."""
+    for group, version, plural, namespace, plain in _objects(port):
+        store = cluster.named(group, version, plural)
+        if store.partition.get(store.key(namespace, plain["metadata"]["name"])) is not None:
+            continue
+        obj = msgspec.convert(plain, store.codec.struct)
+        try:
+            await store.create(Context(BOOTSTRAP_USER, manager="kube-apiserver"), obj, namespace)
+        except errors.StatusError as e:
+            if e.reason != "AlreadyExists":
+                raise

@@ -1,0 +1,209 @@
+"""Between the bytes of clients, the bytes at rest and the Structs in between.
+
+At rest an object is `{"metadata":{…},…}` without apiVersion, kind and resourceVersion; `Codec.serve` splices them in. The
+fast path of `decode` is one C call that checks all types and finds no unknown field. Only when it fails is the object looked at again, as
+plain JSON, to say what is wrong in upstream's words, or to drop what is unknown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import yaml
+
+from lakh.apis.definitions import schema
+from lakh.apis.registry import Resource
+from lakh.machinery import errors, unknown
+from lakh.machinery.schema import Node
+
+# `{"metadata":{`, with which every object at rest begins.
+HEAD = b'{"metadata":{'
+HEAD_SIZE = len(HEAD)
+
+JSON = "application/json"
+YAML = "application/yaml"
+BODY_TYPES = (JSON, YAML)
+
+_encode = msgspec.json.Encoder().encode
+_decode_any = msgspec.json.Decoder().decode
+
+encode_json = _encode
+
+
+def read_body(body: bytes, content_type: str) -> bytes:
+    """A request's body as JSON; YAML is converted. Raises 415 for other types and 400 for malformed YAML."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind in ("", JSON):
+        return body
+    if kind == YAML:
+        return yaml_to_json(body)
+    raise errors.unsupported_media_type(BODY_TYPES)
+
+
+def yaml_to_json(body: bytes) -> bytes:
+    """YAML as JSON; raises 400."""
+    try:
+        return _encode(yaml.load(body, Loader=_YamlLoader))
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as e:
+        raise errors.bad_request(f"error converting YAML to JSON: yaml: {e}") from None
+
+
+class _YamlLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Safe YAML that leaves timestamps as strings, as sigs.k8s.io/yaml does."""
+
+
+_YamlLoader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def load_json(body: bytes) -> Any:
+    """A body as plain JSON values; raises 400 with Go's kind of text."""
+    try:
+        return _decode_any(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise errors.bad_request(
+            f"couldn't get version/kind; json parse error: {e}"
+            if body
+            else "EOF: the body of the request is empty"
+        ) from None
+
+
+class FieldValidation:
+    """The `fieldValidation` parameter."""
+
+    STRICT = "Strict"
+    WARN = "Warn"
+    IGNORE = "Ignore"
+    ALL = ("", IGNORE, STRICT, WARN)
+
+
+class Codec:
+    """Encodes and decodes the objects of one resource."""
+
+    __slots__ = ("_decoder", "api_version", "kind", "node", "prefix", "resource", "struct")
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+        self.kind = resource.kind
+        self.api_version = resource.api_version
+        self.struct: Any = schema().struct(resource.definition)
+        self.node: Node = schema().node(resource.definition)
+        self._decoder = msgspec.json.Decoder(self.struct)
+        self.prefix = b'{"kind":"%s","apiVersion":"%s","metadata":{"resourceVersion":"' % (
+            self.kind.encode(),
+            self.api_version.encode(),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Codec {self.kind}>"
+
+    def decode(self, body: bytes, validation: str, warnings: list[str]) -> Any:
+        """A client's object. Raises 400: malformed, of another kind, a wrong type, or (Strict) unknown and duplicate fields."""
+        try:
+            obj = self._decoder.decode(body)
+        except msgspec.ValidationError:
+            obj = self._decode_slowly(body, validation, warnings)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            load_json(body)
+            raise
+        else:
+            # As many names as in the encoded form: then none was there twice. Otherwise look closer.
+            if validation != FieldValidation.IGNORE and body.count(b'":') != _encode(obj).count(b'":'):
+                self._report(unknown.duplicate_fields(body), validation, warnings)
+        if obj is None:
+            raise errors.bad_request(
+                f'{self.kind} in version "{self.api_version}" cannot be handled as a {self.kind}: null'
+            )
+        self._check_kind(obj.apiVersion, obj.kind)
+        if obj.metadata is None:
+            obj.metadata = self.metadata_type()
+        return obj
+
+    def metadata_type(self) -> Any:
+        """An empty ObjectMeta."""
+        return schema().struct("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")()
+
+    def _check_kind(self, api_version: str | None, kind: str | None) -> None:
+        if api_version and api_version != self.api_version:
+            raise errors.bad_request(
+                f"the API version in the data ({api_version}) does not match the expected API version ({self.api_version})"
+            )
+        if kind and kind != self.kind:
+            raise errors.bad_request(
+                f'{kind} in version "{self.api_version}" cannot be handled as a {self.kind}: '
+                f"the kind in the data ({kind}) does not match the expected kind ({self.kind})"
+            )
+
+    def _decode_slowly(self, body: bytes, validation: str, warnings: list[str]) -> Any:
+        plain = load_json(body)
+        if not isinstance(plain, dict):
+            raise errors.bad_request(
+                f"couldn't get version/kind; json parse error: json: cannot unmarshal {unknown.go_type(plain)} into Go value of type "
+                "struct { APIVersion string; Kind string }"
+            )
+        found = unknown.duplicate_fields(body) if validation != FieldValidation.IGNORE else []
+        return self.convert(plain, validation, warnings, found)
+
+    def _report(self, findings: list[str], validation: str, warnings: list[str]) -> None:
+        if not findings:
+            return
+        if validation == FieldValidation.STRICT:
+            raise errors.bad_request(
+                f'{self.kind} in version "{self.resource.version}" cannot be handled as a {self.kind}: '
+                f"strict decoding error: {', '.join(findings)}"
+            )
+        if validation == FieldValidation.WARN:
+            warnings.extend(findings)
+
+    def convert(
+        self, plain: dict[str, Any], validation: str, warnings: list[str], findings: list[str] | None = None
+    ) -> Any:
+        """Plain JSON values as an object, pruned; raises 400 as `decode` does."""
+        api_version, kind = plain.get("apiVersion"), plain.get("kind")
+        if isinstance(api_version, str | None) and isinstance(kind, str | None):
+            self._check_kind(api_version, kind)
+        try:
+            obj = msgspec.convert(plain, self.struct)
+        except msgspec.ValidationError:
+            strange = unknown.unknown_fields(plain, self.node)
+            self._report((findings or []) + strange, validation, warnings)
+            pruned = unknown.prune(plain, self.node)
+            try:
+                obj = msgspec.convert(pruned, self.struct)
+            except msgspec.ValidationError as e:
+                why = unknown.explain_mismatch(pruned, self.node) or str(e)
+                raise errors.bad_request(
+                    f'{self.kind} in version "{self.resource.version}" cannot be handled as a {self.kind}: {why}'
+                ) from None
+        else:
+            self._report(findings or [], validation, warnings)
+        if obj.metadata is None:
+            obj.metadata = self.metadata_type()
+        return obj
+
+    def decode_stored(self, value: bytes) -> Any:
+        """An object at rest."""
+        return self._decoder.decode(value)
+
+    def encode_stored(self, obj: Any) -> bytes:
+        """The form at rest. Clears apiVersion, kind and resourceVersion of `obj`."""
+        obj.apiVersion = None
+        obj.kind = None
+        obj.metadata.resourceVersion = None
+        return _encode(obj)
+
+    def serve(self, value: bytes, revision: int) -> bytes:
+        """The object as clients get it."""
+        return b'%s%d",%s' % (self.prefix, revision, value[HEAD_SIZE:])
+
+    def serve_unsaved(self, value: bytes) -> bytes:
+        """An object that was not stored (`dryRun` of a create): it has no resourceVersion."""
+        return self.prefix[: self.prefix.rindex(b'"resourceVersion"')] + value[HEAD_SIZE:]
+
+
+def list_item(value: bytes, revision: int) -> bytes:
+    """An item of a list: without apiVersion and kind, as upstream's typed lists."""
+    return b'{"metadata":{"resourceVersion":"%d",%s' % (revision, value[HEAD_SIZE:])

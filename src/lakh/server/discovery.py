@@ -1,0 +1,245 @@
+"""Discovery: which groups, versions and resources there are, in the plain and the aggregated form.
+
+Documents are made once and answered with an ETag.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from typing import Any
+
+from lakh.apis.registry import Registry, Resource
+from lakh.server.codec import encode_json
+from lakh.server.transport import Request, Response
+
+# Upstream's order of groups in discovery; others follow by name.
+GROUP_ORDER = (
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+)
+AGGREGATED = "apidiscovery.k8s.io"
+AGGREGATED_TYPE = b"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+
+class Document:
+    """A body and its ETag."""
+
+    __slots__ = ("body", "content_type", "etag")
+
+    def __init__(self, obj: Any, content_type: bytes = b"application/json") -> None:
+        self.body = encode_json(obj)
+        self.content_type = content_type
+        self.etag = '"%s"' % hashlib.sha256(self.body).hexdigest().upper()
+
+    def answer(self, request: Request) -> Response:
+        """200, or 304 when the client has it."""
+        headers = ((b"ETag", self.etag.encode()), (b"Vary", b"Accept"), (b"Cache-Control", b"public"))
+        if request.headers.get("if-none-match") == self.etag:
+            return Response(304, b"", self.content_type, headers)
+        return Response(200, self.body, self.content_type, headers)
+
+
+class Discovery:
+    """Serves /api, /apis and what is directly below."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._groups: dict[str, dict[str, list[Resource]]] = {}
+        for resource in registry.all():
+            self._groups.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
+        self._documents: dict[tuple[str, bool], Document | None] = {}
+
+    def handle(self, request: Request, path: str, query: dict[str, str]) -> Response | None:
+        """The document at a path; None when the path is of no document."""
+        path = path.rstrip("/") or "/"
+        aggregated = path in ("/api", "/apis") and _wants_aggregated(request.headers.get("accept", ""))
+        key = (path, aggregated)
+        if key not in self._documents:
+            made = self._make(path, aggregated)
+            if made is None:
+                return None
+            self._documents[key] = made
+        document = self._documents[key]
+        return document.answer(request) if document is not None else None
+
+    def _make(self, path: str, aggregated: bool) -> Document | None:
+        parts = path.split("/")[1:]
+        match parts:
+            case [""]:
+                return Document({"paths": self._paths()})
+            case ["api"]:
+                if aggregated:
+                    return Document(self._aggregated([""]), AGGREGATED_TYPE)
+                return Document(
+                    {
+                        "kind": "APIVersions",
+                        "versions": list(self._groups[""]),
+                        "serverAddressByClientCIDRs": [],
+                    }
+                )
+            case ["apis"]:
+                names = self._names()
+                if aggregated:
+                    return Document(self._aggregated(names), AGGREGATED_TYPE)
+                return Document(
+                    {"kind": "APIGroupList", "apiVersion": "v1", "groups": [self._group(n) for n in names]}
+                )
+            case ["apis", name] if name in self._groups and name:
+                return Document({"kind": "APIGroup", "apiVersion": "v1", **self._group(name)})
+            case ["api", version] if version in self._groups[""]:
+                return Document(self._resources("", version))
+            case ["apis", name, version] if name and version in self._groups.get(name, {}):
+                return Document(self._resources(name, version))
+            case _:
+                return None
+
+    def _names(self) -> list[str]:
+        order = {name: i for i, name in enumerate(GROUP_ORDER)}
+        return sorted((n for n in self._groups if n), key=lambda n: (order.get(n, len(order)), n))
+
+    def _paths(self) -> list[str]:
+        paths = ["/api", *(f"/api/{v}" for v in self._groups[""]), "/apis"]
+        for name in sorted(n for n in self._groups if n):
+            paths += [f"/apis/{name}", *(f"/apis/{name}/{v}" for v in self._groups[name])]
+        return [*paths, "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+
+    def _versions(self, name: str) -> list[str]:
+        return sorted(self._groups[name], key=version_priority, reverse=True)
+
+    def _group(self, name: str) -> dict[str, Any]:
+        versions = [{"groupVersion": f"{name}/{v}", "version": v} for v in self._versions(name)]
+        return {"name": name, "versions": versions, "preferredVersion": versions[0]}
+
+    def _resources(self, group: str, version: str) -> dict[str, Any]:
+        listed: list[dict[str, Any]] = []
+        for resource in sorted(self._groups[group][version], key=lambda r: r.plural):
+            entry: dict[str, Any] = {
+                "name": resource.plural,
+                "singularName": resource.singular or resource.kind.lower(),
+                "namespaced": resource.namespaced,
+                "kind": resource.kind,
+                "verbs": sorted(resource.verbs),
+            }
+            if resource.short_names:
+                entry["shortNames"] = list(resource.short_names)
+            if resource.categories:
+                entry["categories"] = list(resource.categories)
+            if len(resource.verbs) > 1:
+                entry["storageVersionHash"] = storage_version_hash(resource)
+            listed.append(entry)
+            for name, sub in sorted(resource.subresources.items()):
+                below: dict[str, Any] = {
+                    "name": f"{resource.plural}/{name}",
+                    "singularName": "",
+                    "namespaced": resource.namespaced,
+                    "kind": sub.kind,
+                    "verbs": sorted(sub.verbs),
+                }
+                if sub.version:
+                    below["group"], below["version"] = sub.group, sub.version
+                listed.append(below)
+        return {
+            "kind": "APIResourceList",
+            "apiVersion": "v1",
+            "groupVersion": f"{group}/{version}" if group else version,
+            "resources": listed,
+        }
+
+    def _aggregated(self, names: list[str]) -> dict[str, Any]:
+        items = []
+        for name in names:
+            versions = []
+            for version in self._versions(name):
+                resources = [
+                    _aggregated_resource(r)
+                    for r in sorted(self._groups[name][version], key=lambda r: r.plural)
+                ]
+                versions.append({"version": version, "resources": resources, "freshness": "Current"})
+            metadata: dict[str, Any] = {"creationTimestamp": None}
+            if name:
+                metadata["name"] = name
+            items.append({"metadata": metadata, "versions": versions})
+        return {
+            "kind": "APIGroupDiscoveryList",
+            "apiVersion": "apidiscovery.k8s.io/v2",
+            "metadata": {},
+            "items": items,
+        }
+
+
+def _aggregated_resource(resource: Resource) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "resource": resource.plural,
+        "responseKind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
+        "scope": "Namespaced" if resource.namespaced else "Cluster",
+        "singularResource": resource.singular or resource.kind.lower(),
+        "verbs": sorted(resource.verbs),
+    }
+    if resource.short_names:
+        entry["shortNames"] = list(resource.short_names)
+    if resource.categories:
+        entry["categories"] = list(resource.categories)
+    if resource.subresources:
+        entry["subresources"] = [
+            {
+                "subresource": name,
+                "responseKind": {
+                    "group": sub.group if sub.version else resource.group,
+                    "version": sub.version or resource.version,
+                    "kind": sub.kind,
+                },
+                "verbs": sorted(sub.verbs),
+            }
+            for name, sub in sorted(resource.subresources.items())
+        ]
+    return entry
+
+
+def storage_version_hash(resource: Resource) -> str:
+    """Upstream's hash of the storage version: the first 8 bytes of SHA-256 of `group/version/kind`, in base64."""
+    group, version, _ = resource.stored_as or (resource.group, resource.version, "")
+    digest = hashlib.sha256(f"{group}/{version}/{resource.kind}".encode()).digest()
+    return base64.b64encode(digest[:8]).decode()
+
+
+def version_priority(version: str) -> tuple[int, int, int]:
+    """Sorts versions as apimachinery's `version.CompareKubeAwareVersionStrings`: GA before beta before alpha."""
+    match = re.fullmatch(r"v(\d+)(?:(alpha|beta)(\d+))?", version)
+    if match is None:
+        return (-1, 0, 0)
+    major, stage, minor = match.groups()
+    return ({"alpha": 0, "beta": 1, None: 2}[stage], int(major), int(minor or 0))
+
+
+def _wants_aggregated(accept: str) -> bool:
+    """Whether the first entry that can be served is the aggregated form, v2 or nothing."""
+    for entry in accept.split(","):
+        kind, *parameters = (p.strip() for p in entry.split(";"))
+        options = dict(p.split("=", 1) for p in parameters if "=" in p)
+        if kind not in ("application/json", "*/*"):
+            continue
+        if options.get("as") == "APIGroupDiscoveryList":
+            if options.get("g") == AGGREGATED and options.get("v") == "v2":
+                return True
+            continue
+        return False
+    return False

@@ -1,0 +1,570 @@
+"""The verbs: from a request for a resource to its answer.
+
+Reads are answered synchronously. Writes are coroutines that await nothing but their commit. What is particular to a
+subresource is in `subresources`; virtual resources (reviews) are in `reviews`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+
+from lakh.machinery import errors, jsonpatch, mergepatch, strategic
+from lakh.server import listing, negotiate, ownership, tables
+from lakh.server.authn import User
+from lakh.server.cluster import Cluster
+from lakh.server.codec import (
+    FieldValidation,
+    encode_json,
+    load_json,
+    read_body,
+    yaml_to_json,
+)
+from lakh.server.context import Admit, Context, dry_run, field_manager, field_validation
+from lakh.server.reviews import Reviews
+from lakh.server.routing import RequestInfo
+from lakh.server.selecting import Selection
+from lakh.server.storage import Deleted, DeleteOptions, ResourceStore
+from lakh.server.subresources import Subresources
+from lakh.server.transport import Request, Response, StreamResponse
+from lakh.server.watching import Form, Watcher, Watching, watch_seconds
+from lakh.store.state import Item
+
+Answer = Response | StreamResponse | Coroutine[Any, Any, Response | StreamResponse]
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+
+# How long a read waits for a resource version that has not been reached yet (upstream's watch cache: 3 s).
+FUTURE_VERSION_SECONDS = 3.0
+
+# Kinds whose delete answers with the object (upstream's ReturnDeletedObject).
+RETURN_DELETED = frozenset(
+    (
+        "pods",
+        "services",
+        "serviceaccounts",
+        "persistentvolumes",
+        "persistentvolumeclaims",
+        "podtemplates",
+        "resourcequotas",
+    )
+)
+
+# Deletions of a collection under way at once; each waits for its commit, which they share.
+DELETES_AT_ONCE = 500
+
+_decode_delete_options = msgspec.json.Decoder(DeleteOptions).decode
+
+
+class Handlers:
+    """All verbs on one cluster."""
+
+    def __init__(
+        self, cluster: Cluster, admit: Admit, watching: Watching, reviews: Reviews, subresources: Subresources
+    ) -> None:
+        self.cluster = cluster
+        self.admit = admit
+        self.watching = watching
+        self.reviews = reviews
+        self.subresources = subresources
+
+    def handle(self, request: Request, info: RequestInfo, query: dict[str, str], user: User) -> Answer:
+        """Answers a request for a resource; raises StatusError."""
+        store = self.cluster.store(info.resource)
+        verb = info.verb
+        if info.subresource:
+            return self._subresource(request, info, query, user, store)
+        resource = info.resource
+        if verb not in resource.verbs or (verb == "create" and info.name):
+            raise _not_allowed()
+        if verb == "get":
+            accepted = negotiate.accepted(request.headers.get("accept", ""))
+            item = store.get(info.namespace, info.name)
+            return self._item(store, item, accepted, query)
+        if verb == "list":
+            return self._list(request, store, info, query)
+        if verb == "watch":
+            return self._watch(request, store, info, query)
+        if verb == "create":
+            virtual = self.reviews.handler(resource)
+            if virtual is not None:
+                return virtual(request, info, user)
+            return self._create(request, store, info, query, user)
+        if not info.name and verb in ("update", "patch"):
+            raise errors.method_not_supported(resource.group, resource.plural, verb)
+        if verb == "update":
+            return self._update(request, store, info, query, user, "")
+        if verb == "patch":
+            return self._patch(request, store, info, query, user, "")
+        if verb == "delete":
+            return self._delete(request, store, info, query, user)
+        return self._delete_collection(request, store, info, query, user)
+
+    def _subresource(
+        self, request: Request, info: RequestInfo, query: dict[str, str], user: User, store: ResourceStore
+    ) -> Answer:
+        subresource = info.resource.subresources.get(info.subresource)
+        if subresource is None:
+            raise errors.path_not_found()
+        if info.verb not in subresource.verbs:
+            raise _not_allowed()
+        if subresource.kind == info.resource.kind and not subresource.group:
+            # status, finalize, approval, …: the same object, seen through its own strategy.
+            if info.verb == "get":
+                return self._item(
+                    store,
+                    store.get(info.namespace, info.name),
+                    negotiate.accepted(request.headers.get("accept", "")),
+                    query,
+                )
+            if info.verb == "update":
+                return self._update(request, store, info, query, user, info.subresource)
+            return self._patch(request, store, info, query, user, info.subresource)
+        return self.subresources.handle(self, request, info, query, user, store)
+
+    def context(self, request: Request, query: dict[str, str], user: User) -> Context:
+        """The circumstances of a write; raises 422 for bad options."""
+        return Context(
+            user,
+            manager=field_manager(query, request.headers.get("user-agent", "")),
+            dry_run=dry_run(query) if query else False,
+            validation=field_validation(query) if query else FieldValidation.WARN,
+            admit=self.admit,
+        )
+
+    # -- answers ---------------------------------------------------------------------------------------------------------------
+
+    def _item(
+        self,
+        store: ResourceStore,
+        item: Item | bytes,
+        accepted: negotiate.Accepted,
+        query: dict[str, str],
+        status: int = 200,
+        context: Context | None = None,
+    ) -> Response:
+        if isinstance(item, bytes):
+            body = item
+        elif accepted.shape == "table":
+            body = tables.single(store, item, tables.include_object(query))
+        elif accepted.shape == "metadata":
+            body = tables.partial_metadata(item)
+        else:
+            body = store.codec.serve(item.value, item.revision)
+        headers = context.warning_headers() if context is not None and context.warnings else ()
+        if accepted.yaml:
+            return Response(status, to_yaml(body), b"application/yaml", headers)
+        return Response(status, body, b"application/json", headers)
+
+    def written(
+        self,
+        request: Request,
+        store: ResourceStore,
+        item: Item | bytes,
+        query: dict[str, str],
+        context: Context,
+        created: bool,
+    ) -> Response:
+        """The answer to a create, update or patch."""
+        accepted = negotiate.accepted(request.headers.get("accept", ""))
+        if isinstance(item, bytes) and created:
+            item = store.codec.serve_unsaved(item)
+        return self._item(store, item, accepted, query, 201 if created else 200, context)
+
+    # -- reads -----------------------------------------------------------------------------------------------------------------
+
+    def selection(self, store: ResourceStore, info: RequestInfo, query: dict[str, str]) -> Selection:
+        """The selectors of a list, watch or deletecollection."""
+        return Selection(
+            store.resource,
+            store.codec.decode_stored,
+            info.namespace,
+            info.name,
+            query.get("labelSelector", ""),
+            query.get("fieldSelector", ""),
+        )
+
+    def _list(
+        self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str]
+    ) -> Answer:
+        accepted = negotiate.accepted(request.headers.get("accept", ""))
+        include = tables.include_object(query) if accepted.shape == "table" else ""
+        selection = self.selection(store, info, query)
+        asked = query.get("resourceVersion", "")
+        if asked.isdigit() and int(asked) > store.partition.revision:
+            return self._list_later(store, selection, query, accepted, include, int(asked))
+        response = listing.respond(store, listing.ListQuery(store, selection, query), accepted.shape, include)
+        if accepted.yaml and isinstance(response, Response):
+            return Response(200, to_yaml(_joined(response.body)), b"application/yaml")
+        return response
+
+    async def _list_later(
+        self,
+        store: ResourceStore,
+        selection: Selection,
+        query: dict[str, str],
+        accepted: negotiate.Accepted,
+        include: str,
+        revision: int,
+    ) -> Response | StreamResponse:
+        await reach(store, revision)
+        return listing.respond(store, listing.ListQuery(store, selection, query), accepted.shape, include)
+
+    def _watch(
+        self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str]
+    ) -> Answer:
+        accepted = negotiate.accepted(request.headers.get("accept", ""))
+        include = tables.include_object(query) if accepted.shape == "table" else ""
+        selection = self.selection(store, info, query)
+        bookmarks = query.get("allowWatchBookmarks", "").lower() in ("1", "true", "t")
+        send_initial = query.get("sendInitialEvents", "")
+        match = query.get("resourceVersionMatch", "")
+        version = query.get("resourceVersion", "")
+        if version and not version.isdigit():
+            raise errors.bad_request(
+                f'Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax'
+            )
+        findings = []
+        if send_initial:
+            if match != "NotOlderThan":
+                findings.append(
+                    errors.forbidden_field(
+                        "resourceVersionMatch",
+                        "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                    )
+                )
+        elif match:
+            findings.append(
+                errors.forbidden_field(
+                    "resourceVersionMatch",
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                )
+            )
+        if findings:
+            raise errors.invalid("meta.k8s.io", "ListOptions", "", findings)
+        streaming = send_initial.lower() in ("1", "true", "t")
+        start = int(version) if version else 0
+        initial = streaming or (start == 0 and send_initial == "")
+        if not initial and start == 0:
+            start = store.partition.revision
+        watcher = Watcher(
+            self.watching, Form(store, accepted.shape, include), selection, bookmarks, watch_seconds(query)
+        )
+
+        def answer() -> StreamResponse:
+            return StreamResponse(
+                200,
+                b"application/json",
+                lambda stream: watcher.start(
+                    stream, start=start, initial=initial, initial_end=streaming and bookmarks
+                ),
+            )
+
+        if start > store.partition.revision:
+            return self._watch_later(store, start, answer)
+        return answer()
+
+    async def _watch_later(self, store: ResourceStore, revision: int, answer: Any) -> StreamResponse:
+        await reach(store, revision)
+        return answer()  # type: ignore[no-any-return]
+
+    # -- writes ----------------------------------------------------------------------------------------------------------------
+
+    def body(self, request: Request) -> bytes:
+        """The body as JSON; raises 415 and 400."""
+        return read_body(request.body, request.headers.get("content-type", ""))
+
+    async def _create(
+        self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str], user: User
+    ) -> Response:
+        context = self.context(request, query, user)
+        obj = store.codec.decode(self.body(request), context.validation, context.warnings)
+        if store.resource.namespaced and not info.namespace:
+            raise errors.method_not_supported(store.resource.group, store.resource.plural, "create")
+        item = await store.create(context, obj, info.namespace)
+        return self.written(request, store, item, query, context, True)
+
+    async def _update(
+        self,
+        request: Request,
+        store: ResourceStore,
+        info: RequestInfo,
+        query: dict[str, str],
+        user: User,
+        subresource: str,
+    ) -> Response:
+        context = self.context(request, query, user)
+        obj = store.codec.decode(self.body(request), context.validation, context.warnings)
+        create = (lambda: obj) if store.strategy.allow_create_on_update and not subresource else None
+        item, created = await store.update(
+            context,
+            info.namespace,
+            info.name,
+            lambda item, old: obj,
+            subresource=subresource,
+            create=create,
+        )
+        return self.written(request, store, item, query, context, created)
+
+    async def _patch(
+        self,
+        request: Request,
+        store: ResourceStore,
+        info: RequestInfo,
+        query: dict[str, str],
+        user: User,
+        subresource: str,
+    ) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip()
+        if kind == APPLY_PATCH:
+            return await self._apply(request, store, info, query, user, subresource)
+        if query.get("force"):
+            raise errors.invalid(
+                "meta.k8s.io",
+                "PatchOptions",
+                "",
+                [errors.forbidden_field("force", "may not be specified for non-apply patch")],
+            )
+        context = self.context(request, query, user)
+        change = parse_patch(kind, request.body, store)
+
+        def mutate(item: Item, old: Any) -> Any:
+            plain = load_json(store.serve(item))
+            return store.codec.convert(change(plain), context.validation, context.warnings)
+
+        item, _ = await store.update(context, info.namespace, info.name, mutate, subresource=subresource)
+        return self.written(request, store, item, query, context, False)
+
+    async def _apply(
+        self,
+        request: Request,
+        store: ResourceStore,
+        info: RequestInfo,
+        query: dict[str, str],
+        user: User,
+        subresource: str,
+    ) -> Response:
+        if not query.get("fieldManager"):
+            raise errors.invalid(
+                "meta.k8s.io",
+                "PatchOptions",
+                "",
+                [errors.required("fieldManager", "is required for apply patch")],
+            )
+        context = self.context(request, query, user)
+        context.applied = True
+        force = query.get("force", "").lower() in ("1", "true", "t")
+        body = request.body if request.body[:1] == b"{" else yaml_to_json(request.body)
+        # Types, unknown and duplicate fields are judged on the applied configuration itself.
+        store.codec.decode(body, context.validation, context.warnings)
+        applied = load_json(body)
+        if applied.get("apiVersion") != store.codec.api_version or applied.get("kind") != store.codec.kind:
+            raise errors.bad_request("apiVersion and kind must be set and match the request for apply patch")
+        if (applied.get("metadata") or {}).get("managedFields"):
+            raise errors.bad_request("metadata.managedFields must be nil")
+
+        def mutate(item: Item | None, old: Any) -> Any:
+            live = load_json(store.serve(item)) if item is not None else None
+            merged = ownership.apply(
+                store.codec, live, applied, context, subresource, force, info.namespace, info.name
+            )
+            return store.codec.convert(merged, FieldValidation.IGNORE, context.warnings)
+
+        create = None
+        if not subresource:
+
+            def create() -> Any:
+                return mutate(None, None)
+
+        item, created = await store.update(
+            context, info.namespace, info.name, mutate, subresource=subresource, create=create
+        )
+        return self.written(request, store, item, query, context, created)
+
+    # -- deletes ---------------------------------------------------------------------------------------------------------------
+
+    def delete_options(self, request: Request, query: dict[str, str]) -> DeleteOptions:
+        """The options of a delete, from the body or the query; raises 400, 422."""
+        if request.body:
+            try:
+                options = _decode_delete_options(self.body(request))
+            except msgspec.DecodeError as e:
+                raise errors.bad_request(f"unable to decode the body as DeleteOptions: {e}") from None
+        else:
+            options = DeleteOptions()
+            grace = query.get("gracePeriodSeconds", "")
+            if grace:
+                try:
+                    options.gracePeriodSeconds = int(grace)
+                except ValueError:
+                    raise errors.bad_request(f'gracePeriodSeconds: "{grace}" is not an integer') from None
+            if query.get("propagationPolicy"):
+                options.propagationPolicy = query["propagationPolicy"]
+            if query.get("orphanDependents"):
+                options.orphanDependents = query["orphanDependents"].lower() == "true"
+        findings = []
+        if options.propagationPolicy not in (None, "Orphan", "Background", "Foreground"):
+            findings.append(
+                errors.not_supported(
+                    "propagationPolicy", options.propagationPolicy, ("Background", "Foreground", "Orphan")
+                )
+            )
+        if options.propagationPolicy is not None and options.orphanDependents is not None:
+            findings.append(
+                errors.invalid_value(
+                    "propagationPolicy",
+                    options.propagationPolicy,
+                    "orphanDependents and deletionPropagation cannot be both set",
+                )
+            )
+        if findings:
+            raise errors.invalid("meta.k8s.io", "DeleteOptions", "", findings)
+        return options
+
+    async def _delete(
+        self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str], user: User
+    ) -> Response:
+        options = self.delete_options(request, query)
+        context = Context(user, admit=self.admit, dry_run=dry_run(query, options.dryRun))
+        done = await store.delete(context, info.namespace, info.name, options)
+        return deleted_response(store, info.name, done, options)
+
+    async def _delete_collection(
+        self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str], user: User
+    ) -> Response:
+        options = self.delete_options(request, query)
+        context = Context(user, admit=self.admit, dry_run=dry_run(query, options.dryRun))
+        selection = self.selection(store, info, query)
+        scope = selection.namespace or None if store.resource.namespaced else None
+        found: list[Item] = []
+        after = ""
+        while True:
+            page = store.partition.range(store.table, scope, after=after, limit=listing.PIECE)
+            found.extend(
+                i
+                for i in page.items
+                if (not selection.name or i.key.endswith("/" + selection.name))
+                and (selection.trivial or selection.matches(i))
+            )
+            if not page.more:
+                break
+            after = page.items[-1].key
+            await asyncio.sleep(0)
+        revision = store.partition.revision
+        for start in range(0, len(found), DELETES_AT_ONCE):
+            results = await asyncio.gather(
+                *(
+                    store.delete(context, *item.key.split("/", 2)[1:], options)
+                    for item in found[start : start + DELETES_AT_ONCE]
+                ),
+                return_exceptions=True,
+            )
+            for result in results:
+                if isinstance(result, errors.StatusError) and result.code == 404:
+                    continue
+                if isinstance(result, BaseException):
+                    raise result
+        items = b",".join(listing.list_item(i.value, i.revision) for i in found)
+        return Response(
+            200,
+            b'{"kind":"%sList","apiVersion":"%s","metadata":{"resourceVersion":"%d"},"items":[%s]}\n'
+            % (store.resource.kind.encode(), store.resource.api_version.encode(), revision, items),
+        )
+
+
+def deleted_response(store: ResourceStore, name: str, done: Deleted, options: DeleteOptions) -> Response:
+    """The answer to a delete: the object while it waits, else a Status."""
+    resource = store.resource
+    if not done.gone or (resource.plural in RETURN_DELETED and not resource.group):
+        return Response(200, store.codec.serve(done.item.value, done.item.revision))
+    details = {"name": name, "kind": resource.plural, "uid": done.uid}
+    if resource.group:
+        details["group"] = resource.group
+    return Response(
+        200,
+        encode_json(
+            {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+        ),
+    )
+
+
+def parse_patch(kind: str, body: bytes, store: ResourceStore) -> Any:
+    """A patch as a function on plain objects; raises 400 and 415."""
+    if kind == JSON_PATCH:
+        operations = load_json(body)
+
+        def by_json_patch(plain: Any) -> Any:
+            try:
+                return _must_be_object(jsonpatch.apply(plain, operations))
+            except jsonpatch.JsonPatchError:
+                raise _patch_failed() from None
+
+        try:
+            jsonpatch.check(operations)
+        except jsonpatch.JsonPatchError as e:
+            raise errors.bad_request(str(e)) from None
+        return by_json_patch
+    if kind == MERGE_PATCH:
+        patch = load_json(body)
+        if not isinstance(patch, dict):
+            raise errors.bad_request("json: a merge patch must be an object")
+        return lambda plain: mergepatch.apply(plain, patch)
+    if kind == STRATEGIC_PATCH:
+        patch = load_json(body)
+        if not isinstance(patch, dict):
+            raise errors.bad_request("json: a strategic merge patch must be an object")
+
+        def by_strategic_patch(plain: Any) -> Any:
+            try:
+                return strategic.apply(plain, patch, store.codec.node)
+            except strategic.StrategicPatchError as e:
+                raise errors.bad_request(str(e)) from None
+
+        return by_strategic_patch
+    raise errors.unsupported_media_type(PATCH_TYPES)
+
+
+def _must_be_object(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise errors.bad_request("a patch may not replace the object by another kind of value")
+    return value
+
+
+def _patch_failed() -> errors.StatusError:
+    return errors.StatusError(
+        422, "Invalid", "the server rejected our request due to an error in our request", {}
+    )
+
+
+def _not_allowed() -> errors.StatusError:
+    return errors.StatusError(
+        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}
+    )
+
+
+async def reach(store: ResourceStore, revision: int) -> None:
+    """Waits a moment for a revision from elsewhere; raises 504 when it does not come."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + FUTURE_VERSION_SECONDS
+    while store.partition.revision < revision:
+        if loop.time() >= deadline:
+            raise errors.too_large_resource_version(revision, store.partition.revision)
+        await asyncio.sleep(0.05)
+
+
+def to_yaml(body: bytes) -> bytes:
+    """JSON as YAML."""
+    import yaml
+
+    return yaml.safe_dump(load_json(body), sort_keys=False, default_flow_style=False).encode()
+
+
+def _joined(body: bytes | list[bytes]) -> bytes:
+    return body if isinstance(body, bytes) else b"".join(body)

@@ -1,0 +1,100 @@
+"""Virtual resources: reviews that are answered and never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from lakh.apis.registry import Resource
+from lakh.machinery import errors, times
+from lakh.server.authn import Authenticator, User
+from lakh.server.codec import Codec, FieldValidation, encode_json, read_body
+from lakh.server.routing import RequestInfo
+from lakh.server.transport import Request, Response
+
+Review = Callable[[Request, RequestInfo, User], Coroutine[Any, Any, Response]]
+
+
+class Reviews:
+    """Answers them. Until RBAC is built, every authenticated user may do everything, and the reviews say so."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+        self._answers: dict[str, Callable[[Any, User], dict[str, Any]]] = {
+            "selfsubjectreviews.authentication.k8s.io": self._self_subject,
+            "tokenreviews.authentication.k8s.io": self._token,
+            "selfsubjectaccessreviews.authorization.k8s.io": self._access,
+            "subjectaccessreviews.authorization.k8s.io": self._access,
+            "localsubjectaccessreviews.authorization.k8s.io": self._access,
+            "selfsubjectrulesreviews.authorization.k8s.io": self._rules,
+        }
+
+    def handler(self, resource: Resource) -> Review | None:
+        """The handler of a virtual resource; None for stored ones."""
+        answer = self._answers.get(resource.table)
+        if answer is None:
+            return None
+        codec = Codec(resource)
+
+        async def review(request: Request, info: RequestInfo, user: User) -> Response:
+            body = read_body(request.body, request.headers.get("content-type", ""))
+            obj = codec.decode(body, FieldValidation.IGNORE, [])
+            plain = msgspec.to_builtins(obj)
+            plain["kind"], plain["apiVersion"] = resource.kind, resource.api_version
+            plain["metadata"] = {**plain.get("metadata", {}), "creationTimestamp": times.now()}
+            plain["status"] = answer(obj, user)
+            return Response(201, encode_json(plain))
+
+        return review
+
+    def _self_subject(self, obj: Any, user: User) -> dict[str, Any]:
+        return {"userInfo": _user_info(user)}
+
+    def _token(self, obj: Any, user: User) -> dict[str, Any]:
+        token = obj.spec.token if obj.spec is not None else None
+        if not token:
+            raise errors.invalid(
+                "authentication.k8s.io",
+                "TokenReview",
+                "",
+                [errors.required("spec.token", "token is required for TokenReview in authentication")],
+            )
+        found = self._authenticator.authenticate_token(token)
+        if found is None:
+            return {"authenticated": False, "user": {}, "error": "invalid bearer token"}
+        return {"authenticated": True, "user": _user_info(found)}
+
+    def _access(self, obj: Any, user: User) -> dict[str, Any]:
+        spec = obj.spec
+        if spec is None or (spec.resourceAttributes is None) == (spec.nonResourceAttributes is None):
+            raise errors.invalid(
+                "authorization.k8s.io",
+                type(obj).__name__,
+                "",
+                [
+                    errors.invalid_value(
+                        "spec.resourceAttributes",
+                        None,
+                        "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+                    )
+                ],
+            )
+        return {"allowed": True, "reason": "every authenticated user is allowed"}
+
+    def _rules(self, obj: Any, user: User) -> dict[str, Any]:
+        return {
+            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
+            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+            "incomplete": False,
+        }
+
+
+def _user_info(user: User) -> dict[str, Any]:
+    info: dict[str, Any] = {"username": user.name, "groups": list(user.groups)}
+    if user.uid:
+        info["uid"] = user.uid
+    if user.extra:
+        info["extra"] = {k: list(v) for k, v in user.extra.items()}
+    return info

@@ -1,0 +1,132 @@
+"""Selectors on stored objects: what a list or watch asked for, tested on items.
+
+An item's labels are decoded once, through a view that skips the rest, and kept with the item; whoever selects next finds them there.
+Names, namespaces and index terms are tested without decoding anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from lakh.apis.registry import Resource
+from lakh.machinery import errors, selectors
+from lakh.store.state import Item
+
+
+class _MetadataView(msgspec.Struct, gc=False):
+    labels: dict[str, str] | None = None
+
+
+class _LabelsView(msgspec.Struct, gc=False):
+    metadata: _MetadataView
+
+
+_decode_labels = msgspec.json.Decoder(_LabelsView).decode
+_NO_LABELS: dict[str, str] = {}
+
+
+def labels_of(item: Item) -> dict[str, str]:
+    """The labels of an item; decoded once."""
+    labels = item.cache
+    if labels is None:
+        labels = item.cache = _decode_labels(item.value).metadata.labels or _NO_LABELS
+    return labels  # type: ignore[no-any-return]
+
+
+class Selection:
+    """The label and field selectors of a request on one resource.
+
+    `name`, `namespace` and `term` are the parts that a store index answers; the rest is tested by `matches`.
+    """
+
+    __slots__ = ("_decode", "_fields", "_labels", "_terms", "name", "namespace", "term", "trivial")
+
+    def __init__(
+        self,
+        resource: Resource,
+        decode: Any,
+        namespace: str,
+        name: str,
+        label_selector: str,
+        field_selector: str,
+    ) -> None:
+        self._decode = decode
+        self.namespace = namespace
+        self.name = name
+        self.term: str | None = None
+        self._labels: selectors.Selector | None = None
+        self._terms: list[str] = []
+        self._fields: list[tuple[Any, str, str]] = []
+        if label_selector:
+            try:
+                parsed = selectors.parse(label_selector)
+            except selectors.SelectorError as e:
+                raise errors.bad_request(f"unable to parse requirement: {e}") from None
+            if not parsed.empty:
+                self._labels = parsed
+        if field_selector:
+            self._read_fields(resource, field_selector)
+        self.trivial = self._labels is None and not self._fields and not self._terms
+
+    def _read_fields(self, resource: Resource, text: str) -> None:
+        try:
+            parsed = selectors.parse_fields(text)
+        except selectors.SelectorError as e:
+            raise errors.bad_request(str(e)) from None
+        known = resource.strategy.selectable_fields
+        for field, operator, value in parsed.requirements:
+            positive = operator in ("=", "==")
+            if field == "metadata.name":
+                if positive and not self.name:
+                    self.name = value
+                else:
+                    self._fields.append((_name_of, operator, value))
+            elif field == "metadata.namespace" and resource.namespaced:
+                if positive and not self.namespace:
+                    self.namespace = value
+                else:
+                    self._fields.append((_namespace_of, operator, value))
+            elif field in known:
+                term = f"{field}={value}"
+                if positive and value and field in INDEXED.get(resource.table, ()):
+                    if self.term is None:
+                        self.term = term
+                    self._terms.append(term)
+                else:
+                    self._fields.append((known[field], operator, value))
+            else:
+                raise errors.bad_request(
+                    f'Unable to find "{resource.group}/{resource.version}, Resource={resource.plural}" that match label selector "", '
+                    f'field selector "{text}": field label not supported: {field}'
+                    if resource.group
+                    else f'Unable to find "/{resource.version}, Resource={resource.plural}" that match label selector "", '
+                    f'field selector "{text}": field label not supported: {field}'
+                )
+
+    def matches(self, item: Item) -> bool:
+        """Whether an item is selected, whatever its name and namespace indexes said."""
+        for term in self._terms:
+            if term not in item.terms:
+                return False
+        if self._labels is not None and not self._labels.matches(labels_of(item)):
+            return False
+        if self._fields:
+            obj = self._decode(item.value)
+            for get, operator, value in self._fields:
+                if (get(obj) == value) != (operator != "!="):
+                    return False
+        return True
+
+
+# Fields by which the store indexes objects; strategies give them as terms.
+INDEXED = {"pods": ("spec.nodeName",)}
+
+
+def _name_of(obj: Any) -> str:
+    return obj.metadata.name or ""
+
+
+def _namespace_of(obj: Any) -> str:
+    return obj.metadata.namespace or ""

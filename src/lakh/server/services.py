@@ -1,0 +1,147 @@
+"""Addresses and ports of services: what upstream's allocators hand out.
+
+The allocations are what the stored services say; an index of them follows the partition, so that it is right after a restart, too. An
+address is taken in the index at once; one whose service did not come to be counts as free.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from typing import Any
+
+from lakh.machinery import errors
+from lakh.server.cluster import Cluster
+from lakh.store.state import Event, Item
+
+SERVICE_NETWORK = ipaddress.ip_network("10.96.0.0/12")
+NODE_PORTS = range(30000, 32768)
+# Random draws before the ranges are searched in order.
+TRIES = 64
+
+
+class ServiceAddresses:
+    """Allocates cluster addresses and node ports."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._store = cluster.named("", "v1", "services")
+        self._addresses: dict[str, str] = {}
+        self._ports: dict[int, str] = {}
+        for item in self._store.partition.range(self._store.table).items:
+            self._count(item)
+        self._watch = self._store.partition.watch(self._store.table, start=None, sink=self._on_events)
+
+    def _on_events(self, events: list[Event]) -> None:
+        for event in events:
+            if event.prev is not None:
+                self._discount(event.prev)
+            if event.item is not None:
+                self._count(event.item)
+
+    def _parts(self, item: Item) -> tuple[list[str], list[int]]:
+        spec = self._store.codec.decode_stored(item.value).spec
+        if spec is None:
+            return [], []
+        addresses = [a for a in spec.clusterIPs or [spec.clusterIP] if a and a != "None"]
+        ports = [p.nodePort for p in spec.ports or () if p.nodePort]
+        if spec.healthCheckNodePort:
+            ports.append(spec.healthCheckNodePort)
+        return addresses, ports
+
+    def _count(self, item: Item) -> None:
+        addresses, ports = self._parts(item)
+        self._addresses.update(dict.fromkeys(addresses, item.key))
+        self._ports.update(dict.fromkeys(ports, item.key))
+
+    def _discount(self, item: Item) -> None:
+        addresses, ports = self._parts(item)
+        for address in addresses:
+            if self._addresses.get(address) == item.key:
+                del self._addresses[address]
+        for port in ports:
+            if self._ports.get(port) == item.key:
+                del self._ports[port]
+
+    def allocate(self, service: Any, old: Any, dry_run: bool) -> None:
+        """Gives a service that is written the addresses and ports that its type needs; raises 422 when one is taken."""
+        spec = service.spec
+        if spec is None or spec.type == "ExternalName":
+            return
+        key = self._store.key(service.metadata.namespace, service.metadata.name)
+        if old is None and self._store.partition.head(key) is not None:
+            return  # the create will be refused
+        if spec.clusterIP is None and spec.clusterIPs:
+            spec.clusterIP = spec.clusterIPs[0]
+        if spec.clusterIP != "None":
+            if not spec.clusterIP:
+                spec.clusterIP = self._free_address(service)
+            elif self._taken(self._addresses.get(spec.clusterIP), key):
+                raise self._invalid(
+                    service,
+                    errors.invalid_value(
+                        "spec.clusterIPs",
+                        [spec.clusterIP],
+                        f"failed to allocate IP {spec.clusterIP}: provided IP is already allocated",
+                    ),
+                )
+            if not dry_run:
+                self._addresses[spec.clusterIP] = key
+        if not spec.clusterIPs:
+            spec.clusterIPs = [spec.clusterIP]
+        if spec.type not in ("NodePort", "LoadBalancer"):
+            return
+        if spec.type == "LoadBalancer" and spec.allocateLoadBalancerNodePorts is False:
+            return
+        kept: dict[tuple[str | None, int | None], int] = {}
+        if old is not None and old.spec is not None:
+            kept = {(p.protocol, p.port): p.nodePort for p in old.spec.ports or () if p.nodePort}
+        own: set[int] = set()
+        for index, port in enumerate(spec.ports or ()):
+            if not port.nodePort:
+                port.nodePort = kept.get((port.protocol, port.port)) or self._free_port(service, own)
+            elif self._taken(self._ports.get(port.nodePort), key):
+                raise self._invalid(
+                    service,
+                    errors.invalid_value(
+                        f"spec.ports[{index}].nodePort", port.nodePort, "provided port is already allocated"
+                    ),
+                )
+            elif port.nodePort not in NODE_PORTS:
+                raise self._invalid(
+                    service,
+                    errors.invalid_value(
+                        f"spec.ports[{index}].nodePort",
+                        port.nodePort,
+                        f"provided port is not in the valid range. The range of valid ports is {NODE_PORTS.start}-{NODE_PORTS.stop - 1}",
+                    ),
+                )
+            own.add(port.nodePort)
+            if not dry_run:
+                self._ports[port.nodePort] = key
+
+    def _taken(self, owner: str | None, key: str = "") -> bool:
+        return owner is not None and owner != key and self._store.partition.head(owner) is not None
+
+    def _free_address(self, service: Any) -> str:
+        first, size = int(SERVICE_NETWORK.network_address), SERVICE_NETWORK.num_addresses
+        for _ in range(TRIES):
+            address = str(ipaddress.ip_address(first + random.randrange(1, size - 1)))
+            if not self._taken(self._addresses.get(address)):
+                return address
+        for host in SERVICE_NETWORK.hosts():
+            if not self._taken(self._addresses.get(str(host))):
+                return str(host)
+        raise errors.internal("failed to allocate a serviceIP: range is full")
+
+    def _free_port(self, service: Any, own: set[int]) -> int:
+        for _ in range(TRIES):
+            port = random.choice(NODE_PORTS)
+            if port not in own and not self._taken(self._ports.get(port)):
+                return port
+        for port in NODE_PORTS:
+            if port not in own and not self._taken(self._ports.get(port)):
+                return port
+        raise errors.internal("failed to allocate a nodePort: range is full")
+
+    def _invalid(self, service: Any, finding: errors.FieldError) -> errors.StatusError:
+        return errors.invalid("", "Service", service.metadata.name, [finding])

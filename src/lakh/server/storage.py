@@ -1,0 +1,424 @@
+"""Objects of a resource in its partition: upstream's generic registry store.
+
+What is common to all kinds when they are written: metadata, names, the strategy's steps in upstream's order, field ownership, the compare
+and swap, deletion with grace periods and finalizers. A write is decided synchronously against the pending head, so that nobody comes in
+between; only its commit is awaited. An answer that was judged by a head that is not durable yet waits until it is.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from lakh.apis import meta
+from lakh.apis.definitions import schema
+from lakh.apis.registry import Resource
+from lakh.machinery import errors, times
+from lakh.server import ownership
+from lakh.server.codec import Codec
+from lakh.server.context import Context
+from lakh.store.errors import Conflict, NotFound
+from lakh.store.partition import Partition
+from lakh.store.state import Item
+
+# Alphabet and length of generated name suffixes (apimachinery's util/rand): no vowels, no look-alikes.
+SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+SUFFIX_LENGTH = 5
+# A generated name is cut so that with its suffix it fits a DNS label.
+GENERATED_BASE_MAX = 63 - SUFFIX_LENGTH
+# How often a generated name that is taken is drawn anew.
+GENERATE_NAME_TRIES = 8
+
+FOREGROUND = "foregroundDeletion"
+ORPHAN = "orphan"
+
+Mutate = Callable[[Item, Any], Any]
+
+
+class DeleteOptions(msgspec.Struct, gc=False):
+    """metav1.DeleteOptions."""
+
+    apiVersion: str | None = None
+    kind: str | None = None
+    gracePeriodSeconds: int | None = None
+    preconditions: dict[str, str | None] | None = None
+    orphanDependents: bool | None = None
+    propagationPolicy: str | None = None
+    dryRun: list[str] | None = None
+    ignoreStoreReadErrorWithClusterBreakingPotential: bool | None = None
+
+
+class Deleted:
+    """What a delete did: `item` is the object as it is now (or was last), `gone` whether it is removed."""
+
+    __slots__ = ("gone", "item", "uid")
+
+    def __init__(self, item: Item, gone: bool, uid: str) -> None:
+        self.item = item
+        self.gone = gone
+        self.uid = uid
+
+
+def new_uid() -> str:
+    """A random (version 4) UUID."""
+    b = bytearray(os.urandom(16))
+    b[6] = b[6] & 0x0F | 0x40
+    b[8] = b[8] & 0x3F | 0x80
+    h = b.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def generate_name(base: str) -> str:
+    """A name for `generateName`."""
+    return base[:GENERATED_BASE_MAX] + "".join(random.choices(SUFFIX_ALPHABET, k=SUFFIX_LENGTH))
+
+
+class ResourceStore:
+    """The objects of one resource."""
+
+    def __init__(self, resource: Resource, partition: Partition) -> None:
+        self.resource = resource
+        self.strategy = resource.strategy
+        self.partition = partition
+        self.codec = Codec(resource)
+        self.table = resource.table
+
+    def __repr__(self) -> str:
+        return f"<ResourceStore {self.table}>"
+
+    def key(self, namespace: str, name: str) -> str:
+        """The key of an object in the partition."""
+        return f"{self.table}/{namespace}/{name}"
+
+    def not_found(self, name: str) -> errors.StatusError:
+        """404 for an object of this resource."""
+        return errors.not_found(self.resource.group, self.resource.plural, name)
+
+    def get(self, namespace: str, name: str) -> Item:
+        """The durable object; raises 404."""
+        item = self.partition.get(self.key(namespace, name))
+        if item is None:
+            raise self.not_found(name)
+        return item
+
+    def decode(self, item: Item) -> Any:
+        """The object of an item, resourceVersion included."""
+        obj = self.codec.decode_stored(item.value)
+        obj.metadata.resourceVersion = str(item.revision)
+        return obj
+
+    def serve(self, item: Item) -> bytes:
+        """The item as clients get it."""
+        return self.codec.serve(item.value, item.revision)
+
+    # -- create ----------------------------------------------------------------------------------------------------------------
+
+    async def create(self, context: Context, obj: Any, namespace: str) -> Item | bytes:
+        """Stores a new object that a client sent. Bytes instead of an item: what a dry run would have stored."""
+        metadata = obj.metadata
+        self._settle_namespace(metadata, namespace)
+        generated = not metadata.name and metadata.generateName
+        for attempt in range(GENERATE_NAME_TRIES):
+            if generated:
+                metadata.name = generate_name(metadata.generateName)
+            key = self.key(namespace, metadata.name or "")
+            if attempt == 0:
+                value, terms = self._prepare_create(context, obj)
+            else:
+                value = self.codec.encode_stored(obj)
+            try:
+                if not context.dry_run:
+                    return await self.partition.put(key, value, expect=0, terms=terms)
+                head = self.partition.head(key)
+                if head is None:
+                    return value
+                raise Conflict(key, head, head.revision)
+            except Conflict as e:
+                if generated and attempt < GENERATE_NAME_TRIES - 1:
+                    continue
+                await self.partition.settle(e.revision)
+                raise errors.already_exists(
+                    self.resource.group, self.resource.plural, metadata.name
+                ) from None
+        raise AssertionError("unreachable")
+
+    def _settle_namespace(self, metadata: Any, namespace: str) -> None:
+        if not self.resource.namespaced:
+            metadata.namespace = None
+        elif not metadata.namespace:
+            metadata.namespace = namespace
+        elif metadata.namespace != namespace:
+            raise errors.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+
+    def _prepare_create(self, context: Context, obj: Any) -> tuple[bytes, tuple[str, ...]]:
+        metadata = obj.metadata
+        if metadata.resourceVersion and metadata.resourceVersion != "0":
+            raise errors.bad_request("resourceVersion should not be set on objects to be created")
+        strategy = self.strategy
+        strategy.default(obj)
+        metadata.uid = new_uid()
+        metadata.creationTimestamp = context.now
+        metadata.deletionTimestamp = None
+        metadata.deletionGracePeriodSeconds = None
+        metadata.generation = None
+        metadata.selfLink = None
+        strategy.prepare_for_create(obj)
+        context.admit("create", self, obj, None)
+        findings = meta.validate_object_meta(
+            metadata, namespaced=self.resource.namespaced, name_rule=strategy.validate_name
+        )
+        findings += strategy.validate(obj)
+        if findings:
+            raise errors.invalid(
+                self.resource.group,
+                self.resource.kind,
+                metadata.name or metadata.generateName or "",
+                findings,
+            )
+        context.warn(strategy.warnings(obj, None))
+        ownership.track_create(self.codec, obj, context)
+        return self.codec.encode_stored(obj), strategy.terms(obj)
+
+    # -- update ----------------------------------------------------------------------------------------------------------------
+
+    async def update(
+        self,
+        context: Context,
+        namespace: str,
+        name: str,
+        mutate: Mutate,
+        *,
+        subresource: str = "",
+        create: Callable[[], Any] | None = None,
+    ) -> tuple[Item | bytes, bool]:
+        """Replaces an object by what `mutate(item, old)` makes of it; raises 404, 409, 422.
+
+        `mutate` must not change `old`. `create` makes the object when there is none (kinds that allow it, and server-side apply). Returns
+        the item (or the bytes of a dry run) and whether it was created.
+        """
+        key = self.key(namespace, name)
+        item = self.partition.head(key)
+        if item is None:
+            if create is None:
+                raise await self.missing(namespace, name)
+            obj = create()
+            if obj.metadata.name != name and obj.metadata.name:
+                raise errors.bad_request(
+                    f"the name of the object ({obj.metadata.name}) does not match the name on the URL ({name})"
+                )
+            obj.metadata.name = name
+            return await self.create(context, obj, namespace), True
+        old = self.decode(item)
+        try:
+            new = mutate(item, old)
+            self._check_identity(new.metadata, old.metadata, namespace, name)
+            value, terms, remove = self._prepare_update(context, new, old, subresource)
+        except errors.StatusError:
+            # What it was judged by must not vanish in a crash.
+            await self.partition.settle(item.revision)
+            raise
+        if value == item.value and not remove:
+            await self.partition.settle(item.revision)
+            return item, False
+        if context.dry_run:
+            return self.codec.serve(value, item.revision), False
+        if remove:
+            await self.partition.delete(key, expect=item.revision)
+            return Item(key, value, (), item.create_revision, item.revision), False
+        return await self.partition.put(key, value, expect=item.revision, terms=terms), False
+
+    def _check_identity(self, new: Any, old: Any, namespace: str, name: str) -> None:
+        resource = self.resource
+        if new.name != name:
+            if not new.name:
+                new.name = name
+            else:
+                raise errors.bad_request(
+                    f"the name of the object ({new.name}) does not match the name on the URL ({name})"
+                )
+        self._settle_namespace(new, namespace)
+        version = new.resourceVersion
+        if not version or version == "0":
+            if not self.strategy.allow_unconditional_update:
+                raise errors.invalid(
+                    resource.group,
+                    resource.kind,
+                    name,
+                    [errors.invalid_value("metadata.resourceVersion", 0, "must be specified for an update")],
+                )
+        elif version != old.resourceVersion:
+            if not version.isdigit():
+                raise errors.bad_request(f'Invalid value: "{version}": invalid resource version')
+            raise errors.conflict(resource.group, resource.plural, name)
+        if new.uid and new.uid != old.uid:
+            raise errors.conflict(
+                resource.group,
+                resource.plural,
+                name,
+                f"Precondition failed: UID in precondition: {new.uid}, UID in object meta: {old.uid}",
+            )
+
+    def _prepare_update(
+        self, context: Context, new: Any, old: Any, subresource: str
+    ) -> tuple[bytes, tuple[str, ...], bool]:
+        strategy, metadata, was = self.strategy, new.metadata, old.metadata
+        new.apiVersion = new.kind = None
+        strategy.default(new)
+        metadata.uid = was.uid
+        metadata.creationTimestamp = was.creationTimestamp
+        metadata.deletionTimestamp = was.deletionTimestamp
+        metadata.deletionGracePeriodSeconds = was.deletionGracePeriodSeconds
+        metadata.generation = was.generation
+        metadata.selfLink = None
+        metadata.resourceVersion = was.resourceVersion
+        if subresource == "status":
+            strategy.prepare_for_status_update(new, old)
+        elif subresource == "finalize":
+            self.prepare_for_finalize(new, old)
+        else:
+            strategy.prepare_for_update(new, old)
+        context.admit("update", self, new, old, subresource)
+        findings = meta.validate_object_meta(
+            metadata, namespaced=self.resource.namespaced, name_rule=strategy.validate_name
+        )
+        findings += meta.validate_object_meta_update(metadata, was)
+        if subresource in ("status", "finalize"):
+            findings += strategy.validate_status_update(new, old)
+        else:
+            findings += strategy.validate_update(new, old)
+        if findings:
+            raise errors.invalid(self.resource.group, self.resource.kind, metadata.name, findings)
+        context.warn(strategy.warnings(new, old))
+        ownership.track_update(self.codec, old, new, context, subresource)
+        remove = not metadata.finalizers and metadata.deletionTimestamp is not None and self.finished(new)
+        return self.codec.encode_stored(new), strategy.terms(new), remove
+
+    def prepare_for_finalize(self, new: Any, old: Any) -> None:
+        """What the finalize subresource may change."""
+        self.strategy.prepare_for_update(new, old)
+
+    def finished(self, obj: Any) -> bool:
+        """Whether an object that is being deleted has nothing left to wait for but finalizers."""
+        return not obj.metadata.deletionGracePeriodSeconds
+
+    # -- delete ----------------------------------------------------------------------------------------------------------------
+
+    async def delete(self, context: Context, namespace: str, name: str, options: DeleteOptions) -> Deleted:
+        """Deletes an object, or marks it for deletion when a grace period or finalizers ask for it; raises 404, 409."""
+        key = self.key(namespace, name)
+        item = self.partition.head(key)
+        if item is None:
+            raise await self.missing(namespace, name)
+        obj = self.decode(item)
+        try:
+            self._check_preconditions(obj.metadata, name, options)
+            marked = self._mark_deleted(obj, options)
+        except errors.StatusError:
+            await self.partition.settle(item.revision)
+            raise
+        uid = obj.metadata.uid
+        if not marked:
+            if not context.dry_run:
+                event = await self.partition.delete(key, expect=item.revision)
+                return Deleted(Item(key, item.value, (), item.create_revision, event.revision), True, uid)
+            return Deleted(item, True, uid)
+        terms = self.strategy.terms(obj)
+        value = self.codec.encode_stored(obj)
+        if value == item.value or context.dry_run:
+            await self.partition.settle(item.revision)
+            return Deleted(Item(key, value, terms, item.create_revision, item.revision), False, uid)
+        return Deleted(await self.partition.put(key, value, expect=item.revision, terms=terms), False, uid)
+
+    def _check_preconditions(self, metadata: Any, name: str, options: DeleteOptions) -> None:
+        wanted = options.preconditions or {}
+        uid, version = wanted.get("uid"), wanted.get("resourceVersion")
+        if uid and uid != metadata.uid:
+            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata.uid}"
+        elif version and version != metadata.resourceVersion:
+            why = (
+                f"Precondition failed: ResourceVersion in precondition: {version}, "
+                f"ResourceVersion in object meta: {metadata.resourceVersion}"
+            )
+        else:
+            return
+        raise errors.conflict(self.resource.group, self.resource.plural, name, why)
+
+    def _mark_deleted(self, obj: Any, options: DeleteOptions) -> bool:
+        """Writes into `obj` what it waits for; False when there is nothing to wait for."""
+        metadata = obj.metadata
+        grace = self.strategy.grace_period_seconds(obj, options.gracePeriodSeconds)
+        finalizers = self._finalizers_after_delete(metadata, options)
+        if finalizers != (metadata.finalizers or []):
+            metadata.finalizers = finalizers or None
+        if metadata.deletionTimestamp is not None:
+            current = metadata.deletionGracePeriodSeconds or 0
+            if current and (options.gracePeriodSeconds is not None and grace < current):
+                until = times.parse(metadata.deletionTimestamp) - current + grace
+                metadata.deletionTimestamp = times.of_seconds(until)
+                metadata.deletionGracePeriodSeconds = grace
+                return bool(grace or finalizers or self.waits(obj))
+            return bool(current or finalizers or self.waits(obj))
+        if not grace and not finalizers and not self.waits(obj):
+            return False
+        metadata.deletionTimestamp = times.of_seconds(time.time() + grace)
+        metadata.deletionGracePeriodSeconds = grace
+        if metadata.generation:
+            metadata.generation += 1
+        self.on_marked(obj)
+        return True
+
+    def waits(self, obj: Any) -> bool:
+        """Whether something of the kind's own holds up a deletion."""
+        return False
+
+    def on_marked(self, obj: Any) -> None:
+        """Called when an object gets its deletionTimestamp."""
+
+    def _finalizers_after_delete(self, metadata: Any, options: DeleteOptions) -> list[str]:
+        finalizers = list(metadata.finalizers or ())
+        policy = options.propagationPolicy
+        if options.orphanDependents is not None:
+            policy = "Orphan" if options.orphanDependents else "Background"
+        if policy is None:
+            return finalizers
+        finalizers = [f for f in finalizers if f not in (FOREGROUND, ORPHAN)]
+        if policy == "Orphan":
+            finalizers.append(ORPHAN)
+        elif policy == "Foreground":
+            finalizers.append(FOREGROUND)
+        return finalizers
+
+    async def missing(self, namespace: str, name: str) -> errors.StatusError:
+        """404 for an object that the head does not have; waits when its deletion is not durable yet."""
+        key = self.key(namespace, name)
+        if self.partition.get(key) is not None:
+            try:
+                self.partition.delete(key)
+            except NotFound as e:
+                await self.partition.settle(e.revision)
+        return self.not_found(name)
+
+
+class NamespaceStore(ResourceStore):
+    """Namespaces also wait for `spec.finalizers`, which the namespace controller clears when they are empty."""
+
+    def waits(self, obj: Any) -> bool:
+        return bool(obj.spec and obj.spec.finalizers)
+
+    def finished(self, obj: Any) -> bool:
+        return not self.waits(obj)
+
+    def on_marked(self, obj: Any) -> None:
+        if obj.status is None:
+            obj.status = schema().struct("io.k8s.api.core.v1.NamespaceStatus")()
+        obj.status.phase = "Terminating"
+
+    def prepare_for_finalize(self, new: Any, old: Any) -> None:
+        new.status = old.status

@@ -1,0 +1,94 @@
+"""Objects as rows: `meta.k8s.io/v1 Table`, which kubectl prints."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from lakh.apis.registry import Column
+from lakh.machinery import errors
+from lakh.server.codec import encode_json
+from lakh.server.storage import ResourceStore
+from lakh.store.state import Item
+
+INCLUDE = ("None", "Metadata", "Object")
+
+
+class _RawMetadata(msgspec.Struct, gc=False):
+    metadata: msgspec.Raw
+
+
+_decode_metadata = msgspec.json.Decoder(_RawMetadata).decode
+
+
+def partial_metadata(item: Item, revision: int | None = None) -> bytes:
+    """The item as PartialObjectMetadata."""
+    raw = bytes(_decode_metadata(item.value).metadata)
+    return (
+        b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"%d",%s}'
+        % (
+            item.revision if revision is None else revision,
+            raw[1:],
+        )
+    )
+
+
+def include_object(query: dict[str, str]) -> str:
+    """The `includeObject` parameter; Metadata when it is not given. Raises 400."""
+    value = query.get("includeObject", "Metadata") or "Metadata"
+    if value not in INCLUDE:
+        raise errors.bad_request(f'unrecognized includeObject value: "{value}"')
+    return value
+
+
+def column_definitions(columns: tuple[Column, ...]) -> bytes:
+    """The `columnDefinitions` of a table."""
+    return encode_json(
+        [
+            {
+                "name": c.name,
+                "type": c.type,
+                "format": c.format,
+                "description": c.description,
+                "priority": c.priority,
+            }
+            for c in columns
+        ]
+    )
+
+
+def row(store: ResourceStore, item: Item, include: str, revision: int | None = None) -> bytes:
+    """One row: the cells, and of the object what was asked for."""
+    obj = store.codec.decode_stored(item.value)
+    cells = encode_json(store.strategy.cells(obj, time.time()))
+    if include == "None":
+        return b'{"cells":%s}' % cells
+    if include == "Metadata":
+        return b'{"cells":%s,"object":%s}' % (cells, partial_metadata(item, revision))
+    served = store.codec.serve(item.value, item.revision if revision is None else revision)
+    return b'{"cells":%s,"object":%s}' % (cells, served)
+
+
+def table_head(store: ResourceStore, list_metadata: bytes, headers: bool = True) -> bytes:
+    """A table up to its rows."""
+    definitions = column_definitions(store.strategy.columns) if headers else b"null"
+    return b'{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":%s,"columnDefinitions":%s,"rows":[' % (
+        list_metadata,
+        definitions,
+    )
+
+
+TABLE_TAIL = b"]}"
+
+
+def single(
+    store: ResourceStore, item: Item, include: str, headers: bool = True, revision: int | None = None
+) -> bytes:
+    """A table of one object."""
+    shown = item.revision if revision is None else revision
+    return b"%s%s%s" % (
+        table_head(store, b'{"resourceVersion":"%d"}' % shown, headers),
+        row(store, item, include, revision),
+        TABLE_TAIL,
+    )

@@ -1,0 +1,323 @@
+"""Watches: an event is encoded once for all who watch in the same form.
+
+The store's hub tells a watch which events are of its namespace, name or node; here its selectors are applied, an object that begins or ceases to
+match becomes ADDED or DELETED, and the framed bytes go into the client's connection. They are kept with the event, so the second
+watcher costs a lookup and a write. A client that does not read is cut off when it holds too much; it resumes by its resourceVersion.
+Bookmarks and ends of watches are made by one sweep over all watches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+
+from lakh.machinery import errors
+from lakh.server import tables
+from lakh.server.codec import encode_json
+from lakh.server.selecting import Selection
+from lakh.server.storage import ResourceStore
+from lakh.server.transport import Stream
+from lakh.store.errors import Compacted
+from lakh.store.hub import Watch
+from lakh.store.state import Event, Item
+
+log = logging.getLogger(__name__)
+
+# Beyond this a watcher that does not read is cut off: the history window lets it resume.
+SLOW_WATCHER_BYTES = 16 * 1024 * 1024
+# Upstream's watch cache sends a bookmark about once a minute.
+BOOKMARK_SECONDS = 50.0
+SWEEP_SECONDS = 1.0
+# Upstream's --min-request-timeout: watches without timeoutSeconds end after 1 to 2 times this.
+MIN_WATCH_SECONDS = 1800
+# Initial objects are written in pieces of this many, so that the loop is not held.
+INITIAL_CHUNK = 500
+
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+def frame(data: bytes) -> bytes:
+    """One HTTP chunk."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+class Form:
+    """How a watcher wants its objects. `key` tells forms apart in an event's cache."""
+
+    __slots__ = ("include", "key", "shape", "store")
+
+    def __init__(self, store: ResourceStore, shape: str, include: str) -> None:
+        self.store = store
+        self.shape = shape
+        self.include = include
+        self.key = (store.resource.api_version, shape, include)
+
+    def encode(self, item: Item, revision: int, headers: bool) -> bytes:
+        """The object of an event in this form, at the event's revision."""
+        if self.shape == "table":
+            return tables.single(self.store, item, self.include, headers, revision)
+        if self.shape == "metadata":
+            return tables.partial_metadata(item, revision)
+        return self.store.codec.serve(item.value, revision)
+
+    def event(self, kind: str, item: Item, revision: int, headers: bool = False) -> bytes:
+        """A framed watch event."""
+        return frame(b'{"type":"%s","object":%s}\n' % (kind.encode(), self.encode(item, revision, headers)))
+
+    def bookmark(self, revision: int, initial_end: bool) -> bytes:
+        """A framed BOOKMARK."""
+        notes = ',"annotations":{"%s":"true"}' % INITIAL_EVENTS_END if initial_end else ""
+        if self.shape == "table":
+            obj = (
+                '{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"%d"%s},"columnDefinitions":null,'
+                '"rows":[]}' % (revision, notes)
+            )
+        else:
+            kind, version = self.store.resource.kind, self.store.resource.api_version
+            if self.shape == "metadata":
+                kind, version = "PartialObjectMetadata", "meta.k8s.io/v1"
+            obj = (
+                '{"kind":"%s","apiVersion":"%s","metadata":{"resourceVersion":"%d","creationTimestamp":null%s}}'
+                % (
+                    kind,
+                    version,
+                    revision,
+                    notes,
+                )
+            )
+        return frame(f'{{"type":"BOOKMARK","object":{obj}}}\n'.encode())
+
+
+class Watcher:
+    """One client's watch: from the store's events to its connection."""
+
+    __slots__ = (
+        "_headers",
+        "bookmarks",
+        "ends",
+        "form",
+        "held",
+        "next_bookmark",
+        "partition",
+        "revision",
+        "selection",
+        "stream",
+        "watch",
+        "watching",
+    )
+
+    def __init__(
+        self, watching: Watching, form: Form, selection: Selection, bookmarks: bool, seconds: float
+    ) -> None:
+        now = time.monotonic()
+        self.watching = watching
+        self.form = form
+        self.partition = form.store.partition
+        self.selection = selection
+        self.bookmarks = bookmarks
+        self.ends = now + seconds
+        self.next_bookmark = now + BOOKMARK_SECONDS * random.uniform(0.8, 1.2)
+        self.stream: Stream | None = None
+        self.watch: Watch | None = None
+        self.revision = 0
+        self.held: list[Event] | None = None
+        self._headers = form.shape == "table"
+
+    def __repr__(self) -> str:
+        return f"<Watcher {self.form.store.table} at {self.revision}>"
+
+    async def start(self, stream: Stream, *, start: int | None, initial: bool, initial_end: bool) -> None:
+        """Sends what comes first, then lets the store's events in. Errors become an ERROR event: the head is out already."""
+        self.stream = stream
+        stream.on_close = self.stop
+        self.watching.add(self)
+        selection, store = self.selection, self.form.store
+        try:
+            if initial:
+                # Events wait in `held` while the initial objects are written in pieces.
+                self.held = []
+            self.watch = self.partition.watch(
+                store.table,
+                selection.namespace or None
+                if store.resource.namespaced
+                else ("" if selection.name else None),
+                selection.name or None,
+                selection.term,
+                start=None if initial else start,
+                sink=self.deliver,
+            )
+            if initial:
+                await self._send_initial(initial_end)
+        except Compacted as e:
+            self.fail(errors.expired(f"too old resource version: {start} ({e.oldest})"))
+
+    async def _send_initial(self, initial_end: bool) -> None:
+        stream, selection, form = self.stream, self.selection, self.form
+        assert stream is not None
+        revision = self.partition.revision
+        after = ""
+        scope = selection.namespace or None if form.store.resource.namespaced else None
+        while True:
+            page = self.partition.range(
+                form.store.table, scope, after=after, limit=INITIAL_CHUNK, revision=revision
+            )
+            out = []
+            for item in page.items:
+                if selection.name and item.key.rsplit("/", 1)[1] != selection.name:
+                    continue
+                if selection.trivial or selection.matches(item):
+                    out.append(form.event("ADDED", item, item.revision, self._headers))
+                    self._headers = False
+            if out:
+                stream.write_framed(b"".join(out))
+            if not page.more:
+                break
+            after = page.items[-1].key
+            if stream.paused:
+                await stream.drain()
+            await asyncio.sleep(0)
+            if self.watch is None or stream.closed:
+                return
+        self.revision = revision
+        if initial_end:
+            stream.write_framed(form.bookmark(revision, True))
+        held, self.held = self.held, None
+        if held:
+            self.deliver([e for e in held if e.revision > revision])
+
+    def deliver(self, events: list[Event]) -> None:
+        """Takes a batch of events from the store."""
+        if self.held is not None:
+            self.held.extend(events)
+            return
+        stream = self.stream
+        if stream is None:
+            return
+        out = []
+        for event in events:
+            data = self._encoded(event)
+            if data is not None:
+                out.append(data)
+            self.revision = event.revision
+        if not out:
+            return
+        stream.write_framed(out[0] if len(out) == 1 else b"".join(out))
+        if stream.buffered_bytes > SLOW_WATCHER_BYTES:
+            self.watching.slow += 1
+            log.warning("cut off a watcher of %s that does not read", self.form.store.table)
+            stream.abort()
+
+    def _encoded(self, event: Event) -> bytes | None:
+        item, prev = event.item, event.prev
+        selection = self.selection
+        if selection.trivial:
+            kind = "DELETED" if item is None else ("ADDED" if prev is None else "MODIFIED")
+        else:
+            now = item is not None and selection.matches(item)
+            was = prev is not None and selection.matches(prev)
+            if now:
+                kind = "MODIFIED" if was else "ADDED"
+            elif was:
+                kind = "DELETED"
+            else:
+                return None
+        # A deleted object, and one that no longer matches, is shown as it was last.
+        shown = prev if kind == "DELETED" else item
+        assert shown is not None
+        if self._headers:
+            self._headers = False
+            return self.form.event(kind, shown, event.revision, True)
+        cache = event.cache
+        if cache is None:
+            cache = event.cache = {}
+        key = (kind, self.form.key)
+        data = cache.get(key)
+        if data is None:
+            data = cache[key] = self.form.event(kind, shown, event.revision)
+        return data  # type: ignore[no-any-return]
+
+    def fail(self, error: errors.StatusError) -> None:
+        """Sends an ERROR event and ends the stream."""
+        stream = self.stream
+        if stream is not None:
+            stream.write_framed(frame(b'{"type":"ERROR","object":%s}\n' % encode_json(error.status())))
+            stream.finish()
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the watch; called when the client goes away, too."""
+        self.stream = None
+        self.watching.discard(self)
+        if self.watch is not None:
+            self.watch.stop()
+            self.watch = None
+
+    def sweep(self, now: float) -> None:
+        """Ends the watch or sends a bookmark when it is time."""
+        stream = self.stream
+        if stream is None:
+            return
+        if now >= self.ends:
+            if self.bookmarks and self.held is None:
+                stream.write_framed(self.form.bookmark(self.partition.revision, False))
+            stream.finish()
+            self.stop()
+        elif self.bookmarks and now >= self.next_bookmark and self.held is None:
+            self.next_bookmark = now + BOOKMARK_SECONDS
+            stream.write_framed(self.form.bookmark(self.partition.revision, False))
+
+
+class Watching:
+    """All watches of a server."""
+
+    def __init__(self) -> None:
+        self._watchers: set[Watcher] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self.slow = 0
+
+    def __len__(self) -> int:
+        return len(self._watchers)
+
+    def add(self, watcher: Watcher) -> None:
+        """Counts a watch in."""
+        self._watchers.add(watcher)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def discard(self, watcher: Watcher) -> None:
+        """Counts a watch out."""
+        self._watchers.discard(watcher)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        for watcher in [
+            w for w in self._watchers if now >= w.ends or (w.bookmarks and now >= w.next_bookmark)
+        ]:
+            watcher.sweep(now)
+        if self._watchers:
+            self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def stop(self) -> None:
+        """Ends all watches cleanly: clients see the end of the stream and resume elsewhere."""
+        for watcher in list(self._watchers):
+            stream = watcher.stream
+            watcher.stop()
+            if stream is not None:
+                stream.finish()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def watch_seconds(query: dict[str, str]) -> float:
+    """How long a watch lasts: `timeoutSeconds`, or upstream's 30 to 60 minutes."""
+    text = query.get("timeoutSeconds", "")
+    if text:
+        if not text.lstrip("-").isdigit():
+            raise errors.bad_request(f'invalid timeoutSeconds "{text}": must be an integer')
+        if int(text) > 0:
+            return float(text)
+    return MIN_WATCH_SECONDS * random.uniform(1, 2)

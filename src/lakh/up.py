@@ -1,0 +1,338 @@
+"""`lakh up`: a whole cluster in the foreground.
+
+Supervises one process a component, over TLS on loopback like on many machines. A component that dies is started again with backoff; it
+finds its state in the API. Every component's log is a file in the data directory. Children end with their parent, however it ends: their
+standard input closes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lakh import __version__
+from lakh.cli import Failure
+from lakh.client.client import Client
+from lakh.client.errors import ClientError
+from lakh.client.informer import Informer
+from lakh.client.resources import NODES, PODS
+from lakh.client.types import ObjectMeta
+from lakh.progress import Progress
+
+log = logging.getLogger(__name__)
+
+RESTART_FIRST_SECONDS = 0.5
+RESTART_MAX_SECONDS = 30.0
+# A component that ran this long starts its backoff anew.
+HEALTHY_SECONDS = 60.0
+START_SECONDS = 120.0
+STOP_SECONDS = 15.0
+POLL_SECONDS = 0.1
+
+
+class Component:
+    """A supervised process."""
+
+    def __init__(self, name: str, arguments: list[str], log_directory: Path) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.log_file = log_directory / f"{name}.log"
+        self.process: asyncio.subprocess.Process | None = None
+
+    def __repr__(self) -> str:
+        return f"<Component {self.name} pid {self.process.pid if self.process else None}>"
+
+    async def start(self) -> None:
+        """Starts the process; its output goes to its log file."""
+        with self.log_file.open("ab") as out:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "lakh",
+                *self.arguments,
+                "--exit-with-parent",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    async def supervise(self) -> None:
+        """Starts the process again whenever it ends; runs until cancelled."""
+        delay = RESTART_FIRST_SECONDS
+        while True:
+            began = time.monotonic()
+            assert self.process is not None
+            code = await self.process.wait()
+            if time.monotonic() - began > HEALTHY_SECONDS:
+                delay = RESTART_FIRST_SECONDS
+            log.warning(
+                "%s ended with code %s (%s); starting it again in %.1f s", self.name, code, self.log_file, delay
+            )
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, RESTART_MAX_SECONDS)
+            await self.start()
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL when that does not help."""
+        process = self.process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            log.warning("%s did not stop within %.0f s and is killed", self.name, STOP_SECONDS)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    def last_words(self) -> str:
+        """The last line of the log: why a start failed."""
+        lines = self.log_file.read_text(errors="replace").splitlines()
+        return next((line for line in reversed(lines) if line.strip()), "no output")
+
+
+class _Condition(msgspec.Struct, gc=False):
+    type: str
+    status: str
+
+
+class _NodeStatus(msgspec.Struct, gc=False):
+    conditions: list[_Condition] | None = None
+
+
+class NodeView(msgspec.Struct, gc=False):
+    """Whether a node is ready."""
+
+    metadata: ObjectMeta
+    status: _NodeStatus | None = None
+
+    @property
+    def ready(self) -> bool:
+        """The Ready condition."""
+        conditions = (self.status.conditions if self.status is not None else None) or ()
+        return any(c.type == "Ready" and c.status == "True" for c in conditions)
+
+
+class _PodStatus(msgspec.Struct, gc=False):
+    phase: str = "Pending"
+
+
+class _PodSpec(msgspec.Struct, gc=False):
+    nodeName: str | None = None
+
+
+class PodView(msgspec.Struct, gc=False):
+    """How far a pod is."""
+
+    metadata: ObjectMeta
+    spec: _PodSpec | None = None
+    status: _PodStatus | None = None
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Starts everything, says `ready:`, and stays until it is cancelled."""
+    directory: Path = options.data_dir
+    logs = directory / "logs"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise Failure(f"cannot use the data directory {directory}: {e.strerror}") from e
+    manifest = load_manifest(options.submit) if options.submit is not None else []
+    progress = Progress()
+    components: list[Component] = []
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(stop_all, components, progress)
+        began = time.monotonic()
+        server = Component(
+            "apiserver",
+            ["apiserver", "--data-dir", str(directory), "--bind", options.bind, "--port", str(options.port)],
+            logs,
+        )
+        kubeconfig = directory / "kubeconfig"
+        progress.show("starting the API server …")
+        await server.start()
+        components.append(server)
+        client = await _until_ready(server, kubeconfig)
+        stack.push_async_callback(client.close)
+        progress.show(f"API server ready after {time.monotonic() - began:.1f} s")
+        for name in ("scheduler", "controllers", "nodes"):
+            if name == "nodes" and not options.nodes:
+                continue
+            arguments = [name, "--kubeconfig", str(directory / "kubeconfigs" / f"{name}.kubeconfig")]
+            if name == "nodes":
+                arguments += ["--count", str(options.nodes), "--instance-type", options.instance_type]
+            component = Component(name, arguments, logs)
+            await component.start()
+            components.append(component)
+        async with asyncio.TaskGroup() as group:
+            watchers = [group.create_task(c.supervise(), name=f"supervise-{c.name}") for c in components]
+            try:
+                if options.nodes:
+                    await _until_nodes_ready(client, options.nodes, progress)
+                nodes = f", {options.nodes} nodes Ready" if options.nodes else ""
+                progress.line(
+                    f"ready: {client.config.server} after {time.monotonic() - began:.1f} s{nodes}; "
+                    f"export KUBECONFIG={kubeconfig.resolve()}"
+                )
+                if manifest:
+                    await submit(client, manifest, progress)
+                    progress.line(NEXT_STEPS.format(kubeconfig=kubeconfig.resolve()))
+                await asyncio.Event().wait()
+            finally:
+                for watcher in watchers:
+                    watcher.cancel()
+    return 0
+
+
+NEXT_STEPS = """
+The cluster stays up until Ctrl-C. In another terminal:
+
+    export KUBECONFIG={kubeconfig}
+    kubectl get nodes -L node.kubernetes.io/instance-type
+    kubectl get pods -o wide
+    kubectl describe job training
+    kubectl delete job training
+"""
+
+
+async def stop_all(components: list[Component], progress: Progress) -> None:
+    """Stops components, the API server last."""
+    if not components:
+        return
+    progress.line("stopping …")
+    server, *others = components
+    await asyncio.gather(*(c.stop() for c in others))
+    await server.stop()
+    progress.close()
+
+
+async def _until_ready(server: Component, kubeconfig: Path) -> Client:
+    """A client of the server, once /readyz is ok; raises Failure when it does not come up."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        process = server.process
+        assert process is not None
+        if process.returncode is not None:
+            raise Failure(server.last_words().removeprefix("lakh: "))
+        if kubeconfig.exists():
+            client = None
+            try:
+                client = Client.from_kubeconfig(kubeconfig, user_agent=f"lakh/v{__version__}")
+                if (await client.raw("GET", "/readyz")).status == 200:
+                    return client
+            except ClientError:
+                pass
+            if client is not None:
+                await client.close()
+        if time.monotonic() > deadline:
+            raise Failure(f"the API server was not ready within {START_SECONDS:.0f} s; see {server.log_file}")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def _following(informer: Informer[Any]) -> AsyncIterator[None]:
+    task = asyncio.create_task(informer.run(), name="informer")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _until_nodes_ready(client: Client, count: int, progress: Progress) -> None:
+    ready: set[str] = set()
+    changed = asyncio.Event()
+
+    def on_node(node: NodeView) -> None:
+        if node.ready:
+            ready.add(node.metadata.name)
+        else:
+            ready.discard(node.metadata.name)
+        changed.set()
+
+    informer = Informer(client, NODES, NodeView)
+    informer.add_handler(
+        on_add=on_node, on_update=lambda old, new: on_node(new), on_delete=lambda n: ready.discard(n.metadata.name)
+    )
+    async with _following(informer):
+        while len(ready) < count:
+            await changed.wait()
+            changed.clear()
+            progress.bar("nodes Ready", len(ready), count)
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def load_manifest(path: Path) -> list[dict[str, Any]]:
+    """The objects of a YAML file; raises Failure."""
+    import yaml
+
+    try:
+        objects = [o for o in yaml.safe_load_all(path.read_text()) if o]
+    except (OSError, yaml.YAMLError) as e:
+        raise Failure(f"cannot read the manifest {path}: {e}") from e
+    for obj in objects:
+        if not isinstance(obj, dict) or not obj.get("kind") or not (obj.get("metadata") or {}).get("name"):
+            raise Failure(f"{path}: every object needs apiVersion, kind and metadata.name")
+    return objects
+
+
+async def submit(client: Client, manifest: list[dict[str, Any]], progress: Progress) -> None:
+    """Applies a manifest and shows the pods of its jobs until all run."""
+    from lakh.client.discovery import discover
+    from lakh.client.resources import path as path_of
+
+    kinds = {(r.resource.group, r.resource.version, r.resource.kind): r.resource for r in await discover(client)}
+    jobs: list[tuple[str, str, int]] = []
+    for obj in manifest:
+        group, _, version = obj["apiVersion"].rpartition("/")
+        resource = kinds.get((group, version, obj["kind"]))
+        if resource is None:
+            raise Failure(f"the cluster has no kind {obj['kind']} in {obj['apiVersion']}")
+        name = obj["metadata"]["name"]
+        namespace = obj["metadata"].get("namespace", "default") if resource.namespaced else None
+        try:
+            await client.patch(
+                resource, name, obj, namespace, patch_type="application/apply-patch+yaml", field_manager="lakh-up", force=True
+            )
+        except ClientError as e:
+            raise Failure(f"cannot apply {path_of(resource, namespace, name)}: {e}") from e
+        if obj["kind"] == "Job":
+            jobs.append((namespace or "default", name, obj["spec"].get("parallelism", 1)))
+        progress.line(f"applied {obj['kind'].lower()}/{name}")
+    for namespace, name, count in jobs:
+        await _until_pods_run(client, namespace, name, count, progress)
+
+
+async def _until_pods_run(client: Client, namespace: str, job: str, count: int, progress: Progress) -> None:
+    began = time.monotonic()
+    informer = Informer(client, PODS, PodView, namespace=namespace, label_selector=f"batch.kubernetes.io/job-name={job}")
+    changed = asyncio.Event()
+    informer.add_handler(
+        on_add=lambda pod: changed.set(),
+        on_update=lambda old, new: changed.set(),
+        on_delete=lambda pod: changed.set(),
+    )
+    async with _following(informer):
+        while True:
+            phases = [(p.status.phase if p.status else "Pending") for p in informer.items.values()]
+            running = sum(phase in ("Running", "Succeeded") for phase in phases)
+            bound = sum(p.spec is not None and p.spec.nodeName is not None for p in informer.items.values())
+            progress.bar(f"pods of job {job} Running ({len(phases)} created, {bound} bound)", running, count)
+            if running >= count:
+                break
+            await changed.wait()
+            changed.clear()
+            await asyncio.sleep(POLL_SECONDS)
+    progress.line(f"all {count} pods of job {job} Running after {time.monotonic() - began:.1f} s")
