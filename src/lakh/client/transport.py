@@ -27,7 +27,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -68,7 +68,7 @@ class RawResponse:
 
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""
-        return _header(self.headers, name.encode())
+        return _header(self.headers, name.lower().encode())
 
     def __repr__(self) -> str:
         return f"RawResponse({self.status}, {len(self.body)} bytes)"
@@ -168,8 +168,7 @@ class _Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's TLS transport does not subclass it
         self.owner.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -349,7 +348,7 @@ class Stream:
 
     def header(self, name: str) -> str | None:
         """The first header of this name, in any case."""
-        return _header(self.headers, name.encode())
+        return _header(self.headers, name.lower().encode())
 
     def close(self) -> None:
         """Break the connection; harmless when the stream has ended."""
@@ -639,14 +638,7 @@ class Transport:
     def _sweep(self) -> None:
         """Fail what is out of time: requests in flight and requests that wait for a connection."""
         now = self.loop.time()
-        busy = False
-        for connection in list(self.connections):
-            if connection.busy:
-                if connection.deadline <= now:
-                    connection.fail(RequestTimeout(f"{self.server}: no answer in time"))
-                else:
-                    busy = True
-        if self._waiting:
+        if self._waiting:  # before connections: a place that becomes free is not for those out of time
             kept: deque[tuple[asyncio.Future[_Connection | None], float]] = deque()
             for waiter, deadline in self._waiting:
                 if waiter.done():
@@ -656,6 +648,13 @@ class Transport:
                 else:
                     kept.append((waiter, deadline))
             self._waiting = kept
+        busy = False
+        for connection in list(self.connections):
+            if connection.busy:
+                if connection.deadline <= now:
+                    connection.fail(RequestTimeout(f"{self.server}: no answer in time"))
+                else:
+                    busy = True
         self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep) if busy or self._waiting else None
 
 
