@@ -6,11 +6,14 @@ import asyncio
 import gzip
 import json
 import logging
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lakh.machinery import errors
 from lakh.server import connection as connection_module
@@ -235,7 +238,7 @@ def feed(pieces: list[bytes]) -> tuple[list[tuple[str, str]], FakeTransport]:
     seen: list[tuple[str, str]] = []
 
     def handler(request: Request) -> Response:
-        seen.append((request.path, request.body.decode()))
+        seen.append((request.path, request.body.decode("latin-1")))
         return Response(200, b"{}")
 
     server = Server(handler)
@@ -260,6 +263,28 @@ def test_requests_may_be_cut_at_every_byte() -> None:
     assert other.sent == transport.sent
     for step in (2, 3, 7, 64):
         assert feed([WIRE[i : i + step] for i in range(0, len(WIRE), step)])[0] == TOLD
+
+
+TOKENS = [
+    b"GET", b"POST", b" ", b"/", b"HTTP/1.1", b"HTTP/1.0", b"\r\n", b"\r", b"\n", b":", b"Host: x\r\n", b"Connection: close\r\n",
+    b"Content-Length: ", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"Content-Encoding: gzip\r\n",
+    b"0", b"5", b"\x00", b"\xff", b"0\r\n\r\n", get(), post(b"abc"),
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(TOKENS) | st.binary(max_size=4), max_size=30), st.integers(1, 40))
+def test_any_bytes_are_answered_or_refused_alike_however_they_are_cut(tokens: list[bytes], step: int) -> None:
+    wire = b"".join(tokens)
+    seen, transport = feed([wire])
+    cut_seen, cut_transport = feed([wire[i : i + step] for i in range(0, len(wire), step)])
+    assert cut_seen == seen
+    # The wording of a refusal may depend on the cut, and whether "100 Continue" is said does.
+    assert statuses(cut_transport) == statuses(transport)
+
+
+def statuses(transport: FakeTransport) -> list[bytes]:
+    found = re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", bytes(transport.sent))
+    return [status for status in found if status != b"100"]
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -610,6 +635,23 @@ async def test_a_lost_client_wakes_the_producer(start: Start, caplog: pytest.Log
     assert await asyncio.wait_for(ended.get(), WAIT_SECONDS) == "closed"
     assert await asyncio.wait_for(ended.get(), WAIT_SECONDS) in ("StreamClosed", "CancelledError")
     assert not caplog.records
+
+
+async def test_a_producer_whose_client_is_gone_is_never_started() -> None:
+    ran: list[Stream] = []
+
+    async def produce(stream: Stream) -> None:
+        ran.append(stream)
+
+    server = Server(lambda request: StreamResponse(200, b"text/plain", produce))
+    await server.start("127.0.0.1", 0, None)
+    link = connection_module.Connection(server)
+    link.connection_made(FakeTransport())
+    link.data_received(get())
+    assert len(server._tasks) == 1
+    link.connection_lost(None)
+    await server.stop(5)
+    assert ran == []
 
 
 async def test_a_failing_producer_drops_the_connection(

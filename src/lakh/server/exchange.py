@@ -91,7 +91,11 @@ Handler = Callable[[Request], "Response | StreamResponse | Coroutine[Any, Any, R
 
 
 class Stream:
-    """The body of a `StreamResponse` while it is being written."""
+    """The body of a `StreamResponse` while it is being written.
+
+    A producer that is a coroutine sets `on_close` before its first await: until then the stream cannot end unnoticed, for a producer
+    whose client is already gone is never started.
+    """
 
     __slots__ = ("_chunked", "_connection", "_waiter", "closed", "on_close")
 
