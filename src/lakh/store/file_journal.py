@@ -99,6 +99,7 @@ class FileJournal:
         self.directory = directory
         self._segment_bytes = segment_bytes
         self._head = 0
+        # Replaced, never changed in place: the event loop iterates over it while the append thread rotates.
         self._segments: list[_Segment] = []
         self._snapshot: _SnapshotFile | None = None
         self._fd = -1  # of the last segment, owned by the append thread
@@ -201,7 +202,7 @@ class FileJournal:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
-        self._segments.append(_Segment(path, first, salt))
+        self._segments = [*self._segments, _Segment(path, first, salt)]
 
     # Recovery
 
@@ -323,7 +324,11 @@ class FileJournal:
                     if fd >= 0:
                         os.close(fd)
                         fd = -1
-                    fd, offset, segment = os.open(holder.path, os.O_RDONLY), FILE_HEADER_BYTES, holder
+                    try:
+                        fd = os.open(holder.path, os.O_RDONLY)
+                    except FileNotFoundError:
+                        raise Trimmed(next_sequence, self._segments[0].first) from None
+                    segment = holder
                     offset = await loop.run_in_executor(None, _seek, fd, holder, next_sequence)
                 entries, offset = await loop.run_in_executor(
                     None, _read_entries, fd, holder, offset, next_sequence, self._head
@@ -336,10 +341,11 @@ class FileJournal:
                 os.close(fd)
 
     def _holder(self, sequence: int) -> _Segment:
-        for segment in reversed(self._segments):
+        segments = self._segments
+        for segment in reversed(segments):
             if segment.first <= sequence:
                 return segment
-        raise Trimmed(sequence, self._segments[0].first)
+        raise Trimmed(sequence, segments[0].first)
 
     def _wake_followers(self) -> None:
         for follower in self._followers:
@@ -358,33 +364,45 @@ class FileJournal:
         """Write a snapshot beside the log. A plain iterable is consumed in the snapshot thread."""
         if sequence > self._head:
             raise ValueError(f"a snapshot at {sequence} is ahead of the head, {self._head}")
-        loop = asyncio.get_running_loop()
+        self._refuse_when_closed()
         path = self.directory / f"{sequence:020d}.snapshot"
         writer = _SnapshotWriter(path, sequence)
         try:
             if isinstance(chunks, AsyncIterator):
-                await loop.run_in_executor(self._snapshotter, writer.begin)
-                async for chunk in chunks:
-                    self._refuse_when_closed()
-                    await loop.run_in_executor(self._snapshotter, writer.write, chunk)
-                self._snapshot = await loop.run_in_executor(self._snapshotter, writer.finish)
+                await self._snapshot_async(writer, chunks)
             else:
-                self._snapshot = await loop.run_in_executor(
-                    self._snapshotter, self._write_all, writer, chunks
-                )
+                await self._in_snapshotter(self._snapshot_all, writer, chunks)
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise JournalFull(self.directory) from error
             raise SnapshotFailed(f"{path}: {error}") from error
+
+    async def _snapshot_async(self, writer: _SnapshotWriter, chunks: AsyncIterator[bytes]) -> None:
+        try:
+            await self._in_snapshotter(writer.begin)
+            async for chunk in chunks:
+                await self._in_snapshotter(writer.write, chunk)
+            self._snapshot = await self._in_snapshotter(writer.finish)
+        finally:
+            # In its thread: when this coroutine is cancelled, a write may still be using the file descriptor.
+            try:
+                self._snapshotter.submit(writer.abandon)
+            except RuntimeError:  # shut down meanwhile: nothing runs in it any more
+                writer.abandon()
+
+    def _snapshot_all(self, writer: _SnapshotWriter, chunks: Iterable[bytes]) -> None:
+        try:
+            writer.begin()
+            for chunk in chunks:
+                self._refuse_when_closed()
+                writer.write(chunk)
+            self._snapshot = writer.finish()
         finally:
             writer.abandon()
 
-    def _write_all(self, writer: _SnapshotWriter, chunks: Iterable[bytes]) -> _SnapshotFile:
-        writer.begin()
-        for chunk in chunks:
-            self._refuse_when_closed()
-            writer.write(chunk)
-        return writer.finish()
+    async def _in_snapshotter(self, function: Callable[..., T], *args: object) -> T:
+        self._refuse_when_closed()
+        return await asyncio.get_running_loop().run_in_executor(self._snapshotter, function, *args)
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
@@ -398,9 +416,11 @@ class FileJournal:
         covered = self._snapshot.sequence if self._snapshot else 0
         sequence = min(sequence, covered)
         # The last segment is kept whatever it holds: it is the one that is appended to.
-        while len(self._segments) > 1 and self._segments[1].first <= sequence + 1:
-            del self._segments[0]
-        kept = {segment.path for segment in self._segments}
+        segments = self._segments
+        while len(segments) > 1 and segments[1].first <= sequence + 1:
+            segments = segments[1:]
+        self._segments = segments
+        kept = {segment.path for segment in segments}
         for path in sorted(self.directory.glob("*.log")):
             if path not in kept:
                 path.unlink()
@@ -431,8 +451,7 @@ class FileJournal:
             self._fd = -1
 
     async def _in_appender(self, function: Callable[..., T], *args: object) -> T:
-        if self._closed:
-            raise JournalClosed
+        self._refuse_when_closed()
         return await asyncio.get_running_loop().run_in_executor(self._appender, function, *args)
 
 

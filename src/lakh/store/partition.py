@@ -330,9 +330,11 @@ class Partition:
         self._pending[write.key] = write
         self._queue.append(write)
         self._queued_bytes += write.size_bytes
-        wake = self._wake
-        if wake is not None:
-            self._wake = None
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        wake, self._wake = self._wake, None
+        if wake is not None and not wake.done():
             wake.set_result(None)
 
     # The writer
@@ -513,9 +515,7 @@ class Partition:
     async def close(self) -> None:
         """Write what is queued, stop the watches, close the journal. Reads still answer. Harmless when done twice."""
         self._closing = True
-        if self._wake is not None:
-            self._wake.set_result(None)
-            self._wake = None
+        self._wake_writer()
         if self._writer is not None:
             with suppress(asyncio.CancelledError):
                 await self._writer
