@@ -44,14 +44,15 @@ def child(parent: Any, name: str) -> Any:
     """The struct in a field, made empty when it is absent: Go's zero value."""
     value = getattr(parent, name)
     if value is None:
-        value = _child_type(type(parent), name)()
+        value = new(parent, name)
         setattr(parent, name, value)
     return value
 
 
 def new(parent: Any, name: str, **values: Any) -> Any:
     """A struct of the type of a field."""
-    return _child_type(type(parent), name)(**values)
+    owner: Any = type(parent)
+    return _child_type(owner, name)(**values)
 
 
 class GroupStrategy(Strategy):

@@ -72,3 +72,18 @@ def shortened(items: Iterable[str], maximum_count: int, separator: str) -> str:
 def boolean(value: bool | None) -> str:
     """An optional boolean as the printers write it."""
     return UNSET if value is None else str(value)
+
+
+def controller(obj: Any) -> str:
+    """The controller among an object's owners: `daemonset.apps/agent`."""
+    for owner in obj.metadata.ownerReferences or ():
+        if owner.controller:
+            group = (owner.apiVersion or "").rpartition("/")[0]
+            kind = f"{owner.kind}.{group}" if group else owner.kind
+            return f"{kind.lower()}/{owner.name}"
+    return NONE
+
+
+def joined(values: Iterable[str], separator: str = ",") -> str:
+    """Values joined, or `<none>`."""
+    return separator.join(values) or NONE
