@@ -90,7 +90,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, owner: Transport) -> None:
         self.owner = owner
-        self.pooled = True
+        self.pooled = False  # holds one of the transport's slots
         self.uses = 0
         self.deadline = 0.0
         self.answered = False
@@ -169,7 +169,6 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's TLS transport does not subclass it
-        self.owner.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         self.answered = True
@@ -440,7 +439,6 @@ class Transport:
         deadline = self.loop.time() + timeout
         payload = self._payload(method, target, None, None, None)
         connection = await self._dial(deadline)
-        connection.pooled = False
         try:
             opening = connection.open_stream(payload, deadline)
         except _NotSent as error:
@@ -560,10 +558,12 @@ class Transport:
     async def _dial_in_slot(self, deadline: float) -> _Connection:
         """Connect, for a slot that the caller holds; give the slot back on failure."""
         try:
-            return await self._dial(deadline)
+            connection = await self._dial(deadline)
         except BaseException:
             self._free_slot()
             raise
+        connection.pooled = True
+        return connection
 
     def _free_slot(self) -> None:
         """A slot is free: the first that waits may dial."""
@@ -619,9 +619,12 @@ class Transport:
                 await asyncio.sleep(delay)
                 continue
             if self.closed:
-                connection.pooled = False
                 connection.fail(ClientClosed("the client is closed"))
                 raise ClientClosed("the client is closed")
+            if connection.closed:
+                raise ConnectFailed(f"{self.server}: the server closed the new connection")
+            # Only now is it ours: one whose dialling is cancelled never tells us that it is gone.
+            self.connections.add(connection)
             return connection
 
     async def _connect(self, deadline: float) -> _Connection:
