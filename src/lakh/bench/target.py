@@ -1,0 +1,81 @@
+"""What is measured: the cluster of a kubeconfig, or a server of our own in a temporary directory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from lakh import __version__
+from lakh.cli import Failure
+from lakh.client.client import Client
+from lakh.client.errors import ApiError, ClientError, is_already_exists
+from lakh.client.resources import NAMESPACES, SERVICEACCOUNTS
+
+START_SECONDS = 60.0
+
+
+@contextlib.asynccontextmanager
+async def target(kubeconfig: Path | None, clients: int) -> AsyncIterator[Client]:
+    """A client of what is measured; our own server is started and stopped around it."""
+    if kubeconfig is not None:
+        async with Client.from_kubeconfig(
+            kubeconfig, user_agent=f"lakh-bench/{__version__}", max_connections=clients
+        ) as client:
+            yield client
+        return
+    with tempfile.TemporaryDirectory(prefix="lakh-bench-") as directory:
+        errors = Path(directory) / "apiserver.log"
+        data = Path(directory) / "data"
+        with errors.open("wb") as out:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "lakh",
+                "apiserver",
+                "--data-dir",
+                str(data),
+                "--port",
+                "0",
+                "--exit-with-parent",
+                stdin=asyncio.subprocess.PIPE,
+                stderr=out,
+            )
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not (data / "kubeconfig").exists():
+                    if process.returncode is not None:
+                        raise Failure(f"the API server did not start: {errors.read_text()[-2000:]}")
+                    await asyncio.sleep(0.05)
+            async with Client.from_kubeconfig(
+                data / "kubeconfig", user_agent=f"lakh-bench/{__version__}", max_connections=clients
+            ) as client:
+                while (await client.raw("GET", "/readyz")).status != 200:
+                    await asyncio.sleep(0.05)
+                yield client
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def namespace(client: Client, name: str) -> AsyncIterator[str]:
+    """A namespace of the benchmark's own, with its service account; deleted in the end."""
+    for resource, obj, where in (
+        (NAMESPACES, {"metadata": {"name": name}}, None),
+        (SERVICEACCOUNTS, {"metadata": {"name": "default"}}, name),
+    ):
+        try:
+            await client.create(resource, obj, where)
+        except ApiError as e:
+            if not is_already_exists(e):
+                raise
+    try:
+        yield name
+    finally:
+        with contextlib.suppress(ClientError):
+            await client.delete(NAMESPACES, name)

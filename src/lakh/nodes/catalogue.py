@@ -1,0 +1,82 @@
+"""Instance types: what a simulated node has.
+
+Figures from the vendors' public specifications. `allocatable` is less than `capacity` by what a kubelet keeps for itself and the system.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class InstanceType:
+    """One type. `devices` are extended resources, name → count; `labels` come on top of the usual ones."""
+
+    name: str
+    vcpus: int
+    memory_gib: int
+    storage_gib: int
+    architecture: str = "amd64"
+    devices: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def prefix(self) -> str:
+        """What names of such nodes begin with: `trn2` for trn2.48xlarge."""
+        return self.name.split(".")[0].replace("_", "-")
+
+    def capacity(self) -> dict[str, str]:
+        """`status.capacity`."""
+        return {
+            "cpu": str(self.vcpus),
+            "memory": f"{self.memory_gib}Gi",
+            "ephemeral-storage": f"{self.storage_gib}Gi",
+            "hugepages-2Mi": "0",
+            "pods": str(PODS),
+            **{name: str(count) for name, count in self.devices.items()},
+        }
+
+    def allocatable(self) -> dict[str, str]:
+        """`status.allocatable`."""
+        return {
+            **self.capacity(),
+            "cpu": f"{self.vcpus * 1000 - RESERVED_CPU_MILLI}m",
+            "memory": f"{self.memory_gib - RESERVED_MEMORY_GIB}Gi",
+        }
+
+
+# kubelet's --max-pods default, and what it keeps back here.
+PODS = 110
+RESERVED_CPU_MILLI = 250
+RESERVED_MEMORY_GIB = 4
+
+_TYPES = (
+    # 16 Trainium2 of 8 NeuronCores each.
+    InstanceType(
+        "trn2.48xlarge",
+        192,
+        2048,
+        7600,
+        devices={"aws.amazon.com/neuron": 16, "aws.amazon.com/neuroncore": 128},
+        labels={"node.lakh.dev/accelerator": "trainium2"},
+    ),
+    InstanceType(
+        "p5e.48xlarge",
+        192,
+        2048,
+        30400,
+        devices={"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 32},
+        labels={"nvidia.com/gpu.product": "NVIDIA-H200", "nvidia.com/gpu.count": "8"},
+    ),
+    InstanceType(
+        "p6-b200.48xlarge",
+        192,
+        2048,
+        30400,
+        devices={"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 8},
+        labels={"nvidia.com/gpu.product": "NVIDIA-B200", "nvidia.com/gpu.count": "8"},
+    ),
+    InstanceType("c8g.48xlarge", 192, 384, 500, architecture="arm64"),
+)
+
+CATALOGUE = {t.name: t for t in _TYPES}

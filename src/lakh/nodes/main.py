@@ -1,0 +1,12 @@
+"""`lakh nodes`: a fleet of simulated nodes against any Kubernetes API server."""
+
+from __future__ import annotations
+
+from lakh.client.client import Client
+from lakh.nodes.catalogue import CATALOGUE
+from lakh.nodes.fleet import Fleet
+
+
+async def run(client: Client, *, count: int, instance_type: str) -> None:
+    """Runs `count` kubelets of a type of the catalogue until cancelled; raises KeyError for an unknown type."""
+    await Fleet(client, CATALOGUE[instance_type], count).run()
