@@ -1,16 +1,80 @@
-"""coordination.k8s.io/v1."""
+"""coordination.k8s.io/v1: leases.
+
+The hottest write of a large cluster: each node renews its own every ten seconds. Defaults and validation touch six fields and cost about a
+microsecond.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+from lakh.apis.groups import printing
 from lakh.apis.groups.base import GroupStrategy, declare
+from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
+from lakh.machinery import times
+from lakh.machinery.errors import FieldError, forbidden_field, invalid_value, not_supported
+
+GROUP = "coordination.k8s.io"
+
+# `2026-01-02T15:04:05.000000Z`, as clients of Kubernetes write it.
+_MICRO_TIME_LENGTH = 27
+_STRATEGIES = ("OldestEmulationVersion",)
 
 
 class LeaseStrategy(GroupStrategy):
-    """Lease."""
+    """Leases."""
+
+    allow_create_on_update = True
+    allow_unconditional_update = False
+    columns = (
+        NAME_COLUMN,
+        Column("Holder", description="The identity of the holder of a current lease."),
+        AGE_COLUMN,
+    )
+
+    def default(self, obj: Any) -> None:
+        """Times with six decimals."""
+        spec = obj.spec
+        if spec is None:
+            return
+        renew, acquire = spec.renewTime, spec.acquireTime
+        if renew is not None and (len(renew) != _MICRO_TIME_LENGTH or renew[-1] != "Z"):
+            spec.renewTime = _micro(renew)
+        if acquire is not None and (len(acquire) != _MICRO_TIME_LENGTH or acquire[-1] != "Z"):
+            spec.acquireTime = _micro(acquire)
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A whole lease."""
+        spec = obj.spec
+        found: list[FieldError] = []
+        if spec is None:
+            return found
+        seconds, transitions = spec.leaseDurationSeconds, spec.leaseTransitions
+        if seconds is not None and seconds <= 0:
+            found.append(invalid_value("spec.leaseDurationSeconds", seconds, "must be greater than 0"))
+        if transitions is not None and transitions < 0:
+            found.append(
+                invalid_value("spec.leaseTransitions", transitions, "must be greater than or equal to 0")
+            )
+        if spec.strategy and spec.strategy not in _STRATEGIES and "/" not in spec.strategy:
+            found.append(not_supported("spec.strategy", spec.strategy, _STRATEGIES))
+        if spec.preferredHolder and not spec.strategy:
+            found.append(
+                forbidden_field("spec.preferredHolder", "may only be specified when `strategy` is defined")
+            )
+        return found
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get leases` shows it."""
+        holder = (obj.spec.holderIdentity if obj.spec is not None else None) or ""
+        return [obj.metadata.name, holder, printing.age(obj, now)]
 
 
-RESOURCES = (
-    declare(
-        "coordination.k8s.io", "v1", "leases", "Lease", LeaseStrategy(), namespaced=True, partition="leases"
-    ),
-)
+def _micro(text: str) -> str:
+    try:
+        return times.canonical_micro(text)
+    except times.TimeError:
+        return text  # decoding reports it
+
+
+RESOURCES = (declare(GROUP, "v1", "leases", "Lease", LeaseStrategy(), namespaced=True, partition="leases"),)
