@@ -1,0 +1,170 @@
+"""ConfigMaps, Secrets and ServiceAccounts: small data for pods."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import msgspec
+
+from lakh.apis.core.base import declare
+from lakh.apis.groups.printing import age
+from lakh.apis.meta import immutable, memoised, report
+from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy, Subresource
+from lakh.machinery import names
+from lakh.machinery.errors import FieldError, forbidden_field, invalid_value, required, too_long
+
+MAX_DATA_BYTES = 1024 * 1024
+REDACTED = "<secret contents redacted>"
+FROZEN = "field is immutable when `immutable` is set"
+SERVICE_ACCOUNT_NAME = "kubernetes.io/service-account.name"
+
+_DATA_COLUMN = Column("Data", description="How many keys it has.")
+
+# The keys that a secret of a type must have.
+_NEEDED_KEYS = {
+    "kubernetes.io/dockercfg": (".dockercfg",),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+}
+_JSON_KEYS = (".dockercfg", ".dockerconfigjson")
+
+_check_key = memoised(names.config_map_key)
+
+
+def _size_bytes(value: str) -> int:
+    return len(value) if value.isascii() else len(value.encode())
+
+
+def _decoded_bytes(value: str, path: str, found: list[FieldError]) -> int:
+    """The size of base64 data; reports what is not base64."""
+    try:
+        return len(base64.b64decode(value, validate=True))
+    except (binascii.Error, ValueError):
+        found.append(invalid_value(path, REDACTED, "illegal base64 data"))
+        return 0
+
+
+def _validate_frozen(new: Any, old: Any, found: list[FieldError], *fields: str) -> None:
+    """An object that was declared immutable stays as it is."""
+    if not old.immutable:
+        return
+    if not new.immutable:
+        found.append(forbidden_field("immutable", FROZEN))
+    for name in fields:
+        if (getattr(new, name) or {}) != (getattr(old, name) or {}):
+            found.append(forbidden_field(name, FROZEN))
+
+
+class ConfigMapStrategy(Strategy):
+    """ConfigMaps."""
+
+    columns = (NAME_COLUMN, _DATA_COLUMN, AGE_COLUMN)
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """Keys, and a limit on the size of all values together."""
+        found: list[FieldError] = []
+        size = 0
+        binary = obj.binaryData or {}
+        for key, value in (obj.data or {}).items():
+            report(_check_key(key), f"data[{key}]", key, found)
+            if key in binary:
+                found.append(invalid_value(f"data[{key}]", key, "duplicate of key present in binaryData"))
+            size += _size_bytes(value or "")
+        for key, value in binary.items():
+            report(_check_key(key), f"binaryData[{key}]", key, found)
+            size += _decoded_bytes(value or "", f"binaryData[{key}]", found)
+        if size > MAX_DATA_BYTES:
+            found.append(too_long("", MAX_DATA_BYTES))
+        return found
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """An immutable one stays as it is."""
+        found: list[FieldError] = []
+        _validate_frozen(new, old, found, "data", "binaryData")
+        return found + self.validate(new)
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get configmaps` shows it."""
+        return [obj.metadata.name, str(len(obj.data or ()) + len(obj.binaryData or ())), age(obj, now)]
+
+
+_SELECTABLE = {"type": lambda secret: secret.type or ""}
+
+
+class SecretStrategy(Strategy):
+    """Secrets."""
+
+    columns = (NAME_COLUMN, Column("Type", description="What the secret is for."), _DATA_COLUMN, AGE_COLUMN)
+    selectable_fields = _SELECTABLE
+
+    def default(self, obj: Any) -> None:
+        """The type, and plain strings become data."""
+        if not obj.type:
+            obj.type = "Opaque"
+        if obj.stringData is not None:
+            plain = {k: base64.b64encode((v or "").encode()).decode() for k, v in obj.stringData.items()}
+            obj.data = {**(obj.data or {}), **plain}
+            obj.stringData = None
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """Keys, size, and what the type asks for."""
+        found: list[FieldError] = []
+        data = obj.data or {}
+        size = 0
+        for key, value in data.items():
+            report(_check_key(key), f"data[{key}]", key, found)
+            size += _decoded_bytes(value or "", f"data[{key}]", found)
+        if size > MAX_DATA_BYTES:
+            found.append(too_long("data", MAX_DATA_BYTES))
+        if obj.type == "kubernetes.io/service-account-token":
+            if not (obj.metadata.annotations or {}).get(SERVICE_ACCOUNT_NAME):
+                found.append(required(f"metadata.annotations[{SERVICE_ACCOUNT_NAME}]"))
+        elif obj.type == "kubernetes.io/basic-auth" and not {"username", "password"} & data.keys():
+            found.append(required("data[username]"))
+            found.append(required("data[password]"))
+        for key in _NEEDED_KEYS.get(obj.type, ()):
+            if key not in data:
+                found.append(required(f"data[{key}]"))
+            elif key in _JSON_KEYS and not found:
+                try:
+                    msgspec.json.decode(base64.b64decode(data[key] or ""))
+                except msgspec.DecodeError as e:
+                    found.append(invalid_value(f"data[{key}]", REDACTED, str(e)))
+        return found
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """The type never changes; an immutable one stays as it is."""
+        found: list[FieldError] = []
+        immutable(new.type, old.type, "type", found)
+        _validate_frozen(new, old, found, "data")
+        return found + self.validate(new)
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get secrets` shows it."""
+        return [obj.metadata.name, obj.type or "", str(len(obj.data or ())), age(obj, now)]
+
+
+class ServiceAccountStrategy(Strategy):
+    """ServiceAccounts."""
+
+    columns = (NAME_COLUMN, Column("Secrets", description="How many secrets it lists."), AGE_COLUMN)
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get serviceaccounts` shows it."""
+        return [obj.metadata.name, str(len(obj.secrets or ())), age(obj, now)]
+
+
+RESOURCES: tuple[Resource, ...] = (
+    declare("configmaps", "ConfigMap", ConfigMapStrategy(), short_names=("cm",)),
+    declare("secrets", "Secret", SecretStrategy()),
+    declare(
+        "serviceaccounts",
+        "ServiceAccount",
+        ServiceAccountStrategy(),
+        short_names=("sa",),
+        subresources={"token": Subresource("TokenRequest", ("create",), "authentication.k8s.io", "v1")},
+    ),
+)

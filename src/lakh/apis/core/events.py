@@ -1,0 +1,124 @@
+"""Core events: what happened to which object, said by whom, how often.
+
+`events.k8s.io/v1` is another view of the same stored objects. Events with an `eventTime` follow the newer, stricter rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lakh.apis.core.base import declare
+from lakh.apis.meta import check_label_key, report
+from lakh.apis.registry import NAME_COLUMN, Column, Resource, Strategy
+from lakh.machinery import names, times
+from lakh.machinery.errors import FieldError, invalid_value, required
+
+MAX_FIELD_BYTES = 128
+MAX_MESSAGE_BYTES = 1024
+_OTHER_NAMESPACE = "does not match event.namespace"
+
+
+def _involved(name: str) -> Callable[[Any], str]:
+    def read(event: Any) -> str:
+        return (event.involvedObject and getattr(event.involvedObject, name)) or ""
+
+    return read
+
+
+def _source(event: Any) -> tuple[str, str]:
+    source = event.source
+    component = (source and source.component) or event.reportingComponent or ""
+    return component, (source and source.host) or event.reportingInstance or ""
+
+
+_SELECTABLE = {
+    **{
+        f"involvedObject.{name}": _involved(name)
+        for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+    },
+    "reason": lambda event: event.reason or "",
+    "reportingComponent": lambda event: event.reportingComponent or "",
+    "source": lambda event: _source(event)[0],
+    "type": lambda event: event.type or "",
+}
+
+
+class EventStrategy(Strategy):
+    """Events of core/v1."""
+
+    allow_create_on_update = True
+    columns = (
+        Column("Last Seen", description="When the event was last seen."),
+        Column("Type", description="Normal or Warning."),
+        Column("Reason", description="Why it happened, in one word."),
+        Column("Object", description="The object that the event is about."),
+        Column("Subobject", priority=1, description="The part of the object that it is about."),
+        Column("Source", priority=1, description="Who reports it."),
+        Column("Message", description="What happened."),
+        Column("First Seen", priority=1, description="When the event was first seen."),
+        Column("Count", priority=1, description="How often the event was seen."),
+        Column("Name", "string", "name", NAME_COLUMN.description, 1),
+    )
+    selectable_fields = _SELECTABLE
+
+    def validate_name(self, name: str) -> list[str]:
+        """Anything that fits into a path."""
+        return names.path_segment_name(name)
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """It lives where its object does; newer events say who reports what."""
+        found: list[FieldError] = []
+        about = (obj.involvedObject and obj.involvedObject.namespace) or ""
+        here = obj.metadata.namespace or ""
+        if not about:
+            if here not in ("", "default") and not (obj.eventTime and here == "kube-system"):
+                found.append(invalid_value("involvedObject.namespace", about, _OTHER_NAMESPACE))
+        elif about != here:
+            found.append(invalid_value("involvedObject.namespace", about, _OTHER_NAMESPACE))
+        if not obj.eventTime:
+            return found
+        if not obj.reportingComponent:
+            found.append(required("reportingController"))
+        else:
+            report(
+                check_label_key(obj.reportingComponent), "reportingController", obj.reportingComponent, found
+            )
+        for name in ("reportingInstance", "action", "reason"):
+            value = getattr(obj, name) or ""
+            if not value:
+                found.append(required(name))
+            elif len(value.encode()) > MAX_FIELD_BYTES:
+                found.append(invalid_value(name, "", f"can have at most {MAX_FIELD_BYTES} characters"))
+        if obj.message and len(obj.message.encode()) > MAX_MESSAGE_BYTES:
+            found.append(invalid_value("message", "", f"can have at most {MAX_MESSAGE_BYTES} characters"))
+        return found
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get events -o wide` shows it."""
+        first = times.age(obj.firstTimestamp or obj.eventTime, now)
+        last = times.age(obj.lastTimestamp, now) if obj.lastTimestamp else first
+        count = obj.count or 1
+        if obj.series is not None:
+            last = times.age(obj.series.lastObservedTime, now)
+            count = obj.series.count or 0
+        kind = _involved("kind")(obj).lower()
+        name = _involved("name")(obj)
+        component, instance = _source(obj)
+        return [
+            last,
+            obj.type or "",
+            obj.reason or "",
+            f"{kind}/{name}" if name else kind,
+            _involved("fieldPath")(obj),
+            f"{component}, {instance}" if instance else component,
+            (obj.message or "").strip(),
+            first,
+            count,
+            obj.metadata.name,
+        ]
+
+
+RESOURCES: tuple[Resource, ...] = (
+    declare("events", "Event", EventStrategy(), short_names=("ev",), partition="events"),
+)

@@ -1,0 +1,203 @@
+"""Nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lakh.apis import structs
+from lakh.apis.core.base import condition, declare, text
+from lakh.apis.groups.printing import NONE, UNKNOWN, age
+from lakh.apis.meta import check_label_key, check_label_value, report
+from lakh.apis.placement import TAINT_EFFECTS
+from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy
+from lakh.apis.resourcelists import canonicalise, check_amount
+from lakh.machinery import names
+from lakh.machinery.errors import (
+    FieldError,
+    forbidden_field,
+    invalid_value,
+    not_supported,
+    required,
+    show,
+)
+
+_NodeSpec = structs.core("NodeSpec")
+_NodeStatus = structs.core("NodeStatus")
+
+ROLE_PREFIX = "node-role.kubernetes.io/"
+ROLE_LABEL = "kubernetes.io/role"
+
+
+_SELECTABLE = {"spec.unschedulable": lambda node: text(node.spec and node.spec.unschedulable)}
+
+
+class NodeStrategy(Strategy):
+    """Nodes. A kubelet may give status with the create."""
+
+    has_status = True
+    columns = (
+        NAME_COLUMN,
+        Column("Status", description="The status of the node"),
+        Column("Roles", description="The roles of the node"),
+        AGE_COLUMN,
+        Column("Version", description="Kubelet Version reported by the node."),
+        Column("Internal-IP", priority=1, description="The node's first internal address."),
+        Column("External-IP", priority=1, description="The node's first external address."),
+        Column("OS-Image", priority=1, description="OS Image reported by the node."),
+        Column("Kernel-Version", priority=1, description="Kernel Version reported by the node."),
+        Column(
+            "Container-Runtime", priority=1, description="Container runtime and version reported by the node."
+        ),
+    )
+    selectable_fields = _SELECTABLE
+
+    def default(self, obj: Any) -> None:
+        """Allocatable is capacity unless given."""
+        if obj.spec is None:
+            obj.spec = _NodeSpec()
+        elif obj.spec.podCIDR and not obj.spec.podCIDRs:
+            obj.spec.podCIDRs = [obj.spec.podCIDR]
+        status = obj.status
+        if status is None:
+            return
+        if status.capacity:
+            canonicalise(status.capacity)
+            if status.allocatable is None:
+                status.allocatable = dict(status.capacity)
+        if status.allocatable:
+            canonicalise(status.allocatable)
+
+    def prepare_for_create(self, obj: Any) -> None:
+        """Everything may be set on create, status too."""
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """Taints, and addresses of pods."""
+        found: list[FieldError] = []
+        spec = obj.spec
+        if spec.taints:
+            validate_taints(spec.taints, "spec.taints", found)
+        for index, cidr in enumerate(spec.podCIDRs or ()):
+            report(names.cidr(cidr), f"spec.podCIDRs[{index}]", cidr, found)
+        if obj.status is not None:
+            _validate_amounts(obj.status, found)
+        return found
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """Pod addresses and the provider's id are set once."""
+        found: list[FieldError] = []
+        if new.spec == old.spec:
+            return found
+        before = old.spec or _NodeSpec()
+        if new.spec.taints:
+            validate_taints(new.spec.taints, "spec.taints", found)
+        if before.podCIDRs and new.spec.podCIDRs != before.podCIDRs:
+            found.append(
+                forbidden_field(
+                    "spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid'
+                )
+            )
+        if before.providerID and new.spec.providerID != before.providerID:
+            found.append(
+                forbidden_field(
+                    "spec.providerID", 'node updates may not change providerID except from "" to valid'
+                )
+            )
+        return found
+
+    def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
+        """Amounts are quantities, addresses are not there twice."""
+        found: list[FieldError] = []
+        status = new.status
+        if status is None:
+            return found
+        _validate_amounts(status, found)
+        seen: set[tuple[str, str]] = set()
+        for index, address in enumerate(status.addresses or ()):
+            key = (address.type, address.address)
+            if key in seen:
+                found.append(
+                    FieldError(
+                        "FieldValueDuplicate",
+                        f"status.addresses[{index}]",
+                        f"Duplicate value: {show(address)}",
+                    )
+                )
+            seen.add(key)
+        return found
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get nodes -o wide` shows it."""
+        status = obj.status or _NodeStatus()
+        info = status.nodeInfo
+        ready = condition(status.conditions, "Ready")
+        words = ["Unknown" if ready is None else "Ready" if ready.status == "True" else "NotReady"]
+        if obj.spec is not None and obj.spec.unschedulable:
+            words.append("SchedulingDisabled")
+        return [
+            obj.metadata.name,
+            ",".join(words),
+            ",".join(node_roles(obj.metadata.labels)) or NONE,
+            age(obj, now),
+            (info and info.kubeletVersion) or "",
+            _address(status, "InternalIP"),
+            _address(status, "ExternalIP"),
+            (info and info.osImage) or UNKNOWN,
+            (info and info.kernelVersion) or UNKNOWN,
+            (info and info.containerRuntimeVersion) or UNKNOWN,
+        ]
+
+
+def node_roles(labels: dict[str, str] | None) -> list[str]:
+    """The roles that a node's labels give it, sorted."""
+    roles: set[str] = set()
+    for key, value in (labels or {}).items():
+        if key.startswith(ROLE_PREFIX) and len(key) > len(ROLE_PREFIX):
+            roles.add(key[len(ROLE_PREFIX) :])
+        elif key == ROLE_LABEL and value:
+            roles.add(value)
+    return sorted(roles)
+
+
+def _address(status: Any, kind: str) -> str:
+    for address in status.addresses or ():
+        if address.type == kind:
+            return address.address or ""
+    return NONE
+
+
+def _validate_amounts(status: Any, found: list[FieldError]) -> None:
+    for side in ("capacity", "allocatable"):
+        for name, value in (getattr(status, side) or {}).items():
+            messages = check_amount(name, value)
+            if messages:
+                report(messages, f"status.{side}[{name}]", value, found)
+
+
+def validate_taints(taints: list[Any], path: str, found: list[FieldError]) -> None:
+    """Taints of a node: unique by key and effect."""
+    seen: set[tuple[str, str]] = set()
+    for index, taint in enumerate(taints):
+        where = f"{path}[{index}]"
+        key, value, effect = taint.key or "", taint.value or "", taint.effect or ""
+        report(check_label_key(key), f"{where}.key", key, found)
+        messages = check_label_value(value)
+        if messages:
+            found.append(invalid_value(f"{where}.value", value, ";".join(messages)))
+        if not effect:
+            found.append(required(f"{where}.effect"))
+        elif effect not in TAINT_EFFECTS:
+            found.append(not_supported(f"{where}.effect", effect, TAINT_EFFECTS))
+        if (key, effect) in seen:
+            found.append(
+                FieldError(
+                    "FieldValueDuplicate",
+                    where,
+                    f"Duplicate value: {show(taint)}: taints must be unique by key and effect pair",
+                )
+            )
+        seen.add((key, effect))
+
+
+RESOURCES: tuple[Resource, ...] = (
+    declare("nodes", "Node", NodeStrategy(), namespaced=False, short_names=("no",), partition="nodes"),
+)

@@ -1,0 +1,399 @@
+"""Pods: the kind that the cluster makes most of.
+
+Default, prepare and validate run on every create and cost about 10 µs for a usual pod. What an update may change is little (images,
+deadline, added tolerations, removed gates), so it is checked by comparing the rest as a whole.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import msgspec
+
+from lakh.apis import structs
+from lakh.apis.containers import quality_of_service
+from lakh.apis.core.base import condition, declare, spec_field, status_field, text
+from lakh.apis.core.pod_printing import pod_cells
+from lakh.apis.meta import check_dns_subdomain, report
+from lakh.apis.placement import validate_tolerations
+from lakh.apis.podspec_defaults import default_pod, mirror_service_account
+from lakh.apis.podspec_validation import MAX_INT32, validate_pod_spec
+from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy, Subresource
+from lakh.machinery import names, times
+from lakh.machinery.errors import (
+    FieldError,
+    forbidden_field,
+    invalid_value,
+    not_supported,
+    required,
+    show,
+)
+
+PodStatus = structs.core("PodStatus")
+_PodCondition = structs.core("PodCondition")
+_PodIP = structs.core("PodIP")
+
+TERMINAL_PHASES = ("Failed", "Succeeded")
+PHASES = ("Failed", "Pending", "Running", "Succeeded", "Unknown")
+GATED_MESSAGE = "Scheduling is blocked due to non-empty scheduling gates"
+UPDATABLE = (
+    "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
+    "`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+
+
+def is_terminal(pod: Any) -> bool:
+    """Whether a pod's containers have all ended for good."""
+    return pod.status is not None and pod.status.phase in TERMINAL_PHASES
+
+
+_SELECTABLE = {
+    "spec.nodeName": spec_field("nodeName"),
+    "spec.restartPolicy": spec_field("restartPolicy"),
+    "spec.schedulerName": spec_field("schedulerName"),
+    "spec.serviceAccountName": spec_field("serviceAccountName"),
+    "spec.hostNetwork": lambda pod: text(pod.spec is not None and pod.spec.hostNetwork),
+    "status.phase": status_field("phase"),
+    "status.podIP": status_field("podIP"),
+    "status.podIPs": status_field("podIP"),
+    "status.nominatedNodeName": status_field("nominatedNodeName"),
+}
+
+
+class PodStrategy(Strategy):
+    """Pods."""
+
+    has_status = True
+    generation = True
+    columns = (
+        NAME_COLUMN,
+        Column("Ready", description="The aggregate readiness state of this pod for accepting traffic."),
+        Column("Status", description="The aggregate status of the containers in this pod."),
+        Column(
+            "Restarts",
+            description="The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.",
+        ),
+        AGE_COLUMN,
+        Column("IP", priority=1, description="The first address of this pod."),
+        Column("Node", priority=1, description="The node that this pod is assigned to."),
+        Column(
+            "Nominated Node",
+            priority=1,
+            description="The node on which this pod is to take the place of others.",
+        ),
+        Column(
+            "Readiness Gates", priority=1, description="How many of this pod's readiness gates are passed."
+        ),
+    )
+    selectable_fields = _SELECTABLE
+
+    def default(self, obj: Any) -> None:
+        """Upstream's SetDefaults_Pod."""
+        default_pod(obj)
+
+    def prepare_for_create(self, obj: Any) -> None:
+        """A new pod is Pending, of a quality of service, and gated when it has gates."""
+        spec = obj.spec
+        mirror_service_account(spec)
+        obj.metadata.generation = 1
+        status = obj.status = PodStatus(phase="Pending", qosClass=quality_of_service(spec))
+        if spec.schedulingGates:
+            status.conditions = [
+                _PodCondition(
+                    type="PodScheduled",
+                    status="False",
+                    reason="SchedulingGated",
+                    message=GATED_MESSAGE,
+                    lastTransitionTime=times.now(),
+                )
+            ]
+        if spec.affinity is not None or spec.topologySpreadConstraints:
+            _merge_match_label_keys(obj)
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A new pod."""
+        spec = obj.spec
+        found = validate_pod_spec(spec, "spec")
+        if spec.schedulingGates and spec.nodeName:
+            found.append(
+                forbidden_field("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
+            )
+        return found
+
+    def prepare_for_update(self, new: Any, old: Any) -> None:
+        """Status stays, and the generation counts changes of spec."""
+        mirror_service_account(new.spec)
+        super().prepare_for_update(new, old)
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """Images, deadline, tolerations and gates may change within bounds, the rest of spec may not."""
+        if new.spec == old.spec:
+            return []
+        return validate_pod_spec_update(new.spec, old.spec)
+
+    def prepare_for_status_update(self, new: Any, old: Any) -> None:
+        """Owners and deletion are not a kubelet's to change; the first address is in both fields for addresses."""
+        super().prepare_for_status_update(new, old)
+        new.metadata.ownerReferences = old.metadata.ownerReferences
+        new.metadata.deletionTimestamp = old.metadata.deletionTimestamp
+        status = new.status
+        if status is None:
+            status = new.status = PodStatus()
+        if not status.qosClass and old.status is not None:
+            status.qosClass = old.status.qosClass
+        if status.podIP and not status.podIPs:
+            status.podIPs = [_PodIP(ip=status.podIP)]
+        elif status.podIPs and not status.podIP:
+            status.podIP = status.podIPs[0].ip
+
+    def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
+        """Addresses, and containers that ended for good stay ended."""
+        found: list[FieldError] = []
+        status, before = new.status, old.status or PodStatus()
+        if status.phase and status.phase not in PHASES:
+            found.append(not_supported("status.phase", status.phase, PHASES))
+        if before.qosClass and status.qosClass != before.qosClass:
+            found.append(invalid_value("status.qosClass", status.qosClass or "", "field is immutable"))
+        if status.nominatedNodeName and status.nominatedNodeName != before.nominatedNodeName:
+            report(
+                check_dns_subdomain(status.nominatedNodeName),
+                "status.nominatedNodeName",
+                status.nominatedNodeName,
+                found,
+            )
+        if status.podIPs and status.podIPs != before.podIPs:
+            _validate_addresses(status, found)
+        if old.spec is not None and old.spec.restartPolicy != "Always":
+            ended_for_good = old.spec.restartPolicy == "Never"
+            for name, statuses, previous in (
+                ("containerStatuses", status.containerStatuses, before.containerStatuses),
+                ("initContainerStatuses", status.initContainerStatuses, before.initContainerStatuses),
+            ):
+                _validate_transitions(name, statuses, previous, old.spec, ended_for_good, found)
+        return found
+
+    def grace_period_seconds(self, obj: Any, requested: int | None) -> int:
+        """What the client or the pod asks for; nothing to wait for when no node has it or it has finished."""
+        spec = obj.spec
+        if not spec.nodeName or is_terminal(obj):
+            return 0
+        period: int = requested if requested is not None else spec.terminationGracePeriodSeconds or 0
+        return 1 if period < 0 else period
+
+    def terms(self, obj: Any) -> tuple[str, ...]:
+        """Kubelets watch the pods of their node."""
+        node = obj.spec.nodeName
+        return (f"spec.nodeName={node}",) if node else ()
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get pods -o wide` shows it."""
+        return pod_cells(obj, now)
+
+
+def _merge_match_label_keys(pod: Any) -> None:
+    """Writes (mis)matchLabelKeys of pod affinity into the selectors, with the new pod's own labels."""
+    affinity, labels = pod.spec.affinity, pod.metadata.labels or {}
+    requirement = structs.meta("LabelSelectorRequirement")
+    for part in (affinity.podAffinity, affinity.podAntiAffinity) if affinity is not None else ():
+        if part is None:
+            continue
+        terms = list(part.requiredDuringSchedulingIgnoredDuringExecution or ())
+        terms += [
+            weighted.podAffinityTerm
+            for weighted in part.preferredDuringSchedulingIgnoredDuringExecution or ()
+            if weighted.podAffinityTerm is not None
+        ]
+        for term in terms:
+            if term.labelSelector is None:
+                continue
+            for keys, operator in ((term.matchLabelKeys, "In"), (term.mismatchLabelKeys, "NotIn")):
+                for key in keys or ():
+                    if key in labels:
+                        term.labelSelector.matchExpressions = [
+                            *(term.labelSelector.matchExpressions or ()),
+                            requirement(key=key, operator=operator, values=[labels[key]]),
+                        ]
+
+
+def _validate_addresses(status: Any, found: list[FieldError]) -> None:
+    for index, address in enumerate(status.podIPs):
+        report(names.ip(address.ip or ""), f"status.podIPs[{index}]", address.ip or "", found)
+    if status.podIP != status.podIPs[0].ip:
+        found.append(
+            invalid_value("status.podIPs", status.podIPs[0].ip or "", "podIPs[0] must be equal to podIP")
+        )
+
+
+def _validate_transitions(
+    name: str,
+    statuses: list[Any] | None,
+    previous: list[Any] | None,
+    spec: Any,
+    ended_for_good: bool,
+    found: list[FieldError],
+) -> None:
+    sidecars = {c.name for c in spec.initContainers or () if c.restartPolicy == "Always"}
+    before = {s.name: s for s in previous or ()}
+    for index, status in enumerate(statuses or ()):
+        last = before.get(status.name)
+        if last is None or last.state is None or last.state.terminated is None or status.name in sidecars:
+            continue
+        if last.state.terminated.exitCode and not ended_for_good:
+            continue
+        if status.state is None or status.state.terminated is None:
+            found.append(
+                forbidden_field(
+                    f"status.{name}[{index}].state", "may not be transitioned to non-terminated state"
+                )
+            )
+
+
+def validate_pod_spec_update(new: Any, old: Any) -> list[FieldError]:
+    """What an update of a pod's spec may not do."""
+    found: list[FieldError] = []
+    for name in ("containers", "initContainers"):
+        after, before = getattr(new, name) or (), getattr(old, name) or ()
+        if len(after) != len(before):
+            found.append(forbidden_field(f"spec.{name}", "pod updates may not add or remove containers"))
+            return found
+        for index, container in enumerate(after):
+            if not container.image:
+                found.append(required(f"spec.{name}[{index}].image"))
+            elif container.image != container.image.strip():
+                found.append(
+                    invalid_value(
+                        f"spec.{name}[{index}].image",
+                        container.image,
+                        "must not have leading or trailing whitespace",
+                    )
+                )
+    if not _validate_deadline(new.activeDeadlineSeconds, old.activeDeadlineSeconds, found):
+        return found
+    if new.tolerations != old.tolerations:
+        _validate_added_tolerations(new.tolerations or [], old.tolerations or [], found)
+    kept = {gate.name for gate in old.schedulingGates or ()}
+    for index, gate in enumerate(new.schedulingGates or ()):
+        if gate.name not in kept:
+            found.append(
+                forbidden_field(
+                    f"spec.schedulingGates[{index}]",
+                    f"only deletion is allowed, but found new scheduling gate '{gate.name}'",
+                )
+            )
+    munged = _munge(new, old, found)
+    if munged != old:
+        found.append(
+            forbidden_field(
+                "spec",
+                f"pod updates may not change fields other than {UPDATABLE}\n{spec_difference(munged, old)}",
+            )
+        )
+    return found
+
+
+def _validate_deadline(after: int | None, before: int | None, found: list[FieldError]) -> bool:
+    if after is None:
+        if before is not None:
+            found.append(
+                invalid_value(
+                    "spec.activeDeadlineSeconds",
+                    None,
+                    "must not update from a positive integer to nil value",
+                )
+            )
+        return True
+    if not 0 <= after <= MAX_INT32:
+        found.append(invalid_value("spec.activeDeadlineSeconds", after, names.range_message(0, MAX_INT32)))
+        return False
+    if before is not None and before < after:
+        found.append(
+            invalid_value("spec.activeDeadlineSeconds", after, "must be less than or equal to previous value")
+        )
+        return False
+    return True
+
+
+def _validate_added_tolerations(after: list[Any], before: list[Any], found: list[FieldError]) -> None:
+    def key(toleration: Any) -> tuple[str, str, str, str]:
+        return (
+            toleration.key or "",
+            toleration.operator or "Equal",
+            toleration.value or "",
+            toleration.effect or "",
+        )
+
+    if not {key(t) for t in before} <= {key(t) for t in after}:
+        found.append(
+            forbidden_field(
+                "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"
+            )
+        )
+    validate_tolerations(after, "spec.tolerations", found)
+
+
+def _munge(new: Any, old: Any, found: list[FieldError]) -> Any:
+    """`new` with everything taken from `old` that an update may change."""
+    munged = copy.copy(new)
+    for name in ("containers", "initContainers"):
+        containers = getattr(new, name)
+        if containers:
+            images = [copy.copy(container) for container in containers]
+            for container, before in zip(images, getattr(old, name), strict=True):
+                container.image = before.image
+            setattr(munged, name, images)
+        else:
+            setattr(munged, name, getattr(old, name))
+    munged.activeDeadlineSeconds = old.activeDeadlineSeconds
+    munged.tolerations = old.tolerations
+    munged.schedulingGates = old.schedulingGates
+    if (old.terminationGracePeriodSeconds or 0) < 0 and new.terminationGracePeriodSeconds == 1:
+        munged.terminationGracePeriodSeconds = old.terminationGracePeriodSeconds
+    if old.schedulingGates:
+        # A gated pod's placement may still be narrowed.
+        before_selector, after_selector = old.nodeSelector or {}, new.nodeSelector or {}
+        if not before_selector.items() <= after_selector.items():
+            found.append(
+                invalid_value(
+                    "spec.nodeSelector",
+                    after_selector,
+                    "only additions are allowed (no mutations or deletions)",
+                )
+            )
+        munged.nodeSelector = old.nodeSelector
+    return munged
+
+
+def spec_difference(new: Any, old: Any) -> str:
+    """What differs between two Structs of a type: a line for each field before (`-`) and after (`+`)."""
+    lines: list[str] = []
+    for name in old.__struct_fields__:
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after:
+            lines.append(f"- \t{name}: {show(msgspec.to_builtins(before))},")
+            lines.append(f"+ \t{name}: {show(msgspec.to_builtins(after))},")
+    return "\n".join(lines)
+
+
+def is_ready(pod: Any) -> bool:
+    """Whether the Ready condition is true."""
+    ready = condition(pod.status and pod.status.conditions, "Ready")
+    return ready is not None and ready.status == "True"
+
+
+RESOURCES: tuple[Resource, ...] = (
+    declare(
+        "pods",
+        "Pod",
+        PodStrategy(),
+        short_names=("po",),
+        categories=("all",),
+        partition="pods",
+        subresources={
+            "binding": Subresource("Binding", ("create",)),
+            "eviction": Subresource("Eviction", ("create",), "policy", "v1"),
+            "log": Subresource("Pod", ("get",)),
+        },
+    ),
+)
