@@ -14,13 +14,13 @@ from lakh.client.tasks import TaskGuard
 
 from .shell import DEFAULT_SCHEDULER_NAME, Scheduler
 
-__all__ = ["LeadershipLost", "run"]
+__all__ = ["LeadershipLostError", "run"]
 
 LEASE_NAMESPACE = "kube-system"
 LEASE_NAME = "kube-scheduler"
 
 
-class LeadershipLost(Exception):
+class LeadershipLostError(Exception):
     """Another candidate may lead now. The process should end and start again as a candidate."""
 
 
@@ -34,7 +34,7 @@ async def run(
 ) -> None:
     """Schedule the pods that name `scheduler_name`, until cancelled.
 
-    With `leader_elect` it waits for the lease first, with its caches warm, and raises `LeadershipLost` when it loses it.
+    With `leader_elect` it waits for the lease first, with its caches warm, and raises `LeadershipLostError` when it loses it.
     `identity` defaults to the host's name, the process and a random part. `client` should allow about 300 connections.
     """
     recorder = EventRecorder(client, scheduler_name)
@@ -57,7 +57,7 @@ async def run(
             for task in done:
                 task.result()
             if leader_elect and leading in done:
-                raise LeadershipLost(f"{LEASE_NAMESPACE}/{lease_name}")
+                raise LeadershipLostError(f"{LEASE_NAMESPACE}/{lease_name}")
     finally:
         await recorder.close()
 

@@ -23,7 +23,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from lakh.client.client import STRATEGIC, Client
@@ -71,7 +71,7 @@ Clock = Callable[[], float]
 
 
 class Scheduler:
-    """Schedules the pods that name it. `clock` is monotonic seconds."""
+    """Schedules the pods that name it. `clock` (monotonic seconds) and `sleep` are for tests."""
 
     def __init__(
         self,
@@ -80,6 +80,7 @@ class Scheduler:
         *,
         scheduler_name: str = DEFAULT_SCHEDULER_NAME,
         clock: Clock = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.scheduler_name = scheduler_name
         self.core = Core()
@@ -89,6 +90,7 @@ class Scheduler:
         self._client = client
         self._recorder = recorder
         self._clock = clock
+        self._sleep = sleep
         self._pods: Informer[Pod] = Informer(
             client, PODS, Pod, field_selector="status.phase!=Succeeded,status.phase!=Failed"
         )
@@ -132,7 +134,7 @@ class Scheduler:
         elif spec.nodeName:
             self._assigned(uid, self._classify(spec), spec.nodeName)
         elif uid in self._binding or self.core.node_of(uid) is not None:
-            pass  # older than our bind
+            self._binding_pod_changed(pod)
         elif (
             (spec.schedulerName or DEFAULT_SCHEDULER_NAME) != self.scheduler_name
             or spec.schedulingGates
@@ -142,6 +144,14 @@ class Scheduler:
         else:
             self._enqueue(pod)
         pod.status.conditions = None  # no longer needed, and most of a pod's memory
+
+    def _binding_pod_changed(self, pod: Pod) -> None:
+        """An update from before our bind: it matters only if the bind fails."""
+        waiting = self.queue.get(pod.metadata.uid)
+        if waiting is not None and pod.metadata.deletionTimestamp:
+            self._dequeue(waiting.uid)
+        elif waiting is not None:
+            self.queue.reclassify(waiting, self._classify(pod.spec))
 
     def on_pod_deleted(self, pod: Pod) -> None:
         """A pod is gone, or has ended."""
@@ -300,6 +310,9 @@ class Scheduler:
                 await self._resolve(pod)
             else:
                 self._undo(pod)
+                if not is_not_found(error):
+                    message = f'binding rejected: running Bind plugin "DefaultBinder": {error}'
+                    self._recorder.event(reference(pod), "Warning", "FailedScheduling", message)
         else:
             self._succeeded(pod, node)
         finally:
@@ -343,9 +356,11 @@ class Scheduler:
                     self._dequeue(pod.uid)
                     return
                 log.warning("looking for %s/%s: %s", pod.namespace, pod.name, error)
-                await asyncio.sleep(backoff_seconds(tries))
+                await self._sleep(backoff_seconds(tries))
                 continue
-            if found.metadata.uid != pod.uid:
+            if found.metadata.uid != pod.uid or (
+                found.metadata.deletionTimestamp and not found.spec.nodeName
+            ):
                 self._undo(pod)
                 self._dequeue(pod.uid)
             elif found.spec.nodeName:
@@ -376,15 +391,13 @@ class Scheduler:
             )
             if self.queue.get(pod.uid) is pod:
                 self._has_condition.add(pod.uid)
-        except ClientClosed:
-            return
         except ClientError as error:
             if not (is_not_found(error) or is_conflict(error)):
                 log.warning("condition of %s/%s: %s", pod.namespace, pod.name, error)
             pod.reported = None  # the next attempt reports again
         finally:
             self._reporting -= 1
-            self._report_more()
+        self._report_more()
 
     # Running
 

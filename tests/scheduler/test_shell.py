@@ -1,0 +1,359 @@
+"""The shell against a server in memory: what it binds and reports, and that its accounting is exact whatever happens when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lakh.client.errors import ApiError, ConnectFailed, ConnectionLost
+
+from . import clusters, reference
+from .clusters import NEURON
+from .fakeapi import FakeApi
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[FakeApi]:
+    found = FakeApi()
+    yield found
+    await found.close()
+
+
+def neurons(name: str, count: int, **spec: Any) -> Json:
+    return clusters.pod(name, {NEURON: str(count)}, **spec)
+
+
+async def test_binds_and_says_so(api: FakeApi) -> None:
+    api.set_node(clusters.node("n0"))
+    api.add_pod(neurons("p", 4))
+    await api.settle()
+    assert api.node_of("p") == "n0"
+    assert api.events == [("p", "Scheduled", "Successfully assigned default/p to n0")]
+    assert len(api.scheduler.queue) == 0
+    assert api.scheduler.bound == 1
+
+
+async def test_reports_once_and_binds_when_a_node_comes(api: FakeApi) -> None:
+    api.set_node(clusters.node("n0"))
+    api.add_pod(neurons("p", 16))
+    await api.settle()
+    message = (
+        "0/1 nodes are available: 1 Insufficient aws.amazon.com/neuron. no new claims to deallocate, "
+        "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+    )
+    assert api.events == [("p", "FailedScheduling", message)]
+    [(name, patch)] = api.patches
+    [condition] = patch["status"]["conditions"]
+    assert name == "p"
+    assert patch["metadata"] == {"uid": "uid-p"}
+    assert condition.pop("lastTransitionTime")
+    assert condition == {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": message,
+    }
+    api.now += 500.0
+    await api.settle()
+    assert len(api.patches) == 1
+    api.set_node(clusters.node("n1", allocatable={NEURON: "16"}))
+    api.now += 20.0
+    await api.settle()
+    assert api.node_of("p") == "n1"
+
+
+async def test_a_changed_message_is_patched_without_a_new_transition(api: FakeApi) -> None:
+    api.add_pod(neurons("p", 16))
+    await api.settle()
+    api.set_node(clusters.node("n0"))
+    await api.settle()
+    api.now += 300.0
+    await api.settle()
+    assert api.events[0] == ("p", "FailedScheduling", "no nodes available to schedule pods")
+    assert len(api.events) == len(api.patches) == 2
+    assert "lastTransitionTime" not in api.patches[1][1]["status"]["conditions"][0]
+
+
+async def test_a_restarted_scheduler_does_not_repeat_the_condition(api: FakeApi) -> None:
+    pod = neurons("p", 16)
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    pod["status"]["conditions"] = [{**condition, "message": "no nodes available to schedule pods"}]
+    api.add_pod(pod)
+    await api.settle()
+    assert api.patches == []
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"schedulerName": "another"},
+        {"schedulingGates": [{"name": "wait"}]},
+        {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}},
+    ],
+)
+async def test_leaves_alone_what_is_not_its_own(api: FakeApi, spec: Json) -> None:
+    api.set_node(clusters.node("n0"))
+    api.add_pod(neurons("p", 1, **spec))
+    await api.settle()
+    assert api.node_of("p") is None
+    assert len(api.scheduler.queue) == 0
+
+
+async def test_a_gate_that_opens_lets_the_pod_in(api: FakeApi) -> None:
+    api.set_node(clusters.node("n0"))
+    api.add_pod(neurons("p", 1, schedulingGates=[{"name": "wait"}]))
+    await api.settle()
+    del api.pods["p"]["spec"]["schedulingGates"]
+    api.changed("p")
+    await api.settle()
+    assert api.node_of("p") == "n0"
+
+
+async def test_a_deleted_pod_makes_room_for_one_that_waits(api: FakeApi) -> None:
+    api.set_node(clusters.node("n0"))
+    for number in range(3):
+        api.add_pod(neurons(f"p{number}", 4))
+    await api.settle()
+    assert [api.node_of(f"p{n}") for n in range(3)] == ["n0", None, None]
+    api.now += 1.0
+    api.delete_pod("p0")
+    await api.settle()
+    assert [api.node_of(f"p{n}") for n in (1, 2)] == ["n0", None]
+    api.now += 10.0
+    api.pods["p1"]["status"]["phase"] = "Succeeded"
+    api.changed("p1")
+    await api.settle()
+    assert api.node_of("p2") == "n0"
+
+
+async def test_priority_goes_first(api: FakeApi) -> None:
+    api.add_pod(neurons("low", 4))
+    api.add_pod(neurons("high", 4, priority=1000))
+    api.set_node(clusters.node("n0"))
+    await api.settle()
+    assert (api.node_of("low"), api.node_of("high")) == (None, "n0")
+
+
+async def test_a_burst_that_fits_nowhere_costs_one_explanation(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.set_node(clusters.node("n0"))
+    calls = Counter[str]()
+    explain = api.scheduler.core.explain
+    monkeypatch.setattr(
+        api.scheduler.core, "explain", lambda cls: (calls.update(["explain"]), explain(cls))[1]
+    )
+    for number in range(2000):
+        api.add_pod(neurons(f"p{number}", 16))
+    api.deliver()
+    while api.scheduler.step():
+        pass
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert calls["explain"] == 1
+    assert len(api.events) == len(api.patches) == 2000
+
+
+async def test_many_waiting_pods_are_woken_as_room_allows(api: FakeApi) -> None:
+    """More pods wait than one wake-up takes, and those woken first disappear."""
+    for number in range(600):
+        api.add_pod(neurons(f"p{number}", 1))
+    await api.settle()
+    api.now += 20.0
+    api.set_node(clusters.node("n0", allocatable={NEURON: "400", "pods": "1000"}))
+    api.deliver()
+    for number in range(300):
+        api.delete_pod(f"p{number}")
+    await api.settle()
+    assert Counter(api.node_of(name) for name in api.pods) == {"n0": 300}
+
+
+async def test_a_refused_bind_is_undone_and_tried_again(api: FakeApi) -> None:
+    api.auto = False
+    api.set_node(clusters.node("n0"))
+    api.add_pod(neurons("p", 4))
+    await api.settle()
+    [bind] = api.binds
+    assert api.scheduler.core.node_of("uid-p") == "n0"
+    api.answer(bind, ApiError(403, "Forbidden", "no"))
+    await api.settle()
+    assert api.scheduler.core.node_of("uid-p") is None
+    message = 'binding rejected: running Bind plugin "DefaultBinder": no'
+    assert api.events == [("p", "FailedScheduling", message)]
+    api.auto = True
+    api.now += 1.0
+    await api.settle()
+    assert api.node_of("p") == "n0"
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+async def test_a_lost_answer_is_looked_up(api: FakeApi, carried_out: bool) -> None:
+    api.auto = False
+    api.set_node(clusters.node("n0"))
+    api.add_pod(neurons("p", 4))
+    await api.settle()
+    bind = api.binds.pop()
+    api.lost_gets = 2
+    if carried_out:
+        api.carry_out(bind, lose=True)
+    else:
+        api.answer(bind, ConnectionLost("lost"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert api.scheduler.core.node_of("uid-p") == ("n0" if carried_out else None)
+    api.auto = True
+    api.now += 20.0
+    await api.settle()
+    assert api.node_of("p") == "n0"
+    assert api.scheduler.core.node_of("uid-p") == "n0"
+
+
+async def test_another_scheduler_was_faster(api: FakeApi) -> None:
+    api.auto = False
+    api.set_node(clusters.node("n0", allocatable={"cpu": "64"}))
+    api.set_node(clusters.node("n1"))
+    api.add_pod(clusters.pod("p", {"cpu": "1"}))
+    await api.settle()
+    assert api.scheduler.core.node_of("uid-p") == "n0"
+    api.assign("p", "n1")
+    api.carry_out(api.binds.pop())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert api.scheduler.core.node_of("uid-p") == "n1"
+    await api.settle()
+    assert api.scheduler.core.node_of("uid-p") == "n1"
+
+
+async def test_views_share_what_their_class_has(api: FakeApi) -> None:
+    one, two = clusters.as_pod(neurons("a", 1)), clusters.as_pod(neurons("b", 1))
+    api.scheduler.on_pod(one)
+    api.scheduler.on_pod(two)
+    assert one.spec.containers is two.spec.containers
+
+
+# Random interleavings
+
+
+def check_accounting(api: FakeApi) -> None:
+    """The columns equal a recomputation from scratch."""
+    core = api.scheduler.core
+    expected: dict[str, Counter[str]] = {name: Counter() for name in core.columns.row_of}
+    for cls, node in core.placed().values():
+        if node in expected:
+            expected[node].update({**cls.requests, "pods": 1, "score": cls.score_milli_cpu})
+    for name, row in core.columns.row_of.items():
+        for resource, column in core.columns.resources.items():
+            assert int(column.requested[row]) == expected[name][resource]
+        assert int(core.columns.score[0].requested[row]) == expected[name]["score"]
+
+
+ACTIONS = ("pod", "pod", "pod", "delete", "finish", "node", "remove node", "foreign", "restart pod")
+STEPS = ("step", "step", "step", "pods", "pods", "nodes", "bind", "bind", "time")
+
+
+@given(data=st.data())
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+def test_accounting_is_exact_whatever_happens_when(data: st.DataObject) -> None:
+    asyncio.run(interleave(data))
+
+
+async def interleave(data: st.DataObject) -> None:
+    api = FakeApi()
+    api.auto = False
+    made = 0
+    foreign = changed_nodes = False
+    for action in data.draw(
+        st.lists(st.sampled_from(ACTIONS + 2 * STEPS), min_size=10, max_size=80), label="actions"
+    ):
+        names = sorted(api.pods)
+        match action:
+            case "pod":
+                made += 1
+                api.add_pod(neurons(f"p{made}", data.draw(st.sampled_from((1, 2, 3)))))
+            case "delete" if names:
+                api.delete_pod(data.draw(st.sampled_from(names)))
+            case "restart pod" if names:  # the same name, another pod
+                name = data.draw(st.sampled_from(names))
+                api.delete_pod(name)
+                made += 1
+                pod = neurons(name, 2)
+                pod["metadata"]["uid"] = f"uid-{made}"
+                api.add_pod(pod)
+            case "finish" if names:
+                name = data.draw(st.sampled_from(names))
+                api.pods[name]["status"]["phase"] = "Succeeded"
+                api.changed(name)
+            case "foreign":
+                waiting = [n for n in names if api.node_of(n) is None]
+                if waiting:
+                    foreign = True
+                    api.assign(data.draw(st.sampled_from(waiting)), f"n{data.draw(st.integers(0, 3))}")
+            case "node":
+                name = f"n{data.draw(st.integers(0, 2))}"
+                changed_nodes |= name in api.nodes
+                api.set_node(
+                    clusters.node(name, allocatable={NEURON: data.draw(st.sampled_from(("2", "4")))})
+                )
+            case "remove node" if api.nodes:
+                changed_nodes = True
+                api.delete_node(data.draw(st.sampled_from(sorted(api.nodes))))
+            case "pods" if api.pod_stream:
+                api.deliver_pod()
+            case "nodes" if api.node_stream:
+                api.deliver_node()
+            case "time":
+                api.now += data.draw(st.sampled_from((0.5, 3.0, 400.0)))
+            case "bind" if api.binds:
+                bind = api.binds.pop(data.draw(st.integers(0, len(api.binds) - 1)))
+                match data.draw(st.sampled_from(("done", "done", "lost", "not sent", "error", "refused"))):
+                    case "done":
+                        api.carry_out(bind)
+                    case "lost":
+                        api.lost_gets = data.draw(st.integers(0, 2))
+                        api.carry_out(bind, lose=True)
+                    case "not sent":
+                        api.answer(bind, ConnectFailed("refused"))
+                    case "error":
+                        api.answer(bind, ApiError(503, "ServiceUnavailable", "later"))
+                    case _:
+                        api.answer(bind, ApiError(403, "Forbidden", "no"))
+            case "step":
+                api.scheduler.step()
+        for _ in range(data.draw(st.integers(0, 4))):
+            await asyncio.sleep(0)
+        check_accounting(api)
+    api.auto = True
+    for bind in api.binds:
+        api.carry_out(bind)
+    for _ in range(4):
+        api.now += 400.0
+        await api.settle()
+    check_accounting(api)
+    core = api.scheduler.core
+    running = {n: p for n, p in api.pods.items() if p["status"]["phase"] == "Pending"}
+    truth = {
+        p["metadata"]["uid"]: p["spec"]["nodeName"] for p in running.values() if p["spec"].get("nodeName")
+    }
+    assert {uid: node for uid, (_, node) in core.placed().items()} == truth
+    placed: dict[str, list[Json]] = {}
+    for pod in running.values():
+        if pod["spec"].get("nodeName"):
+            placed.setdefault(pod["spec"]["nodeName"], []).append(pod)
+    for pod in running.values():  # whoever still waits has good reason
+        if not pod["spec"].get("nodeName"):
+            assert not reference.evaluate(pod, list(api.nodes.values()), placed), pod
+    if not (foreign or changed_nodes):
+        for name, node in api.nodes.items():
+            used = reference.node_use(placed.get(name, []), lambda pod: reference.pod_requests(pod, {}))
+            assert used.get(NEURON, 0) <= reference.allocatable(node)[NEURON]
+    assert len(api.scheduler.queue) == len(running) - len(truth)
+    assert api.scheduler._binds_in_flight == 0
+    await api.close()
