@@ -49,6 +49,11 @@ _UNMANAGED_METADATA = frozenset(
         "managedFields",
     )
 )
+_IDENTITY: FieldSet = {
+    "f:apiVersion": EMPTY,
+    "f:kind": EMPTY,
+    "f:metadata": {".": EMPTY, **{f"f:{name}": EMPTY for name in sorted(_UNMANAGED_METADATA)}},
+}
 # Fields that are there, empty, in any object of Kubernetes' Go types, so that they are never added themselves.
 _ALWAYS_THERE = frozenset(
     (
@@ -433,7 +438,9 @@ def _apply(
     wanted = fieldset.of_shape(_managed(config, ignored), shape)
     merged = config if live is None else merge(live, config, shape)
     if last is not None:
-        merged = _prune(merged, _fields(last), wanted, others, shape)
+        # What nobody manages (names, times) is stated all the same, and stays.
+        held = fieldset.union(fieldset.of_shape(config, shape), _IDENTITY)
+        merged = _prune(merged, _fields(last), fieldset.union(wanted, held), others, shape)
     changed, removed = _changes(
         None if live is None else _managed(live, ignored), _managed(merged, ignored), shape
     )

@@ -1,0 +1,240 @@
+"""Strict decoding: unknown and duplicate fields, pruning, and why a value does not fit its schema.
+
+Objects are decoded into Structs at C speed; what is here runs only for the rare one that was refused, to find out why and to answer in the
+words of Kubernetes' strict decoder. Findings come in the order of the document and are bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from lakh.machinery.schema import Node
+
+# Upstream stops at this many too; more would only make the answer longer.
+MAX_FINDINGS = 100
+MAX_DEPTH = 200
+
+_INTEGER_BITS = {"int32": 32, "int64": 64}
+
+
+def unknown_fields(obj: Any, node: Node | None) -> list[str]:
+    """`unknown field "spec.containers[0].imagee"` for each field that the schema does not have."""
+    found: list[str] = []
+    _unknown(obj, node, "", found, 0)
+    return found
+
+
+def _unknown(value: Any, node: Node | None, path: str, found: list[str], depth: int) -> None:
+    if node is None or depth > MAX_DEPTH or len(found) >= MAX_FINDINGS:
+        return
+    kind = node.type
+    if kind == "list":
+        if isinstance(value, list):
+            element = node.element
+            for index, item in enumerate(value):
+                _unknown(item, element, f"{path}[{index}]", found, depth + 1)
+    elif isinstance(value, dict) and kind in ("struct", "map"):
+        for name, child in value.items():
+            where = f"{path}.{name}" if path else name
+            below = node.field(name) if kind == "struct" else node.element
+            if below is not None:
+                _unknown(child, below, where, found, depth + 1)
+            elif len(found) < MAX_FINDINGS:
+                found.append(f'unknown field "{where}"')
+
+
+def prune(obj: Any, node: Node | None) -> Any:
+    """The object without the fields that the schema does not have. Unchanged parts are shared."""
+    if node is None:
+        return obj
+    kind = node.type
+    if kind == "struct" and isinstance(obj, dict):
+        return {
+            name: prune(child, below) if isinstance(child, (dict, list)) else child
+            for name, child in obj.items()
+            if (below := node.field(name)) is not None
+        }
+    if kind == "map" and isinstance(obj, dict):
+        element = node.element
+        if element.type in ("struct", "map", "list"):
+            return {name: prune(child, element) for name, child in obj.items()}
+    if kind == "list" and isinstance(obj, list):
+        element = node.element
+        if element.type in ("struct", "map", "list"):
+            return [prune(item, element) for item in obj]
+    return obj
+
+
+_lexeme = re.compile(rb'[\s]*(?:("(?:[^"\\]|\\.)*")|([{}\[\],:])|([^\s{}\[\],:"]+))', re.DOTALL).match
+
+
+def duplicate_fields(raw: bytes) -> list[str]:
+    """`duplicate field "spec.replicas"` for each field that is there more than once in a JSON text.
+
+    The text must be valid JSON; of another nothing, or less, is found. Costs a pass over the text in Python, so ask only when it matters.
+    """
+    found: list[str] = []
+    reported: set[str] = set()
+    # One entry for each open container: names seen (None in a list), its path, and the path of its next value.
+    stack: list[tuple[set[str] | None, str]] = []
+    index_of: list[int] = []
+    child_path = ""
+    position = 0
+    expect_name = False
+    while (match := _lexeme(raw, position)) is not None and len(found) < MAX_FINDINGS:
+        position = match.end()
+        text, symbol, _ = match.groups()
+        if text is not None and expect_name and stack:
+            names, path = stack[-1]
+            name = _unquote(text)
+            child_path = f"{path}.{name}" if path else name
+            assert names is not None
+            if name in names and child_path not in reported:
+                reported.add(child_path)
+                found.append(f'duplicate field "{child_path}"')
+            names.add(name)
+            expect_name = False
+        elif symbol == b"{":
+            stack.append((set(), child_path))
+            index_of.append(0)
+            expect_name = True
+        elif symbol == b"[":
+            stack.append((None, child_path))
+            index_of.append(0)
+            child_path = f"{child_path}[0]"
+            expect_name = False
+        elif symbol in (b"}", b"]"):
+            if stack:
+                child_path = stack.pop()[1]
+                index_of.pop()
+            expect_name = False
+        elif symbol == b"," and stack:
+            names, path = stack[-1]
+            expect_name = names is not None
+            if names is None:
+                index_of[-1] += 1
+                child_path = f"{path}[{index_of[-1]}]"
+    return found
+
+
+def _unquote(text: bytes) -> str:
+    try:
+        name = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return text[1:-1].decode(errors="replace")
+    return name if isinstance(name, str) else ""
+
+
+def type_error(obj: Any, node: Node | None, kind: str = "") -> str | None:
+    """Why a decoded object does not fit its schema, as Go's decoder would say it; None when it does.
+
+    `json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`.
+    """
+    if node is None:
+        return None
+    return _mismatch(obj, node, "", kind or _type_name(node), 0)
+
+
+def _mismatch(value: Any, node: Node, path: str, owner: str, depth: int) -> str | None:
+    if value is None or depth > MAX_DEPTH:
+        return None
+    wanted = _go_type(node)
+    match node.type:
+        case "struct":
+            if not isinstance(value, dict):
+                return _message(value, wanted, path, owner)
+            name = _type_name(node)
+            for field, child in value.items():
+                below = node.field(field)
+                if below is not None:
+                    where = f"{path}.{field}" if path else field
+                    if text := _mismatch(child, below, where, name, depth + 1):
+                        return text
+        case "map":
+            if not isinstance(value, dict):
+                return _message(value, wanted, path, owner)
+            for child in value.values():
+                if text := _mismatch(child, node.element, path, owner, depth + 1):
+                    return text
+        case "list":
+            if not isinstance(value, list):
+                return _message(value, wanted, path, owner)
+            for child in value:
+                if text := _mismatch(child, node.element, path, owner, depth + 1):
+                    return text
+        case "string":
+            if not isinstance(value, str):
+                return _message(value, wanted, path, owner)
+        case "boolean":
+            if not isinstance(value, bool):
+                return _message(value, wanted, path, owner)
+        case "number":
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                return _message(value, wanted, path, owner)
+        case "integer":
+            bits = _INTEGER_BITS.get(node.format or "", 64)
+            if isinstance(value, bool) or not isinstance(value, int):
+                return _message(value, wanted, path, owner)
+            if not -(1 << (bits - 1)) <= value < 1 << (bits - 1):
+                return _message(value, wanted, path, owner)
+        case "quantity":
+            if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+                return "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+        case "int-or-string":
+            if isinstance(value, bool) or not isinstance(value, (str, int)):
+                return _message(value, "int32", path, owner)
+    return None
+
+
+def _type_name(node: Node) -> str:
+    return node.definition.rsplit(".", 1)[1] if node.definition else ""
+
+
+def _go_type(node: Node) -> str:
+    match node.type:
+        case "struct":
+            if node.definition is None:
+                return "struct"
+            package, _, name = node.definition.rpartition(".")
+            return f"{package.rsplit('.', 1)[-1]}.{name}"
+        case "map":
+            return f"map[string]{_go_type(node.element)}"
+        case "list":
+            return f"[]{_go_type(node.element)}"
+        case "boolean":
+            return "bool"
+        case "integer":
+            return node.format or "int64"
+        case "number":
+            return "float64"
+        case "quantity":
+            return "resource.Quantity"
+        case "int-or-string":
+            return "intstr.IntOrString"
+        case "any":
+            return "interface {}"
+        case other:
+            return other
+
+
+def _message(value: Any, wanted: str, path: str, owner: str) -> str:
+    match value:
+        case bool():
+            got = "bool"
+        case str():
+            got = "string"
+        case int():
+            # Go names the value of a number that does not fit.
+            got = f"number {value}" if wanted.startswith("int") else "number"
+        case float():
+            got = f"number {value}" if wanted.startswith("int") else "number"
+        case list():
+            got = "array"
+        case _:
+            got = "object"
+    if not path:
+        return f"json: cannot unmarshal {got} into Go value of type {wanted}"
+    return f"json: cannot unmarshal {got} into Go struct field {owner}.{path} of type {wanted}"
