@@ -105,6 +105,7 @@ class _Reader:
         parts = urlsplit(server) if isinstance(server, str) else None
         if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
             raise self._fail(f"cluster {cluster_name!r}: server {server!r} is not an http or https URL")
+        authority = self._data(cluster, "certificate-authority", cluster_name)
         certificate = self._data(user, "client-certificate", user_name)
         key = self._data(user, "client-key", user_name)
         if (certificate is None) != (key is None):
@@ -113,7 +114,7 @@ class _Reader:
         return Config(
             server=parts.geturl().rstrip("/"),
             namespace=context.get("namespace") or "default",
-            ca_pem=self._data(cluster, "certificate-authority", cluster_name),
+            ca_pem=authority,
             client_certificate_pem=certificate,
             client_key_pem=key,
             token=user.get("token"),

@@ -190,17 +190,19 @@ class LeaderElector:
 
     async def _release(self) -> None:
         """Give the lease up, so that the next candidate need not wait for its end."""
-        lease = self._observed
-        if lease is None:
-            return
-        spec = {
-            **(lease.get("spec") or {}),
-            "holderIdentity": "",
-            "leaseDurationSeconds": 1,
-            "renewTime": times.now_micro(),
-        }
         try:
             async with asyncio.timeout(self._retry_period_seconds):
-                await self.client.update(LEASES, {**lease, "spec": spec}, self.namespace)
+                # Read again: a renewal that was cancelled may have been carried out.
+                lease = await self.client.get(LEASES, self.name, self.namespace)
+                spec = lease.get("spec") or {}
+                if spec.get("holderIdentity") != self.identity:
+                    return
+                released = {
+                    **spec,
+                    "holderIdentity": "",
+                    "leaseDurationSeconds": 1,
+                    "renewTime": times.now_micro(),
+                }
+                await self.client.update(LEASES, {**lease, "spec": released}, self.namespace)
         except (TimeoutError, ClientError) as error:
             log.warning("%s/%s: not released: %s", self.namespace, self.name, error)

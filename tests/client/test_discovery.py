@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lakh.client.discovery import discover
+from lakh.client.errors import ApiError
+from lakh.client.resources import DEPLOYMENTS, NODES, PODS, Resource, object_reference
+from lakh.client.types import ObjectMeta, ObjectReference, ObjectView
+
+
+def test_paths():
+    assert PODS.path() == "/api/v1/pods"
+    assert PODS.path("ns") == "/api/v1/namespaces/ns/pods"
+    assert PODS.path("ns", "a", "log") == "/api/v1/namespaces/ns/pods/a/log"
+    assert DEPLOYMENTS.path("ns", "a") == "/apis/apps/v1/namespaces/ns/deployments/a"
+    assert NODES.path("ignored", "n1") == "/api/v1/nodes/n1"
+    roles = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", False)
+    assert roles.path(None, "system:node").endswith("/clusterroles/system:node")
+    assert roles.path(None, "a/b c?") == f"{roles.root}/clusterroles/a%2Fb%20c%3F"
+    assert roles.path(None, "..") == f"{roles.root}/clusterroles/%2E%2E"
+    with pytest.raises(ValueError, match="may not be empty"):
+        NODES.path(None, "")
+
+
+def test_reference():
+    view = ObjectView(ObjectMeta(name="a", namespace="ns", uid="u", resourceVersion="1"))
+    assert object_reference(DEPLOYMENTS, view) == ObjectReference(
+        kind="Deployment", namespace="ns", name="a", uid="u", apiVersion="apps/v1", resourceVersion="1"
+    )
+
+
+def reply(api, path, document):
+    api.routes[path] = api.Reply(200, json.dumps(document).encode())
+
+
+async def test_aggregated(api):
+    def group(name, version, plural, kind, scope):
+        entry = {
+            "resource": plural,
+            "responseKind": {"group": name, "version": version, "kind": kind},
+            "scope": scope,
+            "verbs": ["get", "list"],
+            "subresources": [{"subresource": "status"}],
+        }
+        versions = [
+            {"version": version, "freshness": "Current", "resources": [entry]},
+            {"version": "v0", "freshness": "Current", "resources": [entry]},
+            {"version": "v9", "freshness": "Stale", "resources": [{**entry, "resource": "down"}]},
+        ]
+        return {"metadata": {"name": name} if name else {}, "versions": versions}
+
+    for path, item in (
+        ("/api", group("", "v1", "pods", "Pod", "Namespaced")),
+        ("/apis", group("apps", "v1", "deployments", "Deployment", "Namespaced")),
+    ):
+        reply(api, path, {"kind": "APIGroupDiscoveryList", "items": [item]})
+    async with api.client() as client:
+        found = await discover(client)
+    assert found == [PODS, DEPLOYMENTS]
+    assert found[0].verbs == {"get", "list"}
+    assert "apidiscovery.k8s.io" in api.requests[0].headers["accept"]
+
+
+async def test_plain(api):
+    reply(api, "/api", {"kind": "APIVersions", "versions": ["v1"]})
+    versions = [{"version": "v1beta1"}, {"version": "v1"}]
+    groups = [
+        {"name": "apps", "versions": versions, "preferredVersion": {"version": "v1"}},
+        {"name": "down", "versions": [{"version": "v1"}]},
+    ]
+    reply(api, "/apis", {"kind": "APIGroupList", "groups": groups})
+    pods = {"name": "pods", "kind": "Pod", "namespaced": True, "verbs": ["get"]}
+    reply(api, "/api/v1", {"resources": [pods, {**pods, "name": "pods/log"}]})
+    deployments = {"name": "deployments", "kind": "Deployment", "namespaced": True, "verbs": ["get"]}
+    reply(api, "/apis/apps/v1", {"resources": [deployments]})
+    reply(
+        api,
+        "/apis/apps/v1beta1",
+        {"resources": [deployments, {**deployments, "name": "olds", "kind": "Old"}]},
+    )
+    api.routes["/apis/down/v1"] = api.Reply(503, b"down")
+    async with api.client() as client:
+        found = await discover(client)
+        assert found == [PODS, DEPLOYMENTS, Resource("apps", "v1beta1", "olds", "Old", True)]
+        api.routes["/api"] = api.Reply(403, b"no")
+        with pytest.raises(ApiError):
+            await discover(client)
