@@ -60,10 +60,15 @@ def _parser() -> argparse.ArgumentParser:
     _server_options(up)
     up.add_argument("--nodes", type=_count, default=0, metavar="N", help="simulated nodes (default: none)")
     _fleet_options(up)
-    up.add_argument("--engine", choices=("file", "nats"), default="file", help="what keeps the journal (default: file)")
+    up.add_argument(
+        "--engine", choices=("file", "nats"), default="file", help="what keeps the journal (default: file)"
+    )
     up.add_argument("--apiservers", type=_count, default=1, metavar="K", help="API servers (default: 1)")
     up.add_argument(
-        "--submit", type=Path, metavar="FILE", help="apply a manifest when the cluster is ready and show its pods' progress"
+        "--submit",
+        type=Path,
+        metavar="FILE",
+        help="apply a manifest when the cluster is ready and show its pods' progress",
     )
     up.set_defaults(run=_run_up)
 
@@ -79,14 +84,21 @@ def _parser() -> argparse.ArgumentParser:
     ):
         component = commands.add_parser(name, help=text)
         component.add_argument(
-            "--kubeconfig", type=Path, default=None, help="whose credentials to use (default: $KUBECONFIG or ~/.kube/config)"
+            "--kubeconfig",
+            type=Path,
+            default=None,
+            help="whose credentials to use (default: $KUBECONFIG or ~/.kube/config)",
         )
-        component.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
+        component.add_argument(
+            "--exit-with-parent", action="store_true", help="stop when standard input ends"
+        )
         if name == "nodes":
             component.add_argument("--count", type=_count, required=True, metavar="N", help="how many")
             _fleet_options(component)
         else:
-            component.add_argument("--leader-elect", action="store_true", help="run only while holding the lease")
+            component.add_argument(
+                "--leader-elect", action="store_true", help="run only while holding the lease"
+            )
         component.set_defaults(run=run)
 
     from lakh.bench.main import add_parser
@@ -107,10 +119,18 @@ _count.__name__ = "count"
 
 def _server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--data-dir", type=Path, default=DEFAULT_DATA_DIRECTORY, metavar="D", help="journal, certificates, kubeconfig (default: ./data)"
+        "--data-dir",
+        type=Path,
+        default=DEFAULT_DATA_DIRECTORY,
+        metavar="D",
+        help="journal, certificates, kubeconfig (default: ./data)",
     )
-    parser.add_argument("--bind", default="127.0.0.1", metavar="A", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=_count, default=DEFAULT_PORT, help=f"port to listen on (default: {DEFAULT_PORT})")
+    parser.add_argument(
+        "--bind", default="127.0.0.1", metavar="A", help="address to listen on (default: 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--port", type=_count, default=DEFAULT_PORT, help=f"port to listen on (default: {DEFAULT_PORT})"
+    )
 
 
 def _fleet_options(parser: argparse.ArgumentParser) -> None:
@@ -194,11 +214,18 @@ def kubeconfig_path(given: Path | None) -> Path:
     """The kubeconfig to use; raises Failure when there is none."""
     path = given or Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
     if not path.is_file():
-        raise Failure(f"there is no kubeconfig at {path}: start a cluster with `lakh up`, or name one with --kubeconfig")
+        raise Failure(
+            f"there is no kubeconfig at {path}: start a cluster with `lakh up`, or name one with --kubeconfig"
+        )
     return path
 
 
-def _component(options: argparse.Namespace, user_agent: str, run: Callable[[Any], Coroutine[Any, Any, None]], **client: Any) -> int:
+def _component(
+    options: argparse.Namespace,
+    user_agent: str,
+    run: Callable[[Any], Coroutine[Any, Any, None]],
+    **client: Any,
+) -> int:
     from lakh.client.client import Client
     from lakh.client.errors import ClientError
 
@@ -221,7 +248,10 @@ def _run_scheduler(options: argparse.Namespace) -> int:
     from lakh.scheduler.main import run
 
     return _component(
-        options, "kube-scheduler", lambda client: run(client, leader_elect=options.leader_elect), max_connections=64
+        options,
+        "kube-scheduler",
+        lambda client: run(client, leader_elect=options.leader_elect),
+        max_connections=64,
     )
 
 
@@ -259,5 +289,7 @@ def _run_up(options: argparse.Namespace) -> int:
     if options.engine != "file":
         raise Failure(f"the journal engine {options.engine} is not built yet; use --engine file")
     if options.apiservers != 1:
-        raise Failure("several API servers need a replicated journal, which is not built yet; use --apiservers 1")
+        raise Failure(
+            "several API servers need a replicated journal, which is not built yet; use --apiservers 1"
+        )
     return run_async(lambda: up.run(options))

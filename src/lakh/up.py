@@ -76,7 +76,11 @@ class Component:
             if time.monotonic() - began > HEALTHY_SECONDS:
                 delay = RESTART_FIRST_SECONDS
             log.warning(
-                "%s ended with code %s (%s); starting it again in %.1f s", self.name, code, self.log_file, delay
+                "%s ended with code %s (%s); starting it again in %.1f s",
+                self.name,
+                code,
+                self.log_file,
+                delay,
             )
             await asyncio.sleep(delay)
             delay = min(delay * 2, RESTART_MAX_SECONDS)
@@ -264,7 +268,9 @@ async def _until_nodes_ready(client: Client, count: int, progress: Progress) -> 
 
     informer = Informer(client, NODES, NodeView)
     informer.add_handler(
-        on_add=on_node, on_update=lambda old, new: on_node(new), on_delete=lambda n: ready.discard(n.metadata.name)
+        on_add=on_node,
+        on_update=lambda old, new: on_node(new),
+        on_delete=lambda n: ready.discard(n.metadata.name),
     )
     async with _following(informer):
         while len(ready) < count:
@@ -293,7 +299,9 @@ async def submit(client: Client, manifest: list[dict[str, Any]], progress: Progr
     from lakh.client.discovery import discover
     from lakh.client.resources import path as path_of
 
-    kinds = {(r.resource.group, r.resource.version, r.resource.kind): r.resource for r in await discover(client)}
+    kinds = {
+        (r.resource.group, r.resource.version, r.resource.kind): r.resource for r in await discover(client)
+    }
     jobs: list[tuple[str, str, int]] = []
     for obj in manifest:
         group, _, version = obj["apiVersion"].rpartition("/")
@@ -304,7 +312,13 @@ async def submit(client: Client, manifest: list[dict[str, Any]], progress: Progr
         namespace = obj["metadata"].get("namespace", "default") if resource.namespaced else None
         try:
             await client.patch(
-                resource, name, obj, namespace, patch_type="application/apply-patch+yaml", field_manager="lakh-up", force=True
+                resource,
+                name,
+                obj,
+                namespace,
+                patch_type="application/apply-patch+yaml",
+                field_manager="lakh-up",
+                force=True,
             )
         except ClientError as e:
             raise Failure(f"cannot apply {path_of(resource, namespace, name)}: {e}") from e
@@ -317,7 +331,9 @@ async def submit(client: Client, manifest: list[dict[str, Any]], progress: Progr
 
 async def _until_pods_run(client: Client, namespace: str, job: str, count: int, progress: Progress) -> None:
     began = time.monotonic()
-    informer = Informer(client, PODS, PodView, namespace=namespace, label_selector=f"batch.kubernetes.io/job-name={job}")
+    informer = Informer(
+        client, PODS, PodView, namespace=namespace, label_selector=f"batch.kubernetes.io/job-name={job}"
+    )
     changed = asyncio.Event()
     informer.add_handler(
         on_add=lambda pod: changed.set(),

@@ -9,7 +9,9 @@ import asyncio
 import logging
 import platform
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from lakh import __version__
 from lakh.apis.catalogue import registry
@@ -29,7 +31,7 @@ from lakh.server.routing import parse_query, resolve
 from lakh.server.services import ServiceAddresses
 from lakh.server.subresources import Subresources
 from lakh.server.tokens import TokenIssuer
-from lakh.server.transport import Request, Response, Server
+from lakh.server.transport import Request, Response, Server, StreamResponse
 from lakh.server.watching import Watching
 from lakh.store.directory import DirectoryLock
 from lakh.store.errors import JournalFull, Overloaded, StoreError
@@ -123,13 +125,15 @@ class ApiServer:
             answer = self._route(request)
         except StoreError as e:
             raise store_refusal(e) from e
-        if asyncio.iscoroutine(answer):
-            return self._guard(answer)
-        return answer
+        if isinstance(answer, Response | StreamResponse):
+            return answer
+        return self._guard(answer)
 
-    async def _guard(self, answer: Answer) -> Response:
+    async def _guard(
+        self, answer: Coroutine[Any, Any, Response | StreamResponse]
+    ) -> Response | StreamResponse:
         try:
-            return await answer  # type: ignore[misc,return-value]
+            return await answer
         except StoreError as e:
             raise store_refusal(e) from e
 

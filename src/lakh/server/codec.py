@@ -141,7 +141,7 @@ class Codec:
         plain = load_json(body)
         if not isinstance(plain, dict):
             raise errors.bad_request(
-                f"couldn't get version/kind; json parse error: json: cannot unmarshal {unknown.go_type(plain)} into Go value of type "
+                f"couldn't get version/kind; json parse error: json: cannot unmarshal {_json_type(plain)} into Go value of type "
                 "struct { APIVersion string; Kind string }"
             )
         found = unknown.duplicate_fields(body) if validation != FieldValidation.IGNORE else []
@@ -174,7 +174,7 @@ class Codec:
             try:
                 obj = msgspec.convert(pruned, self.struct)
             except msgspec.ValidationError as e:
-                why = unknown.explain_mismatch(pruned, self.node) or str(e)
+                why = unknown.type_error(pruned, self.node, self.kind) or str(e)
                 raise errors.bad_request(
                     f'{self.kind} in version "{self.resource.version}" cannot be handled as a {self.kind}: {why}'
                 ) from None
@@ -202,6 +202,15 @@ class Codec:
     def serve_unsaved(self, value: bytes) -> bytes:
         """An object that was not stored (`dryRun` of a create): it has no resourceVersion."""
         return self.prefix[: self.prefix.rindex(b'"resourceVersion"')] + value[HEAD_SIZE:]
+
+
+def _json_type(value: Any) -> str:
+    """A JSON value's type as Go's decoder names it."""
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "number"
 
 
 def list_item(value: bytes, revision: int) -> bytes:

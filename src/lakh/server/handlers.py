@@ -19,6 +19,7 @@ from lakh.server.cluster import Cluster
 from lakh.server.codec import (
     FieldValidation,
     encode_json,
+    list_item,
     load_json,
     read_body,
     yaml_to_json,
@@ -461,7 +462,7 @@ class Handlers:
         for start in range(0, len(found), DELETES_AT_ONCE):
             results = await asyncio.gather(
                 *(
-                    store.delete(context, *item.key.split("/", 2)[1:], options)
+                    _delete_item(context, store, item, options)
                     for item in found[start : start + DELETES_AT_ONCE]
                 ),
                 return_exceptions=True,
@@ -471,12 +472,17 @@ class Handlers:
                     continue
                 if isinstance(result, BaseException):
                     raise result
-        items = b",".join(listing.list_item(i.value, i.revision) for i in found)
+        items = b",".join(list_item(i.value, i.revision) for i in found)
         return Response(
             200,
             b'{"kind":"%sList","apiVersion":"%s","metadata":{"resourceVersion":"%d"},"items":[%s]}\n'
             % (store.resource.kind.encode(), store.resource.api_version.encode(), revision, items),
         )
+
+
+async def _delete_item(context: Context, store: ResourceStore, item: Item, options: DeleteOptions) -> Deleted:
+    _, namespace, name = item.key.split("/", 2)
+    return await store.delete(context, namespace, name, options)
 
 
 def deleted_response(store: ResourceStore, name: str, done: Deleted, options: DeleteOptions) -> Response:
@@ -498,19 +504,8 @@ def deleted_response(store: ResourceStore, name: str, done: Deleted, options: De
 def parse_patch(kind: str, body: bytes, store: ResourceStore) -> Any:
     """A patch as a function on plain objects; raises 400 and 415."""
     if kind == JSON_PATCH:
-        operations = load_json(body)
-
-        def by_json_patch(plain: Any) -> Any:
-            try:
-                return _must_be_object(jsonpatch.apply(plain, operations))
-            except jsonpatch.JsonPatchError:
-                raise _patch_failed() from None
-
-        try:
-            jsonpatch.check(operations)
-        except jsonpatch.JsonPatchError as e:
-            raise errors.bad_request(str(e)) from None
-        return by_json_patch
+        operations = jsonpatch.check(load_json(body))
+        return lambda plain: _must_be_object(jsonpatch.apply(plain, operations))
     if kind == MERGE_PATCH:
         patch = load_json(body)
         if not isinstance(patch, dict):
@@ -520,14 +515,7 @@ def parse_patch(kind: str, body: bytes, store: ResourceStore) -> Any:
         patch = load_json(body)
         if not isinstance(patch, dict):
             raise errors.bad_request("json: a strategic merge patch must be an object")
-
-        def by_strategic_patch(plain: Any) -> Any:
-            try:
-                return strategic.apply(plain, patch, store.codec.node)
-            except strategic.StrategicPatchError as e:
-                raise errors.bad_request(str(e)) from None
-
-        return by_strategic_patch
+        return lambda plain: strategic.apply(plain, patch, store.codec.node)
     raise errors.unsupported_media_type(PATCH_TYPES)
 
 
@@ -535,12 +523,6 @@ def _must_be_object(value: Any) -> Any:
     if not isinstance(value, dict):
         raise errors.bad_request("a patch may not replace the object by another kind of value")
     return value
-
-
-def _patch_failed() -> errors.StatusError:
-    return errors.StatusError(
-        422, "Invalid", "the server rejected our request due to an error in our request", {}
-    )
 
 
 def _not_allowed() -> errors.StatusError:

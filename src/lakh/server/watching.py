@@ -236,7 +236,7 @@ class Watcher:
         data = cache.get(key)
         if data is None:
             data = cache[key] = self.form.event(kind, shown, event.revision)
-        return data  # type: ignore[no-any-return]
+        return data
 
     def fail(self, error: errors.StatusError) -> None:
         """Sends an ERROR event and ends the stream."""

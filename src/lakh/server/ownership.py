@@ -1,0 +1,99 @@
+"""Who manages which field, kept on every write: between stored Structs and `machinery.apply`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lakh.machinery import apply as ssa
+from lakh.server.codec import Codec
+from lakh.server.context import Context
+
+STATUS = ("status",)
+
+
+def _ignored(codec: Codec, subresource: str) -> tuple[str, ...]:
+    """The top-level fields that an endpoint does not write (upstream's reset fields)."""
+    if subresource == "status":
+        return tuple(
+            name
+            for name, _ in codec.node.fields()
+            if name not in ("apiVersion", "kind", "metadata", "status")
+        )
+    return STATUS if codec.resource.strategy.has_status and not subresource else ()
+
+
+def track_create(codec: Codec, obj: Any, context: Context) -> None:
+    """Makes the creator the manager of all that the object has."""
+    if context.applied:
+        return
+    obj.metadata.managedFields = None
+    obj.metadata.managedFields = (
+        ssa.update_managed_fields(
+            None,
+            obj,
+            [],
+            context.manager,
+            codec.api_version,
+            context.now,
+            node=codec.node,
+            ignored=_ignored(codec, ""),
+        )
+        or None
+    )
+
+
+def track_update(codec: Codec, old: Any, new: Any, context: Context, subresource: str) -> None:
+    """Gives what an update or patch changed to its manager."""
+    if context.applied:
+        return
+    managers = ssa.current_managers(
+        old.metadata.managedFields, new.metadata.managedFields, subresource=subresource
+    )
+    new.metadata.managedFields = (
+        ssa.update_managed_fields(
+            old,
+            new,
+            managers,
+            context.manager,
+            codec.api_version,
+            context.now,
+            node=codec.node,
+            subresource=subresource,
+            ignored=_ignored(codec, subresource),
+        )
+        or None
+    )
+
+
+def apply(
+    codec: Codec,
+    live: dict[str, Any] | None,
+    applied: dict[str, Any],
+    context: Context,
+    subresource: str,
+    force: bool,
+    namespace: str,
+    name: str,
+) -> dict[str, Any]:
+    """What a server-side apply makes of the live object, managedFields included; raises 409 for conflicts."""
+    managers = ssa.decode_entries((live or {}).get("metadata", {}).get("managedFields"))
+    outcome = ssa.server_side_apply(
+        live,
+        applied,
+        managers,
+        context.manager,
+        codec.api_version,
+        context.now,
+        node=codec.node,
+        force=force,
+        subresource=subresource,
+        ignored=_ignored(codec, subresource),
+    )
+    obj = dict(outcome.obj)
+    metadata = dict(obj.get("metadata") or {})
+    metadata["managedFields"] = outcome.managers
+    metadata.setdefault("name", name)
+    if namespace:
+        metadata.setdefault("namespace", namespace)
+    obj["metadata"] = metadata
+    return obj
