@@ -337,7 +337,9 @@ class FakeApi:
                 seen = revision
                 await self._line(writer, {"type": kind, "object": obj})
                 if self.duplicates and self.random is not None and self.random.random() < 0.3:
-                    await self._line(writer, {"type": kind, "object": obj})
+                    sent = [entry for entry in self.history if entry[0] <= seen and entry[2] == plural]
+                    _, again, _, old = self.random.choice(sent)
+                    await self._line(writer, {"type": again, "object": old})
             if writer.transport.is_closing():
                 return
             if any(r > seen and w == plural for r, _, w, _ in self.history):

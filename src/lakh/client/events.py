@@ -47,9 +47,9 @@ AGGREGATE_MESSAGES = 10
 AGGREGATE_SECONDS = 600.0
 SPAM_BURST = 25
 SPAM_EVENTS_PER_SECOND = 1 / 300
-QUEUES = 4
-QUEUE_SIZE = 4096
-"""Events that wait in one queue: a burst of scheduling decisions fits, and memory stays under some megabytes."""
+QUEUES = 16
+QUEUE_SIZE = 1024
+"""Events that wait in one queue: a burst of 16,000 decisions fits, and memory stays under some megabytes."""
 WRITE_ATTEMPTS = 4
 RETRY_SECONDS = 2.0
 CLOSE_SECONDS = 5.0
@@ -229,7 +229,8 @@ class EventRecorder:
         self._closed = False
 
     def event(self, obj_ref: ObjectReference | dict[str, Any], type: str, reason: str, message: str) -> None:
-        """Record that something happened to an object. `type` is Normal or Warning. Never blocks, never fails."""
+        """Record that something happened to an object. `type` is Normal or Warning. Never blocks; belongs in the
+        loop."""
         if self._closed:
             self.dropped += 1
             return

@@ -266,7 +266,7 @@ class Informer(Generic[T]):
             await self._sleep(delay)
 
     def _next_delay_seconds(self) -> float:
-        """Nothing for the first failure's half, then doubling, jittered between half and one and a half."""
+        """Doubles with each failure in a row; jittered between half of it and one and a half."""
         delay = min(BACKOFF_SECONDS * 2.0 ** min(self._failures, 16), MAX_BACKOFF_SECONDS)
         self._failures += 1
         return delay * (0.5 + random.random())

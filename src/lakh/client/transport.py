@@ -14,7 +14,7 @@ Failures
   repetition would report a conflict with itself.
 * Everything else is `ConnectionLost` (`RequestTimeout` when its time is over).
 
-Costs: about 20 µs for a small request, of which half is the kernel's. There is no timer per request: one sweep
+Costs: a small request takes about 13 µs of CPU, 22 µs over TLS; the kernel has 8 µs of that. There is no timer per request: one sweep
 looks at all busy connections every `SWEEP_SECONDS`, so timeouts are that much imprecise.
 """
 
