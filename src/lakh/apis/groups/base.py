@@ -55,10 +55,13 @@ def new(parent: Any, name: str, **values: Any) -> Any:
     return _child_type(owner, name)(**values)
 
 
+_ZEROS: dict[str, Any] = {"integer": 0, "boolean": False}
+
+
 class GroupStrategy(Strategy):
     """What every kind of these groups starts from.
 
-    An absent spec becomes an empty one, as it is in Go. A status is there from the start, with zeros for the numbers that its schema
+    An absent spec becomes an empty one, as it is in Go. A status is there from the start, with the zero values that its schema
     requires: clients rely on `object.status` being an object. Validation finds what the schema requires and the object lacks. Tables show
     name and age.
     """
@@ -78,15 +81,15 @@ class GroupStrategy(Strategy):
             self.reset_status(obj)
 
     def reset_status(self, obj: Any) -> None:
-        """An empty status with its required numbers zero."""
+        """An empty status with its required numbers zero and booleans false."""
         obj.status = None
         status = child(obj, "status")
         node = schema().node(self.definition).field("status")
         assert node is not None
         for name in node.required:
             field = node.field(name)
-            if field is not None and field.type == "integer":
-                setattr(status, name, 0)
+            if field is not None and field.type in _ZEROS:
+                setattr(status, name, _ZEROS[field.type])
 
     def validate(self, obj: Any) -> list[FieldError]:
         """What the schema requires."""

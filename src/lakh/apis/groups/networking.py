@@ -1,51 +1,206 @@
-"""networking.k8s.io/v1."""
+"""networking.k8s.io/v1: ingresses and their classes, network policies, service addresses. Validation is in `networking_validation`."""
 
 from __future__ import annotations
 
-from lakh.apis.groups.base import GroupStrategy, declare
+import ipaddress
+from typing import Any
 
+from lakh.apis import meta
+from lakh.apis.groups import networking_validation as rules
+from lakh.apis.groups import printing
+from lakh.apis.groups.base import GroupStrategy, child, declare
+from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
+from lakh.machinery.errors import FieldError
 
-class IngressClassStrategy(GroupStrategy):
-    """IngressClass."""
+GROUP = "networking.k8s.io"
+VERSION = "v1"
 
-    generation = True
+HOSTS_SHOWN = 3
 
 
 class IngressStrategy(GroupStrategy):
-    """Ingress."""
+    """Ingresses."""
 
     has_status = True
     generation = True
+    columns = (
+        NAME_COLUMN,
+        Column("Class", description="The name of the IngressClass resource"),
+        Column("Hosts", description="Hosts that incoming requests are matched against before the rule"),
+        Column("Address", description="Ingress points of the load-balancer"),
+        Column("Ports", description="Ports of TLS configurations that open"),
+        AGE_COLUMN,
+    )
+
+    def reset_status(self, obj: Any) -> None:
+        """`loadBalancer` is always there."""
+        super().reset_status(obj)
+        child(obj.status, "loadBalancer")
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A new ingress."""
+        return rules.validate_ingress(obj, creating=True)
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """As a new one, but annotation and class may both be there."""
+        return rules.validate_ingress(new, creating=False)
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get ingresses` shows it."""
+        spec = obj.spec
+        hosts = [rule.host for rule in spec.rules or () if rule.host]
+        balancer = obj.status.loadBalancer if obj.status is not None else None
+        points = (balancer.ingress if balancer is not None else None) or ()
+        return [
+            obj.metadata.name,
+            spec.ingressClassName or printing.NONE,
+            printing.shortened(hosts, HOSTS_SHOWN, ",") if hosts else "*",
+            ",".join(point.ip or point.hostname or "" for point in points),
+            "80, 443" if spec.tls else "80",
+            printing.age(obj, now),
+        ]
 
 
-class IPAddressStrategy(GroupStrategy):
-    """IPAddress."""
+class IngressClassStrategy(GroupStrategy):
+    """Ingress classes."""
+
+    generation = True
+    columns = (
+        NAME_COLUMN,
+        Column("Controller", description="Controller that is responsible for handling this class"),
+        Column("Parameters", description="A reference to a resource with additional parameters"),
+        AGE_COLUMN,
+    )
+
+    def default(self, obj: Any) -> None:
+        """Parameters are of the whole cluster."""
+        parameters = child(obj, "spec").parameters
+        if parameters is not None and parameters.scope is None:
+            parameters.scope = "Cluster"
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A whole class."""
+        return rules.validate_ingress_class(obj)
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """The controller stays."""
+        found = self.validate(new)
+        meta.immutable(new.spec.controller, old.spec.controller, "spec.controller", found)
+        return found
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get ingressclasses` shows it."""
+        parameters, text = obj.spec.parameters, printing.NONE
+        if parameters is not None:
+            kind = f"{parameters.kind}.{parameters.apiGroup}" if parameters.apiGroup else parameters.kind
+            text = f"{kind}/{parameters.name}"
+        return [obj.metadata.name, obj.spec.controller or "", text, printing.age(obj, now)]
 
 
 class NetworkPolicyStrategy(GroupStrategy):
-    """NetworkPolicy."""
+    """Network policies."""
 
     generation = True
+    columns = (
+        NAME_COLUMN,
+        Column("Pod-Selector", description="Selects the pods to which this policy applies."),
+        AGE_COLUMN,
+    )
+
+    def default(self, obj: Any) -> None:
+        """TCP; ingress always, egress where there are egress rules; all pods."""
+        spec = child(obj, "spec")
+        for rule in [*(spec.ingress or ()), *(spec.egress or ())]:
+            for port in rule.ports or ():
+                if port.protocol is None:
+                    port.protocol = "TCP"
+        if not spec.policyTypes:
+            spec.policyTypes = ["Ingress", "Egress"] if spec.egress else ["Ingress"]
+        child(spec, "podSelector")
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A whole policy."""
+        return rules.validate_network_policy(obj)
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get networkpolicies` shows it."""
+        return [
+            obj.metadata.name,
+            printing.label_selector(obj.spec.podSelector),
+            printing.age(obj, now),
+        ]
+
+
+class IPAddressStrategy(GroupStrategy):
+    """Addresses in use; the name is the address."""
+
+    columns = (
+        NAME_COLUMN,
+        Column("ParentRef", description="The resource that an IPAddress is attached to."),
+        AGE_COLUMN,
+    )
+
+    def validate_name(self, name: str) -> list[str]:
+        """An address in its canonical form."""
+        try:
+            canonical = str(ipaddress.ip_address(name))
+        except ValueError:
+            return ["must be a valid IP address"]
+        return [] if canonical == name else ["must be a valid IP address in canonical form"]
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A whole address."""
+        return rules.validate_ip_address(obj)
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """The parent stays."""
+        found = self.validate(new)
+        meta.immutable(new.spec.parentRef, old.spec.parentRef, "spec.parentRef", found)
+        return found
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get ipaddresses` shows it."""
+        ref, text = obj.spec.parentRef, printing.NONE
+        if ref is not None:
+            resource = f"{ref.resource}.{ref.group}" if ref.group else ref.resource or ""
+            text = "/".join(part for part in (resource.lower(), ref.namespace, ref.name) if part)
+        return [obj.metadata.name, text, printing.age(obj, now)]
 
 
 class ServiceCIDRStrategy(GroupStrategy):
-    """ServiceCIDR."""
+    """Ranges of service addresses."""
 
     has_status = True
+    columns = (
+        NAME_COLUMN,
+        Column("CIDRs", description="The ranges from which services get their addresses."),
+        AGE_COLUMN,
+    )
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A whole range."""
+        return rules.validate_service_cidr(obj)
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """The ranges stay; a second family may be added."""
+        found: list[FieldError] = []
+        before, after = old.spec.cidrs or [], new.spec.cidrs or []
+        if len(before) == 1 and len(after) == 2:
+            meta.immutable(after[0], before[0], "spec.cidrs[0]", found)
+        else:
+            meta.immutable(after, before, "spec.cidrs", found)
+        return found + self.validate(new)
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get servicecidrs` shows it."""
+        return [obj.metadata.name, ",".join(obj.spec.cidrs or ()), printing.age(obj, now)]
 
 
 RESOURCES = (
+    declare(GROUP, VERSION, "ingressclasses", "IngressClass", IngressClassStrategy(), namespaced=False),
     declare(
-        "networking.k8s.io",
-        "v1",
-        "ingressclasses",
-        "IngressClass",
-        IngressClassStrategy(),
-        namespaced=False,
-    ),
-    declare(
-        "networking.k8s.io",
-        "v1",
+        GROUP,
+        VERSION,
         "ingresses",
         "Ingress",
         IngressStrategy(),
@@ -53,8 +208,8 @@ RESOURCES = (
         short_names=("ing",),
     ),
     declare(
-        "networking.k8s.io",
-        "v1",
+        GROUP,
+        VERSION,
         "ipaddresses",
         "IPAddress",
         IPAddressStrategy(),
@@ -62,20 +217,13 @@ RESOURCES = (
         short_names=("ip",),
     ),
     declare(
-        "networking.k8s.io",
-        "v1",
+        GROUP,
+        VERSION,
         "networkpolicies",
         "NetworkPolicy",
         NetworkPolicyStrategy(),
         namespaced=True,
         short_names=("netpol",),
     ),
-    declare(
-        "networking.k8s.io",
-        "v1",
-        "servicecidrs",
-        "ServiceCIDR",
-        ServiceCIDRStrategy(),
-        namespaced=False,
-    ),
+    declare(GROUP, VERSION, "servicecidrs", "ServiceCIDR", ServiceCIDRStrategy(), namespaced=False),
 )

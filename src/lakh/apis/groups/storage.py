@@ -1,64 +1,419 @@
-"""storage.k8s.io/v1."""
+"""storage.k8s.io/v1: storage classes, CSI drivers and what they report, attachments of volumes."""
 
 from __future__ import annotations
 
-from lakh.apis.groups.base import GroupStrategy, declare
+from typing import Any
+
+from lakh.apis import meta
+from lakh.apis.groups import printing
+from lakh.apis.groups.base import GroupStrategy, child, declare
+from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
+from lakh.machinery import names, quantity
+from lakh.machinery.errors import (
+    FieldError,
+    duplicate,
+    forbidden_field,
+    invalid_value,
+    not_supported,
+    required,
+    too_long,
+)
+
+GROUP = "storage.k8s.io"
+VERSION = "v1"
+
+IS_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+BETA_IS_DEFAULT_CLASS = "storageclass.beta.kubernetes.io/is-default-class"
+
+# Bounds of upstream's validation.
+MAX_DRIVER_NAME_BYTES = 63
+MAX_NODE_ID_BYTES = 256
+MAX_PARAMETERS_BYTES = 256 * 1024
 
 
-class CSIDriverStrategy(GroupStrategy):
-    """CSIDriver."""
-
-
-class CSINodeStrategy(GroupStrategy):
-    """CSINode."""
-
-
-class CSIStorageCapacityStrategy(GroupStrategy):
-    """CSIStorageCapacity."""
+def _validate_driver_name(name: str | None, path: str, found: list[FieldError]) -> None:
+    if not name:
+        found.append(required(path))
+        return
+    if len(name) > MAX_DRIVER_NAME_BYTES:
+        found.append(too_long(path, MAX_DRIVER_NAME_BYTES))
+    meta.report(names.dns_subdomain(name.lower()), path, name, found)
 
 
 class StorageClassStrategy(GroupStrategy):
-    """StorageClass."""
+    """Storage classes."""
+
+    columns = (
+        NAME_COLUMN,
+        Column("Provisioner", description="Provisioner indicates the type of the provisioner."),
+        Column("ReclaimPolicy", description="What happens to the volume when its claim is deleted."),
+        Column("VolumeBindingMode", description="How claims are provisioned and bound."),
+        Column("AllowVolumeExpansion", description="Whether the class allows volumes to expand."),
+        AGE_COLUMN,
+    )
+
+    def default(self, obj: Any) -> None:
+        """Volumes are deleted with their claims and bound at once."""
+        if obj.reclaimPolicy is None:
+            obj.reclaimPolicy = "Delete"
+        if obj.volumeBindingMode is None:
+            obj.volumeBindingMode = "Immediate"
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A whole storage class."""
+        found: list[FieldError] = []
+        if not obj.provisioner:
+            found.append(required("provisioner"))
+        else:
+            meta.report(meta.check_label_key(obj.provisioner.lower()), "provisioner", obj.provisioner, found)
+        size = 0
+        for key, value in (obj.parameters or {}).items():
+            if not key:
+                found.append(invalid_value("parameters", key, "field can not be empty."))
+            size += len(key) + len(value)
+        if size > MAX_PARAMETERS_BYTES:
+            found.append(too_long("parameters", MAX_PARAMETERS_BYTES))
+        meta.one_of(obj.reclaimPolicy, ("Delete", "Retain"), "reclaimPolicy", found)
+        meta.one_of(obj.volumeBindingMode, ("Immediate", "WaitForFirstConsumer"), "volumeBindingMode", found)
+        return found
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """What volumes were made from stays."""
+        found = self.validate(new)
+        for name in ("parameters", "provisioner", "reclaimPolicy"):
+            if (getattr(new, name) or None) != (getattr(old, name) or None):
+                found.append(forbidden_field(name, f"updates to {name} are forbidden."))
+        meta.immutable(new.volumeBindingMode, old.volumeBindingMode, "volumeBindingMode", found)
+        return found
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get storageclasses` shows it."""
+        annotations = obj.metadata.annotations or {}
+        default = "true" in (annotations.get(IS_DEFAULT_CLASS), annotations.get(BETA_IS_DEFAULT_CLASS))
+        return [
+            f"{obj.metadata.name} (default)" if default else obj.metadata.name,
+            obj.provisioner or "",
+            obj.reclaimPolicy or "Delete",
+            obj.volumeBindingMode or printing.UNSET,
+            bool(obj.allowVolumeExpansion),
+            printing.age(obj, now),
+        ]
+
+
+class CSIDriverStrategy(GroupStrategy):
+    """CSI drivers."""
+
+    allow_unconditional_update = False
+    columns = (
+        NAME_COLUMN,
+        Column("AttachRequired", "boolean", description="Whether volumes have to be attached."),
+        Column("PodInfoOnMount", "boolean", description="Whether mounts get information on the pod."),
+        Column("StorageCapacity", "boolean", description="Whether the driver reports its capacity."),
+        Column("TokenRequests", description="Audiences of the tokens that the driver needs."),
+        Column("RequiresRepublish", "boolean", description="Whether volumes are republished."),
+        Column("Modes", description="The life cycles of volumes that the driver supports."),
+        AGE_COLUMN,
+    )
+
+    def default(self, obj: Any) -> None:
+        """Attached, without pod information, persistent."""
+        spec = child(obj, "spec")
+        for name, value in (
+            ("attachRequired", True),
+            ("podInfoOnMount", False),
+            ("storageCapacity", False),
+            ("requiresRepublish", False),
+            ("seLinuxMount", False),
+            ("fsGroupPolicy", "ReadWriteOnceWithFSType"),
+        ):
+            if getattr(spec, name) is None:
+                setattr(spec, name, value)
+        if not spec.volumeLifecycleModes:
+            spec.volumeLifecycleModes = ["Persistent"]
+
+    def prepare_for_update(self, new: Any, old: Any) -> None:
+        """The generation counts changes of the spec."""
+        super().prepare_for_update(new, old)
+        before = old.metadata.generation
+        new.metadata.generation = (before or 0) + 1 if new.spec != old.spec else before
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A whole driver."""
+        spec = obj.spec
+        found: list[FieldError] = []
+        _validate_driver_name(obj.metadata.name, "metadata.name", found)
+        policies = ("File", "None", "ReadWriteOnceWithFSType")
+        if spec.fsGroupPolicy not in policies:
+            found.append(not_supported("spec.fsGroupPolicy", spec.fsGroupPolicy, policies))
+        for index, mode in enumerate(spec.volumeLifecycleModes or ()):
+            if mode not in ("Ephemeral", "Persistent"):
+                found.append(
+                    not_supported(f"spec.volumeLifecycleModes[{index}]", mode, ("Ephemeral", "Persistent"))
+                )
+        audiences: set[str] = set()
+        for index, request in enumerate(spec.tokenRequests or ()):
+            path = f"spec.tokenRequests[{index}]"
+            audience = request.audience or ""
+            if audience in audiences:
+                found.append(duplicate(f"{path}.audience", audience))
+            audiences.add(audience)
+            seconds = request.expirationSeconds
+            if seconds is not None and seconds < 600:
+                found.append(
+                    invalid_value(
+                        f"{path}.expirationSeconds",
+                        seconds,
+                        "may not specify a duration less than 10 minutes",
+                    )
+                )
+            if seconds is not None and seconds > 1 << 32:
+                found.append(
+                    invalid_value(
+                        f"{path}.expirationSeconds",
+                        seconds,
+                        "may not specify a duration larger than 2^32 seconds",
+                    )
+                )
+        return found
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """How volumes are attached stays."""
+        found = self.validate(new)
+        for name in ("attachRequired", "volumeLifecycleModes"):
+            meta.immutable(getattr(new.spec, name), getattr(old.spec, name), f"spec.{name}", found)
+        return found
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get csidrivers` shows it."""
+        spec = obj.spec
+        requests = [request.audience or "" for request in spec.tokenRequests or ()]
+        return [
+            obj.metadata.name,
+            True if spec.attachRequired is None else spec.attachRequired,
+            bool(spec.podInfoOnMount),
+            bool(spec.storageCapacity),
+            ",".join(requests) if spec.tokenRequests is not None else printing.UNSET,
+            bool(spec.requiresRepublish),
+            printing.joined(spec.volumeLifecycleModes or ()),
+            printing.age(obj, now),
+        ]
+
+
+class CSINodeStrategy(GroupStrategy):
+    """The CSI drivers on a node."""
+
+    allow_unconditional_update = False
+    columns = (
+        NAME_COLUMN,
+        Column("Drivers", "integer", description="Number of CSI drivers on the node."),
+        AGE_COLUMN,
+    )
+
+    def default(self, obj: Any) -> None:
+        """A list of drivers, be it empty."""
+        spec = child(obj, "spec")
+        if spec.drivers is None:
+            spec.drivers = []
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """Whole drivers, each once."""
+        found: list[FieldError] = []
+        seen: set[str] = set()
+        for index, driver in enumerate(obj.spec.drivers or ()):
+            path = f"spec.drivers[{index}]"
+            _validate_driver_name(driver.name, f"{path}.name", found)
+            if not driver.nodeID:
+                found.append(required(f"{path}.nodeID", driver.nodeID or ""))
+            elif len(driver.nodeID) > MAX_NODE_ID_BYTES:
+                found.append(
+                    invalid_value(
+                        f"{path}.nodeID",
+                        driver.nodeID,
+                        f"must be {MAX_NODE_ID_BYTES} characters or less",
+                    )
+                )
+            for key in driver.topologyKeys or ():
+                meta.report(meta.check_label_key(key), f"{path}.topologyKeys", key, found)
+            if driver.allocatable is not None:
+                meta.non_negative(driver.allocatable.count, f"{path}.allocatable.count", found)
+            if driver.name in seen:
+                found.append(duplicate(f"{path}.name", driver.name))
+            seen.add(driver.name or "")
+        return found
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """A driver that stays does not change but for its volume limit."""
+        found = self.validate(new)
+        before = {driver.name: driver for driver in old.spec.drivers or ()}
+        for index, driver in enumerate(new.spec.drivers or ()):
+            known = before.get(driver.name)
+            if known is not None and (driver.nodeID, driver.topologyKeys or []) != (
+                known.nodeID,
+                known.topologyKeys or [],
+            ):
+                found.append(invalid_value(f"spec.drivers[{index}]", driver, "field is immutable"))
+        return found
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get csinodes` shows it."""
+        return [obj.metadata.name, len(obj.spec.drivers or ()), printing.age(obj, now)]
+
+
+class CSIStorageCapacityStrategy(GroupStrategy):
+    """What a driver can still provide."""
+
+    allow_unconditional_update = False
+    columns = (
+        NAME_COLUMN,
+        Column("StorageClassName", description="The storage class that the capacity applies to."),
+        Column("Capacity", description="What the driver reports that it can provide."),
+    )
+
+    def default(self, obj: Any) -> None:
+        """Canonical quantities."""
+        for name in ("capacity", "maximumVolumeSize"):
+            value = getattr(obj, name)
+            if value is not None:
+                try:
+                    setattr(obj, name, quantity.canonical(value))
+                except quantity.QuantityError:
+                    continue  # validation reports it
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A whole report."""
+        found: list[FieldError] = []
+        name = obj.storageClassName or ""
+        meta.report(names.dns_subdomain(name), "storageClassName", name, found)
+        for field in ("capacity", "maximumVolumeSize"):
+            value = getattr(obj, field)
+            if value is None:
+                continue
+            try:
+                negative = quantity.parse_nano(value) < 0
+            except quantity.QuantityError as error:
+                found.append(invalid_value(field, value, str(error)))
+                continue
+            if negative:
+                found.append(invalid_value(field, value, meta.NON_NEGATIVE))
+        return found + meta.validate_label_selector(obj.nodeTopology, "nodeTopology")
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """Class and topology stay."""
+        found = self.validate(new)
+        meta.immutable(new.nodeTopology, old.nodeTopology, "nodeTopology", found)
+        meta.immutable(new.storageClassName, old.storageClassName, "storageClassName", found)
+        return found
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get csistoragecapacities` shows it."""
+        capacity = "" if obj.capacity is None else str(obj.capacity)
+        return [obj.metadata.name, obj.storageClassName or "", capacity]
 
 
 class VolumeAttachmentStrategy(GroupStrategy):
-    """VolumeAttachment."""
+    """Volumes that are to be attached to nodes."""
 
     has_status = True
+    allow_unconditional_update = False
+    columns = (
+        NAME_COLUMN,
+        Column("Attacher", description="The driver that attaches."),
+        Column("PV", description="The volume that is attached."),
+        Column("Node", description="The node that the volume is attached to."),
+        Column("Attached", "boolean", description="Whether the volume is attached."),
+        AGE_COLUMN,
+    )
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A whole attachment."""
+        spec = obj.spec
+        found: list[FieldError] = []
+        _validate_driver_name(spec.attacher, "spec.attacher", found)
+        source = spec.source
+        inline = source.inlineVolumeSpec if source is not None else None
+        volume = source.persistentVolumeName if source is not None else None
+        if inline is None and volume is None:
+            found.append(
+                required(
+                    "spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+                )
+            )
+        elif inline is not None and volume is not None:
+            found.append(
+                forbidden_field(
+                    "spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+                )
+            )
+        elif volume is not None:
+            meta.report(names.dns_subdomain(volume), "spec.source.persistentVolumeName", volume, found)
+        node = spec.nodeName or ""
+        meta.report(names.dns_subdomain(node), "spec.nodeName", node, found)
+        return found
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """The spec stays."""
+        found = self.validate(new)
+        meta.immutable(new.spec, old.spec, "spec", found)
+        return found
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get volumeattachments` shows it."""
+        spec = obj.spec
+        source = spec.source
+        return [
+            obj.metadata.name,
+            spec.attacher or "",
+            (source.persistentVolumeName if source is not None else None) or "",
+            spec.nodeName or "",
+            bool(obj.status is not None and obj.status.attached),
+            printing.age(obj, now),
+        ]
 
 
 class VolumeAttributesClassStrategy(GroupStrategy):
-    """VolumeAttributesClass."""
+    """Classes of mutable volume attributes."""
+
+    columns = (
+        NAME_COLUMN,
+        Column("DriverName", description="Name of the CSI driver."),
+        AGE_COLUMN,
+    )
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A whole class."""
+        found: list[FieldError] = []
+        _validate_driver_name(obj.driverName, "driverName", found)
+        if not obj.parameters:
+            found.append(required("parameters", "must contain at least one key/value pair"))
+        return found
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """Driver and parameters stay."""
+        found: list[FieldError] = []
+        for name in ("driverName", "parameters"):
+            if getattr(new, name) != getattr(old, name):
+                found.append(forbidden_field(name, f"updates to {name} are forbidden."))
+        return found
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get volumeattributesclasses` shows it."""
+        return [obj.metadata.name, obj.driverName or "", printing.age(obj, now)]
 
 
 RESOURCES = (
+    declare(GROUP, VERSION, "csidrivers", "CSIDriver", CSIDriverStrategy(), namespaced=False),
+    declare(GROUP, VERSION, "csinodes", "CSINode", CSINodeStrategy(), namespaced=False),
     declare(
-        "storage.k8s.io",
-        "v1",
-        "csidrivers",
-        "CSIDriver",
-        CSIDriverStrategy(),
-        namespaced=False,
-    ),
-    declare(
-        "storage.k8s.io",
-        "v1",
-        "csinodes",
-        "CSINode",
-        CSINodeStrategy(),
-        namespaced=False,
-    ),
-    declare(
-        "storage.k8s.io",
-        "v1",
+        GROUP,
+        VERSION,
         "csistoragecapacities",
         "CSIStorageCapacity",
         CSIStorageCapacityStrategy(),
         namespaced=True,
     ),
     declare(
-        "storage.k8s.io",
-        "v1",
+        GROUP,
+        VERSION,
         "storageclasses",
         "StorageClass",
         StorageClassStrategy(),
@@ -66,16 +421,16 @@ RESOURCES = (
         short_names=("sc",),
     ),
     declare(
-        "storage.k8s.io",
-        "v1",
+        GROUP,
+        VERSION,
         "volumeattachments",
         "VolumeAttachment",
         VolumeAttachmentStrategy(),
         namespaced=False,
     ),
     declare(
-        "storage.k8s.io",
-        "v1",
+        GROUP,
+        VERSION,
         "volumeattributesclasses",
         "VolumeAttributesClass",
         VolumeAttributesClassStrategy(),
