@@ -292,28 +292,25 @@ def added(value: Any, shape: Shape) -> FieldSet:
 
     This is the walk that every create pays for.
     """
-    if not value:
-        return EMPTY
     kind = shape.kind
-    if kind == "leaf":
+    if not value or kind == "leaf":
         return EMPTY
-    if isinstance(value, dict):
+    if value.__class__ is dict:
         out: FieldSet = {_DOT: EMPTY}
         if kind == "struct":
-            field = shape.field
+            known, field = shape.known, shape.field
             for name, child in value.items():
                 if child is not None:
-                    key, below = field(name)
-                    out[key] = (
-                        EMPTY
-                        if below.kind == "leaf" or child.__class__ not in _CONTAINERS
-                        else added(child, below)
-                    )
+                    key, below = known.get(name) or field(name)
+                    of_class = child.__class__
+                    out[key] = added(child, below) if of_class is dict or of_class is list else EMPTY
             return out
         if kind == "map":
             below = shape.element
             for name, child in value.items():
-                out["f:" + name] = EMPTY if child.__class__ not in _CONTAINERS else added(child, below)
+                if child is not None:
+                    of_class = child.__class__
+                    out["f:" + name] = added(child, below) if of_class is dict or of_class is list else EMPTY
             return out
         return EMPTY
     if kind == "list-map" and isinstance(value, list):
@@ -332,6 +329,3 @@ def added(value: Any, shape: Shape) -> FieldSet:
             out[key] = EMPTY
         return out
     return EMPTY
-
-
-_CONTAINERS = (dict, list)

@@ -48,14 +48,15 @@ def _item_key(names: tuple[str, ...], *values: Any) -> str:
 class Shape:
     """What a place owns: see the module."""
 
-    __slots__ = ("_element", "_fields", "keys", "kind", "node")
+    __slots__ = ("_element", "keys", "kind", "known", "node")
 
     def __init__(self, node: Node | None, kind: Kind) -> None:
         # The schema node; None where there is no schema.
         self.node = node
         self.kind: Kind = kind
         self.keys: tuple[str, ...] = node.map_keys if node is not None else ()
-        self._fields: dict[str, tuple[str, Shape]] = {}
+        # The fields met so far: path element and shape.
+        self.known: dict[str, tuple[str, Shape]] = {}
         self._element: Shape | None = None
 
     @property
@@ -69,13 +70,13 @@ class Shape:
     def field(self, name: str) -> tuple[str, Shape]:
         """The path element and shape of a struct's field; an undeclared one is a leaf."""
         try:
-            return self._fields[name]
+            return self.known[name]
         except KeyError:
             node = self.node.field(name) if self.node is not None else None
             found = (field_key(name), LEAF_SHAPE if node is None else shape_of(node))
             if node is not None:
                 # Only declared fields are kept, so that clients cannot make this grow.
-                self._fields[name] = found
+                self.known[name] = found
             return found
 
     def declares(self, name: str) -> bool:
@@ -96,6 +97,10 @@ class Shape:
             return value_key(item)
         if not isinstance(item, dict):
             raise KeyMissingError("associative list without keys has an element that's a map type")
+        if len(self.keys) == 1:
+            value = item.get(self.keys[0])
+            if value.__class__ is str:
+                return _item_key(self.keys, value)
         values: list[Any] = []
         for key in self.keys:
             value = item.get(key)
