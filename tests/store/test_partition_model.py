@@ -20,7 +20,7 @@ from lakh.store.partition import Partition
 from lakh.store.state import Event
 
 HISTORY_EVENTS = 12
-TABLES, SCOPES, NAMES, TERMS = ("pods", "nodes"), ("", "a", "a-b"), ("x", "y"), ("t", "u")
+TABLES, SCOPES, NAMES, TERMS = ("pods", "nodes"), ("a", "a-b"), ("x", "y"), ("t", "u")
 
 keys = st.builds(
     "/".join, st.tuples(st.sampled_from(TABLES), st.sampled_from(SCOPES), st.sampled_from(NAMES))
@@ -138,6 +138,16 @@ class Model(RuleBasedStateMachine):
             lambda: self.partition.put(key, value, expect=expect, terms=terms),
         )
 
+    @rule(writes=st.lists(st.tuples(keys, st.binary(max_size=3)), min_size=3, max_size=8))
+    def fill(self, writes: list[tuple[str, bytes]]) -> None:
+        """Many at once, some on their way to disk while others queue."""
+        held = self.held
+        self.hold()
+        for key, value in writes:
+            self.put(key, value, TERMS[: len(value)], "any")
+        if not held:
+            self.release()
+
     @rule(key=keys, kind=st.sampled_from(["any", "any", "right", "wrong"]))
     def delete(self, key: str, kind: str) -> None:
         expect = self.expectation(key, kind)
@@ -154,6 +164,7 @@ class Model(RuleBasedStateMachine):
 
     # Faults
 
+    @precondition(lambda self: not self.held)
     @rule()
     def hold(self) -> None:
         self.held = True
@@ -216,9 +227,9 @@ class Model(RuleBasedStateMachine):
     @rule(
         table=st.sampled_from(TABLES),
         scope=st.none() | st.sampled_from(SCOPES),
-        back=st.integers(0, HISTORY_EVENTS + 2),
-        after=st.just("") | keys,
-        limit=st.integers(0, 4),
+        back=st.integers(0, 6) | st.integers(0, HISTORY_EVENTS + 2),
+        after=st.just("") | st.just("") | keys,
+        limit=st.sampled_from([0, 1, 2, 3]),
     )
     def range(self, table: str, scope: str | None, back: int, after: str, limit: int) -> None:
         revision = max(1, self.revision - back)
@@ -276,4 +287,4 @@ def fact_of(item: Any) -> tuple[bytes, tuple[str, ...], int, int]:
 
 
 TestPartitionModel = Model.TestCase
-TestPartitionModel.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestPartitionModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
