@@ -14,7 +14,6 @@ from lakh.machinery.errors import (
     not_supported,
     required,
     too_long,
-    too_many,
 )
 
 ANNOTATION_INGRESS_CLASS = "kubernetes.io/ingress.class"
@@ -120,12 +119,12 @@ def _validate_backend(backend: Any, path: str, found: list[FieldError]) -> None:
         else:
             meta.report(names.dns1035_label(service.name), f"{path}.service.name", service.name, found)
         port = service.port
-        name = port.name if port is not None else None
+        port_name = port.name if port is not None else None
         number = port.number if port is not None else None
-        if name and number:
+        if port_name and number:
             found.append(invalid_value(path, "", "cannot set both port name & port number"))
-        elif name:
-            meta.report(names.port_name(name), f"{path}.service.port.name", name, found)
+        elif port_name:
+            meta.report(names.port_name(port_name), f"{path}.service.port.name", port_name, found)
         elif number:
             meta.report(names.port_number(number), f"{path}.service.port.number", number, found)
         else:
@@ -188,13 +187,7 @@ def validate_network_policy(obj: Any) -> list[FieldError]:
                 _validate_peer(peer, f"{path}.{peers}[{position}]", found)
     types = spec.policyTypes or ()
     if len(types) > len(_POLICY_TYPES):
-        found.append(
-            FieldError(
-                "FieldValueInvalid",
-                "spec.policyTypes",
-                f"Invalid value: {too_many('', len(types), 2).text}",
-            )
-        )
+        found.append(invalid_value("spec.policyTypes", types, "may not specify more than two policyTypes"))
     else:
         for index, kind in enumerate(types):
             if kind not in _POLICY_TYPES:
