@@ -255,9 +255,9 @@ def check_accounting(api: FakeApi) -> None:
 
 
 WEIGHTS = {
-    "pod": 6,
-    "delete": 2,
-    "finish": 1,
+    "pod": 9,
+    "delete": 4,
+    "finish": 3,
     "restart pod": 1,
     "foreign": 1,
     "node": 2,
@@ -317,7 +317,7 @@ async def interleave(rng: random.Random) -> int:
             case "node":
                 name = f"n{rng.randint(0, 2)}"
                 changed_nodes |= name in api.nodes
-                api.set_node(clusters.node(name, allocatable={NEURON: rng.choice(("2", "4"))}))
+                api.set_node(clusters.node(name, allocatable={NEURON: rng.choice(("4", "8", "16"))}))
             case "remove node" if api.nodes:
                 changed_nodes = True
                 api.delete_node(rng.choice(sorted(api.nodes)))
