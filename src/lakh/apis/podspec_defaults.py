@@ -6,11 +6,10 @@ volumes of rare kinds) touches each field once: 3 µs. What upstream defaults in
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
 from typing import Any
 
 from lakh.apis import structs
+from lakh.apis.images import default_pull_policy
 from lakh.apis.resourcelists import canonical, canonicalise, canonicalise_requirements, milli
 from lakh.apis.volumes import default_volume
 from lakh.machinery import quantity
@@ -20,26 +19,6 @@ _ResourceRequirements = structs.core("ResourceRequirements")
 PodSpec = structs.core("PodSpec")
 
 TERMINATION_GRACE_PERIOD_SECONDS = 30
-IMAGE_CACHE_SIZE = 16_384
-
-# distribution's reference grammar: [domain/]path[:tag][@digest].
-_IMAGE = re.compile(
-    r"(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*(?::[0-9]+)?/)?"
-    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
-    r"(?::(?P<tag>[\w][\w.-]{0,127}))?"
-    r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?",
-    re.ASCII,
-)
-
-
-@lru_cache(maxsize=IMAGE_CACHE_SIZE)
-def default_pull_policy(image: str) -> str:
-    """`Always` for an image that is, or amounts to, `:latest`; `IfNotPresent` for all others."""
-    match = _IMAGE.fullmatch(image)
-    if match is None:
-        return "IfNotPresent"
-    tag = match["tag"] or ("" if match["digest"] else "latest")
-    return "Always" if tag == "latest" else "IfNotPresent"
 
 
 def default_pod_spec(spec: Any) -> None:

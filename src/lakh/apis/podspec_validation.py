@@ -107,18 +107,6 @@ def validate_pod_spec(spec: Any, path: str, *, template: bool = False) -> list[F
         found.append(
             invalid_value(f"{path}.activeDeadlineSeconds", seconds, names.range_message(1, MAX_INT32))
         )
-    if (
-        spec.terminationGracePeriodSeconds is not None
-        and spec.terminationGracePeriodSeconds < 0
-        and not template
-    ):
-        found.append(
-            invalid_value(
-                f"{path}.terminationGracePeriodSeconds",
-                spec.terminationGracePeriodSeconds,
-                "must be greater than or equal to 0",
-            )
-        )
     if spec.tolerations:
         validate_tolerations(spec.tolerations, f"{path}.tolerations", found)
     if spec.hostAliases:

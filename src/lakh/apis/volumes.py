@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from lakh.apis import structs
+from lakh.apis.images import default_pull_policy
 from lakh.apis.meta import check_dns_label, report
 from lakh.apis.resourcelists import canonical, milli
 from lakh.machinery import names
@@ -120,8 +121,6 @@ def _default_rare(volume: Any) -> None:
             template.spec.volumeMode = "Filesystem"
     elif volume.image is not None:
         if not volume.image.pullPolicy:
-            from lakh.apis.podspec_defaults import default_pull_policy
-
             volume.image.pullPolicy = default_pull_policy(volume.image.reference or "")
     elif all(getattr(volume, name) is None for name in SOURCES):
         volume.emptyDir = _EmptyDir()

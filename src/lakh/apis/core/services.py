@@ -90,6 +90,37 @@ def keep_allocated(new: Any, old: Any) -> None:
         after.healthCheckNodePort = before.healthCheckNodePort
 
 
+def drop_released(new: Any, old: Any) -> None:
+    """What only the old type could have goes, unless the update says something new about it."""
+    after, before = new.spec, old.spec
+    if (
+        needs_cluster_ip(old)
+        and after.type == "ExternalName"
+        and (after.clusterIP, after.clusterIPs) == (before.clusterIP, before.clusterIPs)
+    ):
+        after.clusterIP = after.clusterIPs = None
+    ports = [port.nodePort for port in after.ports or ()]
+    if (
+        needs_node_ports(old)
+        and not needs_node_ports(new)
+        and ports == [port.nodePort for port in before.ports or ()]
+    ):
+        for port in after.ports or ():
+            port.nodePort = None
+    for name, wanted in (
+        ("healthCheckNodePort", needs_health_check_node_port),
+        ("allocateLoadBalancerNodePorts", _is_load_balancer),
+        ("loadBalancerClass", _is_load_balancer),
+        ("externalTrafficPolicy", is_externally_accessible),
+    ):
+        if wanted(old) and not wanted(new) and getattr(after, name) == getattr(before, name):
+            setattr(after, name, None)
+
+
+def _is_load_balancer(service: Any) -> bool:
+    return bool(service.spec.type == "LoadBalancer")
+
+
 _SELECTABLE = {"spec.clusterIP": spec_field("clusterIP"), "spec.type": spec_field("type")}
 
 
@@ -155,6 +186,7 @@ class ServiceStrategy(Strategy):
         new.status = old.status
         if old.spec is not None:
             keep_allocated(new, old)
+            drop_released(new, old)
             if new.spec.type != "ExternalName":
                 new.spec.ipFamilies = new.spec.ipFamilies or old.spec.ipFamilies
                 new.spec.ipFamilyPolicy = new.spec.ipFamilyPolicy or old.spec.ipFamilyPolicy

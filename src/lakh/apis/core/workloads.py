@@ -16,7 +16,7 @@ from lakh.apis.groups.printing import (
 from lakh.apis.meta import non_negative
 from lakh.apis.podspec import default_pod_template, validate_pod_template
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Scale, Strategy
-from lakh.machinery.errors import FieldError, invalid_value, not_supported, required
+from lakh.machinery.errors import FieldError, invalid_value, required
 
 _ReplicationControllerSpec = structs.core("ReplicationControllerSpec")
 _ReplicationControllerStatus = structs.core("ReplicationControllerStatus")
@@ -113,10 +113,7 @@ class ReplicationControllerStrategy(Strategy):
                     "spec.template.metadata.labels", have, "`selector` does not match template `labels`"
                 )
             )
-        found.extend(validate_pod_template(template, "spec.template"))
-        policy = template.spec.restartPolicy if template.spec is not None else None
-        if policy and policy != "Always":
-            found.append(not_supported("spec.template.spec.restartPolicy", policy, ("Always",)))
+        found.extend(validate_pod_template(template, "spec.template", restart_policies=("Always",)))
         return found
 
     def cells(self, obj: Any, now: float) -> list[Any]:
