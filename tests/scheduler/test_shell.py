@@ -295,7 +295,8 @@ async def interleave(rng: random.Random) -> int:
         match action:
             case "pod":
                 made += 1
-                api.add_pod(neurons(f"p{made}", rng.choice((1, 2, 3))))
+                requests = {NEURON: str(rng.randint(1, 3)), "cpu": f"{rng.randint(1, 6)}m"}  # many classes
+                api.add_pod(clusters.pod(f"p{made}", requests))
             case "delete" if names:
                 api.delete_pod(rng.choice(names))
             case "restart pod" if names:  # the same name, another pod
