@@ -134,6 +134,14 @@ class FakeClient:
         for event in held:
             self._tell(*event)
 
+    def release_some(self, count: int) -> None:
+        """The watch delivers `count` events and stalls again."""
+        held = self._held or []
+        self._held = None
+        for event in held[:count]:
+            self._tell(*event)
+        self._held = held[count:]
+
     def _tell(self, resource: Resource, obj: dict[str, Any], gone: bool = False) -> None:
         if self._held is not None:
             self._held.append((resource, copy.deepcopy(obj), gone))

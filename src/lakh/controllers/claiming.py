@@ -6,7 +6,7 @@ releasing are patches that the server checks against the object's uid, so a race
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -70,8 +70,9 @@ async def carry_out(
     owner_metadata: Any,
     reference: dict[str, Any],
     resource: Resource,
+    finalizers: Sequence[str] = (),
 ) -> list[T]:
-    """Adopt and release as planned; returns the objects that are the owner's afterwards.
+    """Adopt and release as planned; returns the objects that are the owner's afterwards. Adopted ones get `finalizers`.
 
     Before the first adoption the owner is read once from the server: memory may be older than its deletion.
     """
@@ -86,7 +87,9 @@ async def carry_out(
             )
 
     async def adopt(obj: Any) -> None:
-        patch = {"metadata": {"ownerReferences": [reference], "uid": obj.metadata.uid}}
+        patch: dict[str, Any] = {"metadata": {"ownerReferences": [reference], "uid": obj.metadata.uid}}
+        if finalizers:
+            patch["metadata"]["finalizers"] = list(finalizers)
         if await _patch(client, resource, obj, patch):
             kept.append(obj)
 

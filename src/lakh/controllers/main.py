@@ -21,7 +21,9 @@ from lakh.client.tasks import TaskGuard
 from .context import Context, Controller
 from .deployment import DeploymentController
 from .informers import Informers
+from .job import JobController
 from .replicaset import ReplicaSetController
+from .ttlafterfinished import TTLAfterFinishedController
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,13 @@ HEALTHY_SECONDS = 300.0
 """A controller that ran this long before it failed starts with the shortest backoff again."""
 
 CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
-    controller.name: controller for controller in (ReplicaSetController, DeploymentController)
+    controller.name: controller
+    for controller in (
+        ReplicaSetController,
+        DeploymentController,
+        JobController,
+        TTLAfterFinishedController,
+    )
 }
 """By upstream's name."""
 
