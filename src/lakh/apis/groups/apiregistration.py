@@ -1,25 +1,144 @@
-"""apiregistration.k8s.io/v1."""
+"""apiregistration.k8s.io/v1: which groups and versions there are, and who serves them."""
 
 from __future__ import annotations
 
-from lakh.apis.groups.base import GroupStrategy, declare
+from typing import Any
+
+from lakh.apis import meta
+from lakh.apis.groups import printing
+from lakh.apis.groups.base import GroupStrategy, child, declare, new
+from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
+from lakh.machinery import names, times
+from lakh.machinery.errors import FieldError, invalid_value, required
+
+GROUP = "apiregistration.k8s.io"
+
+DEFAULT_SERVICE_PORT = 443
+MAX_GROUP_PRIORITY = 20_000
+MAX_VERSION_PRIORITY = 1000
 
 
 class APIServiceStrategy(GroupStrategy):
-    """APIService."""
+    """API services."""
 
     has_status = True
+    allow_unconditional_update = False
+    columns = (
+        NAME_COLUMN,
+        Column("Service", description="The reference to the service that hosts this API endpoint."),
+        Column("Available", description="Whether this service is available."),
+        AGE_COLUMN,
+    )
+
+    def default(self, obj: Any) -> None:
+        """HTTPS."""
+        service = child(obj, "spec").service
+        if service is not None and service.port is None:
+            service.port = DEFAULT_SERVICE_PORT
+
+    def reset_status(self, obj: Any) -> None:
+        """What this server serves itself is available at once."""
+        super().reset_status(obj)
+        if obj.spec.service is None:
+            obj.status.conditions = [_available(obj.status)]
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A whole API service."""
+        spec = obj.spec
+        found: list[FieldError] = []
+        version, group = spec.version or "", spec.group or ""
+        if obj.metadata.name != f"{version}.{group}":
+            found.append(
+                invalid_value("metadata.name", obj.metadata.name, 'must be `spec.version+"."+spec.group`')
+            )
+        if group:
+            meta.report(names.dns_subdomain(group), "spec.group", group, found)
+        elif version != "v1":
+            found.append(
+                required("spec.group", "only v1 may have an empty group and it better be legacy kube")
+            )
+        meta.report(names.dns1035_label(version), "spec.version", version, found)
+        priority = spec.groupPriorityMinimum or 0
+        if not 0 < priority <= MAX_GROUP_PRIORITY:
+            found.append(
+                invalid_value(
+                    "spec.groupPriorityMinimum",
+                    priority,
+                    f"must be positive and less than {MAX_GROUP_PRIORITY}",
+                )
+            )
+        priority = spec.versionPriority or 0
+        if not 0 < priority <= MAX_VERSION_PRIORITY:
+            found.append(
+                invalid_value(
+                    "spec.versionPriority", priority, f"must be positive and less than {MAX_VERSION_PRIORITY}"
+                )
+            )
+        service = spec.service
+        if service is None:
+            if spec.caBundle:
+                found.append(
+                    invalid_value("spec.caBundle", spec.caBundle, "local APIServices may not have a caBundle")
+                )
+            if spec.insecureSkipTLSVerify:
+                found.append(
+                    invalid_value(
+                        "spec.insecureSkipTLSVerify",
+                        True,
+                        "local APIServices may not have insecureSkipTLSVerify",
+                    )
+                )
+            return found
+        for name in ("namespace", "name"):
+            if not getattr(service, name):
+                found.append(required(f"spec.service.{name}"))
+        meta.report(names.port_number(service.port), "spec.service.port", service.port, found)
+        if spec.insecureSkipTLSVerify and spec.caBundle:
+            found.append(
+                invalid_value("spec.insecureSkipTLSVerify", True, "may not be true if caBundle is present")
+            )
+        return found
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """As `kubectl get apiservices` shows it."""
+        service, status = obj.spec.service, obj.status
+        conditions = (status.conditions if status is not None else None) or ()
+        available = next((c for c in conditions if c.type == "Available"), None)
+        if available is None:
+            text = "Unknown"
+        elif available.status == "True":
+            text = "True"
+        else:
+            text = f"{available.status} ({available.reason or ''})"
+        return [
+            obj.metadata.name,
+            f"{service.namespace}/{service.name}" if service is not None else "Local",
+            text,
+            printing.age(obj, now),
+        ]
+
+
+def _available(status: Any) -> Any:
+    return new(
+        status,
+        "conditions",
+        type="Available",
+        status="True",
+        reason="Local",
+        message="Local APIServices are always available",
+        lastTransitionTime=times.now(),
+    )
 
 
 RESOURCES = (
     declare(
-        "apiregistration.k8s.io",
+        GROUP,
         "v1",
         "apiservices",
         "APIService",
         APIServiceStrategy(),
         namespaced=False,
-        categories=("api-extensions",),
         definition="io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService",
+        categories=("api-extensions",),
     ),
 )

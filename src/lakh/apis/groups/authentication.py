@@ -1,34 +1,37 @@
-"""authentication.k8s.io/v1."""
+"""authentication.k8s.io/v1: reviews. They are answered by the server and never stored; only `create` exists."""
 
 from __future__ import annotations
 
 from lakh.apis.groups.base import GroupStrategy, declare
 
+GROUP = "authentication.k8s.io"
+VERSION = "v1"
 
-class SelfSubjectReviewStrategy(GroupStrategy):
-    """SelfSubjectReview."""
 
+class ReviewStrategy(GroupStrategy):
+    """A question to the server: no defaults, no validation beyond its schema, no table of its own."""
 
-class TokenReviewStrategy(GroupStrategy):
-    """TokenReview."""
+    def validate_name(self, name: str) -> list[str]:
+        """Reviews have no name."""
+        return []
 
 
 RESOURCES = (
     declare(
-        "authentication.k8s.io",
-        "v1",
+        GROUP,
+        VERSION,
         "selfsubjectreviews",
         "SelfSubjectReview",
-        SelfSubjectReviewStrategy(),
+        ReviewStrategy(),
         namespaced=False,
         verbs=("create",),
     ),
     declare(
-        "authentication.k8s.io",
-        "v1",
+        GROUP,
+        VERSION,
         "tokenreviews",
         "TokenReview",
-        TokenReviewStrategy(),
+        ReviewStrategy(),
         namespaced=False,
         verbs=("create",),
     ),

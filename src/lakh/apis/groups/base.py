@@ -34,10 +34,11 @@ from lakh.machinery.errors import FieldError
 def _child_type(parent: Any, name: str) -> Any:
     for field in msgspec.structs.fields(parent):
         if field.name == name:
-            return next(
-                t for t in get_args(field.type) if isinstance(t, type) and issubclass(t, msgspec.Struct)
-            )
-    raise AttributeError(f"{parent.__name__} has no field {name}")
+            for kind in get_args(field.type):
+                kind = next(iter(get_args(kind)), kind)
+                if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+                    return kind
+    raise AttributeError(f"{parent.__name__} has no struct in {name}")
 
 
 def child(parent: Any, name: str) -> Any:
@@ -50,7 +51,7 @@ def child(parent: Any, name: str) -> Any:
 
 
 def new(parent: Any, name: str, **values: Any) -> Any:
-    """A struct of the type of a field."""
+    """A struct of the type of a field, or of its items."""
     owner: Any = type(parent)
     return _child_type(owner, name)(**values)
 

@@ -26,8 +26,8 @@ class RuntimeClassStrategy(GroupStrategy):
 
     def default(self, obj: Any) -> None:
         """Canonical quantities."""
-        overhead = obj.overhead.podFixed if obj.overhead is not None else None
-        for name, value in (overhead or {}).items():
+        overhead: dict[str, Any] = (obj.overhead.podFixed if obj.overhead is not None else None) or {}
+        for name, value in overhead.items():
             try:
                 overhead[name] = quantity.canonical(value)
             except quantity.QuantityError:
