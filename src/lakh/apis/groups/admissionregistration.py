@@ -164,7 +164,7 @@ def _validate_client(client: Any, path: str, found: list[FieldError]) -> None:
                     "'https' is the only allowed URL scheme; desired format: https://host[/path]",
                 )
             )
-    else:
+    elif service is not None:
         if not service.name:
             found.append(required(f"{path}.service.name", "service name is required"))
         if not service.namespace:

@@ -10,6 +10,7 @@ from typing import Any
 
 from lakh.apis import meta
 from lakh.apis.podspec import validate_pod_template
+from lakh.apis.registry import Column
 from lakh.machinery import names
 from lakh.machinery.errors import (
     FieldError,
@@ -19,6 +20,9 @@ from lakh.machinery.errors import (
     required,
 )
 
+DEFAULT_REVISION_HISTORY_LIMIT = 10
+SELECTOR_COLUMN = Column("Selector", priority=1, description="Label selector for pods.")
+ABOVE_REPLICAS = "cannot be greater than status.replicas"
 MISMATCH = "`selector` does not match template `labels`"
 
 
@@ -166,3 +170,8 @@ def hostname_warnings(name: str) -> list[str]:
         "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; "
         f"a DNS label is recommended: [{' '.join(messages)}]"
     ]
+
+
+def count(status: Any, name: str) -> int:
+    """A number of a status that may be absent."""
+    return (getattr(status, name) if status is not None else None) or 0
