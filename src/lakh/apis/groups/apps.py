@@ -144,7 +144,7 @@ class DeploymentStrategy(GroupStrategy):
             "cannot be greater than readyReplicas",
             found,
         )
-        validate_collisioncount(new, old, found)
+        validate_collision_count(new, old, found)
         return found
 
     def warnings(self, obj: Any, old: Any | None) -> list[str]:

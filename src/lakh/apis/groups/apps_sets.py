@@ -130,7 +130,7 @@ class DaemonSetStrategy(GroupStrategy):
             ),
             found,
         )
-        validate_collisioncount(new, old, found)
+        validate_collision_count(new, old, found)
         return found
 
     def cells(self, obj: Any, now: float) -> list[Any]:
@@ -302,7 +302,7 @@ class StatefulSetStrategy(GroupStrategy):
             "cannot be greater than status.readyReplicas",
             found,
         )
-        validate_collisioncount(new, old, found)
+        validate_collision_count(new, old, found)
         return found
 
     def cells(self, obj: Any, now: float) -> list[Any]:
