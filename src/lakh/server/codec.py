@@ -184,6 +184,12 @@ class Codec:
             obj.metadata = self.metadata_type()
         return obj
 
+    def to_plain(self, obj: Any) -> dict[str, Any]:
+        """An object as plain JSON values, as clients see it."""
+        plain: dict[str, Any] = msgspec.to_builtins(obj)
+        plain["apiVersion"], plain["kind"] = self.api_version, self.kind
+        return plain
+
     def decode_stored(self, value: bytes) -> Any:
         """An object at rest."""
         return self._decoder.decode(value)

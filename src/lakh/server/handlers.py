@@ -58,6 +58,9 @@ RETURN_DELETED = frozenset(
     )
 )
 
+# Subresources that are passed on to the node; discovery gives them the kind of their object.
+CONNECT = frozenset(("attach", "exec", "log", "portforward", "proxy"))
+
 # Deletions of a collection under way at once; each waits for its commit, which they share.
 DELETES_AT_ONCE = 500
 
@@ -116,7 +119,11 @@ class Handlers:
             raise errors.path_not_found()
         if info.verb not in subresource.verbs:
             raise _not_allowed()
-        if subresource.kind == info.resource.kind and not subresource.group:
+        if (
+            subresource.kind == info.resource.kind
+            and not subresource.group
+            and info.subresource not in CONNECT
+        ):
             # status, finalize, approval, …: the same object, seen through its own strategy.
             if info.verb == "get":
                 return self._item(
@@ -335,10 +342,18 @@ class Handlers:
             )
         context = self.context(request, query, user)
         change = parse_patch(kind, request.body, store)
+        # managedFields are half of an object, and hardly a patch speaks of them.
+        whole = b"managedFields" in request.body
 
         def mutate(item: Item, old: Any) -> Any:
-            plain = load_json(store.serve(item))
-            return store.codec.convert(change(plain), context.validation, context.warnings)
+            managers = old.metadata.managedFields
+            if not whole:
+                old.metadata.managedFields = None
+            plain = change(store.codec.to_plain(old))
+            new = store.codec.convert(plain, context.validation, context.warnings)
+            if not whole:
+                old.metadata.managedFields = new.metadata.managedFields = managers
+            return new
 
         item, _ = await store.update(context, info.namespace, info.name, mutate, subresource=subresource)
         return self.written(request, store, item, query, context, False)

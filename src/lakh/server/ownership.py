@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from lakh.machinery import apply as ssa
 from lakh.server.codec import Codec
 from lakh.server.context import Context
@@ -42,13 +44,26 @@ def track_create(codec: Codec, obj: Any, context: Context) -> None:
     )
 
 
+def _shallow(entries: Any) -> list[dict[str, Any]] | None:
+    """Decoded entries as dicts; the field sets themselves are shared, not copied."""
+    if not entries:
+        return entries  # type: ignore[no-any-return]
+    return [
+        {n: v for n in e.__struct_fields__ if (v := getattr(e, n)) is not None}
+        if isinstance(e, msgspec.Struct)
+        else e
+        for e in entries
+    ]
+
+
 def track_update(codec: Codec, old: Any, new: Any, context: Context, subresource: str) -> None:
     """Gives what an update or patch changed to its manager."""
     if context.applied:
         return
-    managers = ssa.current_managers(
-        old.metadata.managedFields, new.metadata.managedFields, subresource=subresource
-    )
+    before, after = _shallow(old.metadata.managedFields), _shallow(new.metadata.managedFields)
+    managers = ssa.current_managers(before, after, subresource=subresource)
+    # Nobody manages managedFields; without them both objects are half as large.
+    old.metadata.managedFields = new.metadata.managedFields = None
     new.metadata.managedFields = (
         ssa.update_managed_fields(
             old,
