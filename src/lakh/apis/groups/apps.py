@@ -22,6 +22,7 @@ from lakh.apis.groups.workloads import (
     hostname_warnings,
     int_or_percent_value,
     validate_at_most_100_percent,
+    validate_collision_count,
     validate_counts,
     validate_int_or_percent,
     validate_not_above,

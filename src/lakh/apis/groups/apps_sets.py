@@ -15,6 +15,7 @@ from lakh.apis.groups.workloads import (
     count,
     int_or_percent_value,
     validate_at_most_100_percent,
+    validate_collision_count,
     validate_counts,
     validate_int_or_percent,
     validate_not_above,
