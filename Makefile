@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: run test lint setup clean
 
 run: setup
-	$(BIN)/lakh demo
+	$(BIN)/lakh up --nodes 1000 --instance-type trn2.48xlarge --submit examples/training-job.yaml
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
