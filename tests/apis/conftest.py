@@ -10,15 +10,11 @@ import pytest
 
 from lakh.apis.core import RESOURCES
 from lakh.apis.definitions import schema
-from lakh.apis.registry import Resource
+from lakh.apis.registry import Strategy
 
 _BY_KIND = {resource.kind: resource for resource in RESOURCES}
 
 Make = Callable[..., Any]
-
-
-def resource(kind: str) -> Resource:
-    return _BY_KIND[kind]
 
 
 @pytest.fixture
@@ -60,3 +56,9 @@ def update(make: Make) -> Make:
         return after, [str(finding) for finding in strategy.validate_update(after, before)]
 
     return run
+
+
+@pytest.fixture
+def strategy_of() -> Callable[[str], Strategy]:
+    """The strategy of a kind of core/v1."""
+    return lambda kind: _BY_KIND[kind].strategy

@@ -71,7 +71,7 @@ def validate_pod_spec(spec: Any, path: str, *, template: bool = False) -> list[F
     if spec.shareProcessNamespace and spec.hostPID:
         found.append(
             invalid_value(
-                f"{path}.shareProcessNamespace",
+                f"{path}.securityContext.shareProcessNamespace",
                 True,
                 "ShareProcessNamespace and HostPID cannot both be enabled",
             )
