@@ -116,8 +116,16 @@ def _created(value: JSONObject, shape: Shape) -> FieldSet:
 
 
 def _changes(old: JSONObject | None, new: JSONObject, shape: Shape) -> tuple[FieldSet, FieldSet]:
+    """What a write adds or modifies, and what it removes; both arguments as `_managed` gives them."""
     if old is None:
         return _created(new, shape), EMPTY
+    if old.keys() != new.keys():
+        for name in ("spec", "status", "metadata"):
+            # These are always there, if only empty: an object that gets its first status gets the fields in it.
+            if name in new:
+                old.setdefault(name, {})
+            elif name in old:
+                new.setdefault(name, {})
     return compare(old, new, shape)
 
 
@@ -242,7 +250,7 @@ def update_managed_fields(
             # Whoever reset the entries wants none until the next apply.
             return managers
         before, after = _plain(old), _plain(new)
-        changed, removed = compare(_managed(before, ignored), _managed(after, ignored), shape_of(node))
+        changed, removed = _changes(_managed(before, ignored), _managed(after, ignored), shape_of(node))
         if not changed and not removed:
             return managers
     taken = fieldset.union(changed, removed) if removed else changed

@@ -128,14 +128,22 @@ def _unquote(text: bytes) -> str:
     return name if isinstance(name, str) else ""
 
 
-def type_error(obj: Any, node: Node | None, kind: str = "") -> str | None:
+def type_error(obj: Any, node: Node | None) -> str | None:
     """Why a decoded object does not fit its schema, as Go's decoder would say it; None when it does.
 
-    `json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`.
+    `json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`. Null stands for an absent field; as an
+    item of a list or a value of a map it is refused, which Go's decoder does not do.
     """
     if node is None:
         return None
-    return _mismatch(obj, node, "", kind or _type_name(node), 0)
+    return _inner_mismatch(obj, node, "", _type_name(node), 0)
+
+
+def _inner_mismatch(value: Any, node: Node, path: str, owner: str, depth: int) -> str | None:
+    """`_mismatch` of a value that may not be null."""
+    if value is None and node.type != "any":
+        return _message(value, _go_type(node), path, owner)
+    return _mismatch(value, node, path, owner, depth)
 
 
 def _mismatch(value: Any, node: Node, path: str, owner: str, depth: int) -> str | None:
@@ -157,13 +165,13 @@ def _mismatch(value: Any, node: Node, path: str, owner: str, depth: int) -> str 
             if not isinstance(value, dict):
                 return _message(value, wanted, path, owner)
             for child in value.values():
-                if text := _mismatch(child, node.element, path, owner, depth + 1):
+                if text := _inner_mismatch(child, node.element, path, owner, depth + 1):
                     return text
         case "list":
             if not isinstance(value, list):
                 return _message(value, wanted, path, owner)
             for child in value:
-                if text := _mismatch(child, node.element, path, owner, depth + 1):
+                if text := _inner_mismatch(child, node.element, path, owner, depth + 1):
                     return text
         case "string":
             if not isinstance(value, str):
@@ -226,13 +234,13 @@ def _message(value: Any, wanted: str, path: str, owner: str) -> str:
             got = "bool"
         case str():
             got = "string"
-        case int():
+        case int() | float():
             # Go names the value of a number that does not fit.
-            got = f"number {value}" if wanted.startswith("int") else "number"
-        case float():
             got = f"number {value}" if wanted.startswith("int") else "number"
         case list():
             got = "array"
+        case None:
+            got = "null"
         case _:
             got = "object"
     if not path:
