@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from lakh.client.client import MERGE
+from lakh.client.client import MERGE, RawResponse
 from lakh.client.errors import ApiError
 from lakh.client.resources import PODS, Resource
 from lakh.client.types import ListMeta, ObjectList
@@ -57,7 +57,7 @@ def merge(target: dict[str, Any], patch: dict[str, Any], *, strategic: bool) -> 
 
 
 class FakeInformer:
-    def __init__(self, client: FakeClient, resource: Resource, view: type[Any]) -> None:
+    def __init__(self, client: FakeClient, resource: Resource, view: type[Any], **_: Any) -> None:
         self.items: dict[str, Any] = {}
         self.synced = asyncio.Event()
         self.synced.set()
@@ -122,7 +122,8 @@ class FakeClient:
         self.graceful = False
         self._held: list[tuple[Resource, dict[str, Any], bool]] | None = None
         self.now = NOW
-        self.discovered: list[Resource] = []
+        self.monotonic = 0.0
+        self.served: list[Resource] = []
 
     # ------------------------------------------------------------ the watch
 
@@ -387,6 +388,39 @@ class FakeClient:
             if where == namespace:
                 await self.delete(resource, name, namespace)
 
+    async def raw(
+        self, method: str, path: str, body: bytes | None = None, headers: Any = None
+    ) -> RawResponse:
+        """Aggregated discovery of the resources in use; nothing else."""
+        await asyncio.sleep(0)
+        groups: dict[str, list[Resource]] = {}
+        for resource in self.served:
+            if (resource.group == "") == (path == "/api"):
+                groups.setdefault(resource.group, []).append(resource)
+        verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+        items = [
+            {
+                "metadata": {"name": group},
+                "versions": [
+                    {
+                        "version": resources[0].version,
+                        "resources": [
+                            {
+                                "resource": resource.plural,
+                                "responseKind": {"group": "", "version": "", "kind": resource.kind},
+                                "scope": "Namespaced" if resource.namespaced else "Cluster",
+                                "verbs": verbs,
+                            }
+                            for resource in resources
+                        ],
+                    }
+                ],
+            }
+            for group, resources in groups.items()
+        ]
+        answer = {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": items}
+        return RawResponse(200, [], msgspec.json.encode(answer))
+
     async def close(self) -> None:
         pass
 
@@ -414,7 +448,7 @@ def make_context(client: FakeClient, **settings: Any) -> Context:
         client,  # type: ignore[arg-type]
         informers,
         now=lambda: client.now,
-        monotonic=lambda: client.now,
+        monotonic=lambda: client.monotonic,
         recorders=Recorders(),  # type: ignore[arg-type]
         **settings,
     )

@@ -85,17 +85,33 @@ _INDEXES: dict[str, Callable[[Any], Iterable[str]]] = {
 class Informers:
     """The shared informers of one process."""
 
-    def __init__(
-        self, client: Client, make: Callable[[Client, Resource, type[Any]], Informer[Any]] = Informer
-    ) -> None:
+    def __init__(self, client: Client, make: Callable[..., Informer[Any]] = Informer) -> None:
         self._client = client
         self._make = make
         self._informers: dict[Resource, Informer[Any]] = {}
+        self._parts: list[tuple[str, Informer[Any]]] = []
         self._indexes: set[tuple[Resource, str]] = set()
         self._guard: TaskGuard | None = None
 
-    def of(self, resource: Resource, view: type[T], *, indexes: Iterable[str] = ()) -> Informer[T]:
-        """The shared informer of `resource`. `view` must be the one in `VIEWS`."""
+    def of(
+        self,
+        resource: Resource,
+        view: type[T],
+        *,
+        indexes: Iterable[str] = (),
+        namespace: str | None = None,
+        field_selector: str | None = None,
+    ) -> Informer[T]:
+        """The shared informer of `resource`. `view` must be the one in `VIEWS`.
+
+        With a namespace or a selector it is an informer of its own.
+        """
+        if namespace is not None or field_selector is not None:
+            part: Informer[T] = self._make(
+                self._client, resource, view, namespace=namespace, field_selector=field_selector
+            )
+            self._parts.append((f"{resource.plural} {namespace or field_selector}", part))
+            return part
         wanted = VIEWS.get(resource, view)
         if wanted is not view:
             raise ValueError(f"{resource.plural} are watched as {wanted.__name__}, not as {view.__name__}")
@@ -127,8 +143,10 @@ class Informers:
         self._guard = guard
         for resource, informer in list(self._informers.items()):
             self._run(resource, informer)
+        for name, part in self._parts:
+            guard.spawn(part.run(), name=name, forever=True)
 
     async def synced(self) -> None:
         """Wait until every informer that exists now has its first list."""
-        for informer in list(self._informers.values()):
+        for informer in [*self._informers.values(), *(part for _, part in self._parts)]:
             await informer.synced.wait()

@@ -20,9 +20,12 @@ from lakh.client.tasks import TaskGuard
 
 from .context import Context, Controller
 from .deployment import DeploymentController
+from .garbagecollector import GarbageCollector
 from .informers import Informers
 from .job import JobController
+from .namespace import NamespaceController
 from .replicaset import ReplicaSetController
+from .serviceaccount import RootCAPublisher, ServiceAccountController
 from .ttlafterfinished import TTLAfterFinishedController
 
 log = logging.getLogger(__name__)
@@ -39,6 +42,10 @@ CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
         DeploymentController,
         JobController,
         TTLAfterFinishedController,
+        NamespaceController,
+        GarbageCollector,
+        ServiceAccountController,
+        RootCAPublisher,
     )
 }
 """By upstream's name."""
