@@ -128,15 +128,15 @@ def _unquote(text: bytes) -> str:
     return name if isinstance(name, str) else ""
 
 
-def type_error(obj: Any, node: Node | None) -> str | None:
+def type_error(obj: Any, node: Node | None, kind: str = "") -> str | None:
     """Why a decoded object does not fit its schema, as Go's decoder would say it; None when it does.
 
     `json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`. Null stands for an absent field; as an
-    item of a list or a value of a map it is refused, which Go's decoder does not do.
+    item of a list or a value of a map it is refused, which Go's decoder does not do. `kind` names the outermost type if the schema does not.
     """
     if node is None:
         return None
-    return _inner_mismatch(obj, node, "", _type_name(node), 0)
+    return _inner_mismatch(obj, node, "", kind or _type_name(node), 0)
 
 
 def _inner_mismatch(value: Any, node: Node, path: str, owner: str, depth: int) -> str | None:
