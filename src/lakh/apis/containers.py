@@ -37,7 +37,7 @@ ENV_FIELD_PATHS = (
     "status.podIPs",
 )
 MAX_USER_ID = 2**31 - 1
-_SECCOMP_TYPES = ("Localhost", "RuntimeDefault", "Unconfined")
+PROFILE_TYPES = ("Localhost", "RuntimeDefault", "Unconfined")
 _INIT_ONLY = "may not be set for init containers without restartPolicy=Always"
 
 _check_env_name = memoised(names.env_var_name)
@@ -70,7 +70,7 @@ def validate_containers(
         else:
             seen.add(name)
         _validate_running(container, where, found)
-        if container.restartPolicy is not None:
+        if container.restartPolicy is not None or container.restartPolicyRules:
             _validate_restart_policy(container, where, found)
 
 
@@ -93,7 +93,7 @@ def validate_init_containers(
         if name and name in seen:
             found.append(duplicate(f"{where}.name", name))
         seen.add(name)
-        if container.restartPolicy is not None:
+        if container.restartPolicy is not None or container.restartPolicyRules:
             _validate_restart_policy(container, where, found)
         if container.restartPolicy == "Always":
             _validate_running(container, where, found)
@@ -110,7 +110,11 @@ def validate_init_containers(
 
 
 def _validate_restart_policy(container: Any, path: str, found: list[FieldError]) -> None:
-    if container.restartPolicy not in CONTAINER_RESTART_POLICIES:
+    if container.restartPolicy is None:
+        found.append(
+            required(f"{path}.restartPolicy", "must specify restartPolicy when restart rules are used")
+        )
+    elif container.restartPolicy not in CONTAINER_RESTART_POLICIES:
         found.append(
             not_supported(f"{path}.restartPolicy", container.restartPolicy, CONTAINER_RESTART_POLICIES)
         )
@@ -483,8 +487,7 @@ def _validate_security(context: Any, path: str, found: list[FieldError]) -> None
             found.append(invalid_value(f"{path}.{attribute}", value, names.range_message(0, MAX_USER_ID)))
     if context.procMount is not None and context.procMount not in ("Default", "Unmasked"):
         found.append(not_supported(f"{path}.procMount", context.procMount, ("Default", "Unmasked")))
-    if context.seccompProfile is not None:
-        validate_seccomp_profile(context.seccompProfile, f"{path}.seccompProfile", found)
+    validate_profiles(context, path, found)
     if context.allowPrivilegeEscalation is False:
         if context.privileged:
             found.append(
@@ -502,27 +505,35 @@ def _validate_security(context: Any, path: str, found: list[FieldError]) -> None
             )
 
 
-def validate_seccomp_profile(profile: Any, path: str, found: list[FieldError]) -> None:
-    """A seccomp profile, of a pod or of a container."""
-    kind = profile.type or ""
-    if kind not in _SECCOMP_TYPES:
-        found.append(
-            not_supported(f"{path}.type", kind, _SECCOMP_TYPES)
-            if kind
-            else required(f"{path}.type", "type is required when seccompProfile is set")
-        )
-    elif kind == "Localhost":
+def validate_profile(kind: str, field: str, profile: Any, path: str, found: list[FieldError]) -> None:
+    """A security profile (`kind` seccomp or AppArmor, in a field of that name), of a pod or of a container."""
+    chosen = profile.type or ""
+    if not chosen:
+        found.append(required(f"{path}.type", f"type is required when {field} is set"))
+    elif chosen not in PROFILE_TYPES:
+        found.append(not_supported(f"{path}.type", chosen, PROFILE_TYPES))
+    elif chosen == "Localhost":
         if not profile.localhostProfile:
-            found.append(required(f"{path}.localhostProfile", "must be set when seccomp type is Localhost"))
-        else:
+            found.append(required(f"{path}.localhostProfile", f"must be set when {kind} type is Localhost"))
+        elif kind == "seccomp":
             local_descending_path(profile.localhostProfile, f"{path}.localhostProfile", found)
     elif profile.localhostProfile is not None:
         found.append(
             invalid_value(
                 f"{path}.localhostProfile",
                 profile.localhostProfile,
-                "can only be set when seccomp type is Localhost",
+                f"can only be set when {kind} type is Localhost",
             )
+        )
+
+
+def validate_profiles(context: Any, path: str, found: list[FieldError]) -> None:
+    """The security profiles of a pod's or a container's security context."""
+    if context.seccompProfile is not None:
+        validate_profile("seccomp", "seccompProfile", context.seccompProfile, f"{path}.seccompProfile", found)
+    if context.appArmorProfile is not None:
+        validate_profile(
+            "AppArmor", "appArmorProfile", context.appArmorProfile, f"{path}.appArmorProfile", found
         )
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from lakh.machinery import names
 from lakh.machinery.errors import (
     FieldError,
@@ -229,9 +231,26 @@ def is_empty_selector(selector: Any) -> bool:
     return selector is None or (not selector.matchLabels and not selector.matchExpressions)
 
 
+def same(new: Any, old: Any) -> bool:
+    """Whether two values mean the same: absent, empty text, an empty list and an empty map are one, as in Go's semantic equality."""
+    return bool(new == old) or _without_empty(new) == _without_empty(old)
+
+
+def _without_empty(value: Any) -> Any:
+    """A value as plain JSON, `None` for everything empty."""
+    if isinstance(value, msgspec.Struct):
+        value = {name: getattr(value, name) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        kept = ((key, _without_empty(item)) for key, item in value.items())
+        return {key: item for key, item in kept if item is not None} or None
+    if isinstance(value, list | tuple):
+        return [_without_empty(item) for item in value] or None
+    return None if value == "" else value
+
+
 def immutable(new: Any, old: Any, path: str, found: list[FieldError]) -> None:
     """Reports a field that an update changed."""
-    if new != old:
+    if not same(new, old):
         found.append(invalid_value(path, new, IMMUTABLE))
 
 

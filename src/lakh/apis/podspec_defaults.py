@@ -33,6 +33,13 @@ def default_pod_spec(spec: Any) -> None:
         spec.terminationGracePeriodSeconds = TERMINATION_GRACE_PERIOD_SECONDS
     if spec.securityContext is None:
         spec.securityContext = _PodSecurityContext()
+    # Plain booleans that are false are absent, as in Go's encoding; an update that leaves them out changes nothing.
+    if spec.hostNetwork is False:
+        spec.hostNetwork = None
+    if spec.hostPID is False:
+        spec.hostPID = None
+    if spec.hostIPC is False:
+        spec.hostIPC = None
     mirror_service_account(spec)
     if spec.containers:
         for container in spec.containers:
@@ -114,6 +121,16 @@ def _default_container(container: Any) -> None:
         container.resources = _ResourceRequirements()
     else:
         canonicalise_requirements(resources)
+    if container.stdin is False:
+        container.stdin = None
+    if container.stdinOnce is False:
+        container.stdinOnce = None
+    if container.tty is False:
+        container.tty = None
+    if container.volumeMounts:
+        for mount in container.volumeMounts:
+            if mount.readOnly is False:
+                mount.readOnly = None
     if container.ports:
         for port in container.ports:
             if not port.protocol:

@@ -11,7 +11,7 @@ from typing import Any
 from lakh.apis.containers import (
     validate_containers,
     validate_init_containers,
-    validate_seccomp_profile,
+    validate_profiles,
 )
 from lakh.apis.meta import check_dns_label, check_dns_subdomain, check_label_key, report, validate_labels
 from lakh.apis.placement import (
@@ -29,6 +29,7 @@ from lakh.machinery.errors import (
     invalid_value,
     not_supported,
     required,
+    too_long,
 )
 
 RESTART_POLICIES = ("Always", "Never", "OnFailure")
@@ -36,6 +37,7 @@ DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 PREEMPTION_POLICIES = ("Never", "PreemptLowerPriority")
 MAX_INT32 = 2**31 - 1
 MAX_USER_ID = 2**31 - 1
+MAX_HOSTNAME_BYTES = 64
 MAX_DNS_NAMESERVERS = 3
 MAX_DNS_SEARCH_PATHS = 32
 MAX_DNS_SEARCH_BYTES = 2048
@@ -143,6 +145,15 @@ def _validate_names(spec: Any, path: str, found: list[FieldError]) -> None:
         report(check_dns_label(spec.hostname), f"{path}.hostname", spec.hostname, found)
     if spec.subdomain:
         report(check_dns_label(spec.subdomain), f"{path}.subdomain", spec.subdomain, found)
+    if spec.hostnameOverride:
+        report(
+            check_dns_subdomain(spec.hostnameOverride),
+            f"{path}.hostnameOverride",
+            spec.hostnameOverride,
+            found,
+        )
+        if len(spec.hostnameOverride) > MAX_HOSTNAME_BYTES:
+            found.append(too_long(f"{path}.hostnameOverride", MAX_HOSTNAME_BYTES))
     if spec.priorityClassName:
         report(
             check_dns_subdomain(spec.priorityClassName),
@@ -188,8 +199,7 @@ def _validate_security_context(context: Any, path: str, found: list[FieldError])
                 f"{path}.fsGroupChangePolicy", context.fsGroupChangePolicy, ("Always", "OnRootMismatch")
             )
         )
-    if context.seccompProfile is not None:
-        validate_seccomp_profile(context.seccompProfile, f"{path}.seccompProfile", found)
+    validate_profiles(context, path, found)
 
 
 def _validate_dns(config: Any, policy: str | None, path: str, found: list[FieldError]) -> None:

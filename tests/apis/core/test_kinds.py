@@ -40,7 +40,7 @@ EVENT = {"involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"}}
         (
             "ConfigMap",
             {"data": {"a": "x" * 2**20, "b": "y"}},
-            [": Too long: may not be more than 1048576 bytes"],
+            ["[]: Too long: may not be more than 1048576 bytes"],
         ),
         ("Secret", {"stringData": {"a": "b"}}, []),
         (

@@ -325,6 +325,75 @@ SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedu
             ["spec.nodeName: Forbidden: cannot be set until all schedulingGates have been cleared"],
         ),
         (
+            {"hostnameOverride": "x" * 65},
+            {},
+            ["spec.hostnameOverride: Too long: may not be more than 64 bytes"],
+        ),
+        (
+            {"securityContext": {"seccompProfile": {"type": "Localhost"}}},
+            {"securityContext": {"appArmorProfile": {"type": "Unconfined", "localhostProfile": "x"}}},
+            [
+                f'{C}.securityContext.appArmorProfile.localhostProfile: Invalid value: "x": '
+                "can only be set when AppArmor type is Localhost",
+                "spec.securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost",
+            ],
+        ),
+        (
+            {"securityContext": {"runAsUser": -1, "sysctls": [{"name": ""}]}},
+            {},
+            [
+                "spec.securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+                "spec.securityContext.sysctls[0].name: Required value",
+            ],
+        ),
+        (
+            {},
+            {"restartPolicyRules": [{"action": "Restart"}]},
+            [f"{C}.restartPolicy: Required value: must specify restartPolicy when restart rules are used"],
+        ),
+        (
+            {"imagePullSecrets": [{}]},
+            {},
+            ["spec.imagePullSecrets[0].name: Required value"],
+        ),
+        (
+            {
+                "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["a"]}],
+                "readinessGates": [{"conditionType": "a/b"}],
+            },
+            {},
+            [],
+        ),
+        (
+            {"dnsConfig": {"nameservers": ["1.1.1.1", "2.2.2.2", "3.3.3.3", "4.4.4.4"]}},
+            {},
+            [
+                'spec.dnsConfig.nameservers: Invalid value: ["1.1.1.1","2.2.2.2","3.3.3.3","4.4.4.4"]: '
+                "must not have more than 3 nameservers"
+            ],
+        ),
+        (
+            {"resourceClaims": [{"name": "gpu"}]},
+            {"resources": {"claims": [{"name": "other"}]}},
+            [
+                'spec.resourceClaims[0]: Invalid value: {"name":"gpu"}: '
+                "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+                f'{C}.resources.claims[0]: Not found: "other"',
+            ],
+        ),
+        (
+            {"resources": {"limits": {"cpu": "1"}}},
+            {"resources": {"requests": {"cpu": "2"}}},
+            ['spec.resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1'],
+        ),
+        (
+            {"hostUsers": False, "hostNetwork": True},
+            {},
+            [
+                "spec.hostNetwork: Forbidden: when `hostUsers` is set to `false`, `hostNetwork` must not be set to `true`"
+            ],
+        ),
+        (
             {"ephemeralContainers": [{"name": "e", "image": "x"}]},
             {},
             ["spec.ephemeralContainers: Forbidden: cannot be set on create"],
@@ -732,3 +801,17 @@ def test_a_stored_pod_updates_to_itself(spec: dict[str, Any]) -> None:
     STRATEGY.prepare_for_update(new, old)
     assert STRATEGY.validate_update(new, old) == []
     assert msgspec.json.encode(new) == msgspec.json.encode(old)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"hostNetwork": False}, {}),
+        ({}, {"hostPID": False}),
+        ({"hostname": ""}, {}),
+        ({}, {"imagePullSecrets": []}),
+        ({"nodeSelector": {}}, {}),
+    ],
+)
+def test_absent_and_empty_mean_the_same(update: Any, before: dict[str, Any], after: dict[str, Any]) -> None:
+    assert update("Pod", pod(before), pod(after))[1] == []

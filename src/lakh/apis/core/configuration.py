@@ -77,7 +77,8 @@ class ConfigMapStrategy(Strategy):
             report(_check_key(key), f"binaryData[{key}]", key, found)
             size += _decoded_bytes(value or "", f"binaryData[{key}]", found)
         if size > MAX_DATA_BYTES:
-            found.append(too_long("", MAX_DATA_BYTES))
+            # All of the object: upstream prints the empty path like this.
+            found.append(too_long("[]", MAX_DATA_BYTES))
         return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:

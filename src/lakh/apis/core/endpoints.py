@@ -13,6 +13,7 @@ from lakh.machinery.errors import FieldError, not_supported, required
 
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 SHOWN_COUNT = 3
+DEPRECATED = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 
 
 class EndpointsStrategy(Strategy):
@@ -45,6 +46,10 @@ class EndpointsStrategy(Strategy):
             for position, port in enumerate(ports):
                 _validate_port(port, len(ports) > 1, f"{where}.ports[{position}]", found)
         return found
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """Upstream deprecates the kind."""
+        return [DEPRECATED]
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get endpoints` shows it."""

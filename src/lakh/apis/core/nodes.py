@@ -55,7 +55,9 @@ class NodeStrategy(Strategy):
         """Allocatable is capacity unless given."""
         if obj.spec is None:
             obj.spec = _NodeSpec()
-        elif obj.spec.podCIDR and not obj.spec.podCIDRs:
+        if obj.spec.unschedulable is False:
+            obj.spec.unschedulable = None
+        if obj.spec.podCIDR and not obj.spec.podCIDRs:
             obj.spec.podCIDRs = [obj.spec.podCIDR]
         status = obj.status
         if status is None:

@@ -15,10 +15,11 @@ from lakh.apis import structs
 from lakh.apis.containers import quality_of_service
 from lakh.apis.core.base import condition, declare, spec_field, status_field, text
 from lakh.apis.core.pod_printing import pod_cells
-from lakh.apis.meta import check_dns_subdomain, report
+from lakh.apis.meta import check_dns_subdomain, report, same
 from lakh.apis.placement import validate_tolerations
 from lakh.apis.podspec_defaults import default_pod, mirror_service_account
 from lakh.apis.podspec_validation import MAX_INT32, validate_pod_spec
+from lakh.apis.podspec_warnings import pod_spec_warnings
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy, Subresource
 from lakh.machinery import names, times
 from lakh.machinery.errors import (
@@ -174,6 +175,10 @@ class PodStrategy(Strategy):
                 _validate_transitions(name, statuses, previous, old.spec, ended_for_good, found)
         return found
 
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """What is legal and most likely a mistake."""
+        return pod_spec_warnings(obj.spec, "spec") if old is None or obj.spec != old.spec else []
+
     def grace_period_seconds(self, obj: Any, requested: int | None) -> int:
         """What the client or the pod asks for; nothing to wait for when no node has it or it has finished."""
         spec = obj.spec
@@ -283,7 +288,7 @@ def validate_pod_spec_update(new: Any, old: Any) -> list[FieldError]:
                 )
             )
     munged = _munge(new, old, found)
-    if munged != old:
+    if not same(munged, old):
         found.append(
             forbidden_field(
                 "spec",
@@ -370,7 +375,7 @@ def spec_difference(new: Any, old: Any) -> str:
     lines: list[str] = []
     for name in old.__struct_fields__:
         before, after = getattr(old, name), getattr(new, name)
-        if before != after:
+        if not same(after, before):
             lines.append(f"- \t{name}: {show(msgspec.to_builtins(before))},")
             lines.append(f"+ \t{name}: {show(msgspec.to_builtins(after))},")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from lakh.apis import structs
 from lakh.apis.core.base import declare
 from lakh.apis.core.pods import spec_difference
 from lakh.apis.groups.printing import UNSET, age
-from lakh.apis.meta import check_dns_subdomain, immutable, report, validate_label_selector
+from lakh.apis.meta import check_dns_subdomain, immutable, report, same, validate_label_selector
 from lakh.apis.placement import validate_node_selector
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy
 from lakh.apis.resourcelists import canonicalise, check_amount, milli
@@ -176,7 +176,7 @@ class PersistentVolumeStrategy(Strategy):
         """The source and the mode stay; node affinity is set once."""
         found = self.validate(new)
         for name in VOLUME_SOURCES:
-            if getattr(new.spec, name) != getattr(old.spec, name):
+            if not same(getattr(new.spec, name), getattr(old.spec, name)):
                 found.append(
                     forbidden_field(
                         "spec.persistentvolumesource",
@@ -281,7 +281,7 @@ class PersistentVolumeClaimStrategy(Strategy):
         munged.volumeAttributesClassName = old.spec.volumeAttributesClassName
         if old.status is not None and old.status.phase == "Bound":
             munged.resources = old.spec.resources
-        if munged != old.spec:
+        if not same(munged, old.spec):
             found.append(
                 forbidden_field(
                     "spec",
