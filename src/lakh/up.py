@@ -25,6 +25,7 @@ from lakh.client.client import Client
 from lakh.client.errors import ClientError
 from lakh.client.informer import Informer
 from lakh.client.resources import NODES, PODS
+from lakh.client.tasks import TaskGuard
 from lakh.client.types import ObjectMeta
 from lakh.progress import Progress
 
@@ -180,23 +181,20 @@ async def run(options: argparse.Namespace) -> int:
             component = Component(name, arguments, logs)
             await component.start()
             components.append(component)
-        async with asyncio.TaskGroup() as group:
-            watchers = [group.create_task(c.supervise(), name=f"supervise-{c.name}") for c in components]
-            try:
-                if options.nodes:
-                    await _until_nodes_ready(client, options.nodes, progress)
-                nodes = f", {options.nodes} nodes Ready" if options.nodes else ""
-                progress.line(
-                    f"ready: {client.config.server} after {time.monotonic() - began:.1f} s{nodes}; "
-                    f"export KUBECONFIG={kubeconfig.resolve()}"
-                )
-                if manifest:
-                    await submit(client, manifest, progress)
-                    progress.line(NEXT_STEPS.format(kubeconfig=kubeconfig.resolve()))
-                await asyncio.Event().wait()
-            finally:
-                for watcher in watchers:
-                    watcher.cancel()
+        guard = await stack.enter_async_context(TaskGuard("up"))
+        for component in components:
+            guard.spawn(component.supervise(), name=component.name, forever=True)
+        if options.nodes:
+            await _until_nodes_ready(client, options.nodes, progress)
+        nodes = f", {options.nodes} nodes Ready" if options.nodes else ""
+        progress.line(
+            f"ready: {client.config.server} after {time.monotonic() - began:.1f} s{nodes}; "
+            f"export KUBECONFIG={kubeconfig.resolve()}"
+        )
+        if manifest:
+            await submit(client, manifest, progress)
+            progress.line(NEXT_STEPS.format(kubeconfig=kubeconfig.resolve()))
+        await asyncio.Event().wait()
     return 0
 
 
@@ -261,16 +259,16 @@ async def _until_nodes_ready(client: Client, count: int, progress: Progress) -> 
 
     def on_node(node: NodeView) -> None:
         if node.ready:
-            ready.add(node.metadata.name)
+            ready.add(node.metadata.name or "")
         else:
-            ready.discard(node.metadata.name)
+            ready.discard(node.metadata.name or "")
         changed.set()
 
     informer = Informer(client, NODES, NodeView)
     informer.add_handler(
         on_add=on_node,
         on_update=lambda old, new: on_node(new),
-        on_delete=lambda n: ready.discard(n.metadata.name),
+        on_delete=lambda n: ready.discard(n.metadata.name or ""),
     )
     async with _following(informer):
         while len(ready) < count:
@@ -297,11 +295,8 @@ def load_manifest(path: Path) -> list[dict[str, Any]]:
 async def submit(client: Client, manifest: list[dict[str, Any]], progress: Progress) -> None:
     """Applies a manifest and shows the pods of its jobs until all run."""
     from lakh.client.discovery import discover
-    from lakh.client.resources import path as path_of
 
-    kinds = {
-        (r.resource.group, r.resource.version, r.resource.kind): r.resource for r in await discover(client)
-    }
+    kinds = {(r.group, r.version, r.kind): r for r in await discover(client)}
     jobs: list[tuple[str, str, int]] = []
     for obj in manifest:
         group, _, version = obj["apiVersion"].rpartition("/")
@@ -321,7 +316,7 @@ async def submit(client: Client, manifest: list[dict[str, Any]], progress: Progr
                 force=True,
             )
         except ClientError as e:
-            raise Failure(f"cannot apply {path_of(resource, namespace, name)}: {e}") from e
+            raise Failure(f"cannot apply {resource.plural}/{name}: {e}") from e
         if obj["kind"] == "Job":
             jobs.append((namespace or "default", name, obj["spec"].get("parallelism", 1)))
         progress.line(f"applied {obj['kind'].lower()}/{name}")
