@@ -96,6 +96,15 @@ def test_structs_are_taken_as_they_are():
     assert update(None, struct, []) == update(None, deployment(), [])
 
 
+@given(deployments, deployments)
+def test_structs_and_dicts_give_the_same(old, new):
+    struct = schema().struct(DEFINITION)
+    managers = update(None, old, [], "a")
+    assert update(msgspec.convert(old, struct), msgspec.convert(new, struct), managers, "b", T2) == update(
+        old, new, managers, "b", T2
+    )
+
+
 def test_the_changer_of_a_field_takes_it_from_the_others():
     managers = update(None, deployment(), [], "kubectl-create")
     after = update(deployment(), deployment(replicas=5), managers, "scaler", T2)
@@ -348,6 +357,18 @@ def test_configurations_that_cannot_be_merged_are_refused():
         "failed to create typed patch object (default/web; apps/v1, Kind=Deployment): "
         '.spec.template.spec.containers: duplicate entries for key [name="nginx"]'
     )
+
+
+def test_depth_is_a_client_error():
+    config = deep = {}
+    for _ in range(100_000):
+        deep["a"] = deep = {}
+    for live in (None, config):
+        with pytest.raises(StatusError) as error:
+            ssa(live, config, node=None)
+        assert error.value.code == 400
+    while config:
+        config = config.pop("a")
 
 
 # invariants

@@ -83,6 +83,22 @@ def _plain(obj: Any) -> JSONObject:
     return obj
 
 
+def _differing(old: Any, new: Any) -> tuple[JSONObject, JSONObject]:
+    """Both objects as plain dicts; of Structs only the top-level fields that differ, so that a status update costs no spec."""
+    if not isinstance(old, msgspec.Struct) or type(old) is not type(new):
+        return _plain(old), _plain(new)
+    before: JSONObject = {}
+    after: JSONObject = {}
+    for attribute, name in zip(old.__struct_fields__, old.__struct_encode_fields__, strict=True):
+        left, right = getattr(old, attribute), getattr(new, attribute)
+        if left != right:
+            if left is not None:
+                before[name] = msgspec.to_builtins(left)
+            if right is not None:
+                after[name] = msgspec.to_builtins(right)
+    return before, after
+
+
 def _managed(obj: JSONObject, ignored: Collection[str]) -> JSONObject:
     """The object without what nobody manages."""
     out = {
@@ -249,7 +265,7 @@ def update_managed_fields(
         if not managers:
             # Whoever reset the entries wants none until the next apply.
             return managers
-        before, after = _plain(old), _plain(new)
+        before, after = _differing(old, new)
         changed, removed = _changes(_managed(before, ignored), _managed(after, ignored), shape_of(node))
         if not changed and not removed:
             return managers
@@ -371,7 +387,36 @@ def server_side_apply(
     """
     config = _plain(applied)
     live_object = None if live is None else _without_managed_fields(_plain(live))
-    shape = shape_of(node)
+    try:
+        return _apply_as_kubectl_may(
+            live_object,
+            config,
+            managers,
+            manager,
+            api_version,
+            time,
+            shape_of(node),
+            force,
+            subresource,
+            ignored,
+        )
+    except RecursionError:
+        raise bad_request("the configuration is nested too deeply") from None
+
+
+def _apply_as_kubectl_may(
+    live_object: JSONObject | None,
+    config: JSONObject,
+    managers: list[Entry],
+    manager: str,
+    api_version: str,
+    time: str,
+    shape: Shape,
+    force: bool,
+    subresource: str,
+    ignored: Collection[str],
+) -> Applied:
+    """`_apply`, and what kubectl is allowed beyond it: taking over what its client-side apply held."""
     _check(config, api_version, shape)
     if not managers and live_object is not None:
         fields = _created(_managed(live_object, ignored), shape)
@@ -379,7 +424,7 @@ def server_side_apply(
             managers = [_entry(BEFORE_FIRST_APPLY, "Update", api_version, time, fields, subresource)]
     arguments = (live_object, config, managers, manager, api_version, time, shape, subresource, ignored)
     try:
-        outcome = _apply(*arguments, force=force)
+        outcome = _apply(*arguments, force)
     except ApplyConflict as error:
         if manager != "kubectl" or live_object is None:
             raise
@@ -389,7 +434,7 @@ def server_side_apply(
         remaining = [(e, path) for e, path in error.conflicts if not fieldset.has(allowed, path)]
         if remaining:
             raise ApplyConflict(remaining) from None
-        outcome = _apply(*arguments, force=True)
+        outcome = _apply(*arguments, True)
     if manager == "kubectl":
         return _with_last_applied(outcome, config)
     return outcome
@@ -412,11 +457,7 @@ def _check(config: JSONObject, api_version: str, shape: Shape) -> None:
     metadata = config.get("metadata")
     if isinstance(metadata, dict) and metadata.get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
-    try:
-        found = problems(config, shape)
-    except RecursionError:
-        raise bad_request("the configuration is nested too deeply") from None
-    if found:
+    if found := problems(config, shape):
         names = metadata if isinstance(metadata, dict) else {}
         group, _, short = (version or api_version).rpartition("/")
         what = (
@@ -437,7 +478,6 @@ def _apply(
     shape: Shape,
     subresource: str,
     ignored: Collection[str],
-    *,
     force: bool,
 ) -> Applied:
     own: Identity = (manager or "unknown", "Apply", "", subresource)
