@@ -13,6 +13,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from lakh import __version__
 from lakh.apis.catalogue import registry
 from lakh.machinery import errors
@@ -30,7 +32,7 @@ from lakh.server.reviews import Reviews
 from lakh.server.routing import parse_query, resolve
 from lakh.server.services import ServiceAddresses
 from lakh.server.subresources import Subresources
-from lakh.server.tokens import TokenIssuer
+from lakh.server.tokens import Claims, TokenIssuer
 from lakh.server.transport import Request, Response, Server, StreamResponse
 from lakh.server.watching import Watching
 from lakh.store.directory import DirectoryLock
@@ -76,8 +78,10 @@ class ApiServer:
         try:
             pki = certs.Pki.ensure(data_directory, bind_address=bind)
             issuer = TokenIssuer(pki.service_account_key_file.read_bytes())
-            authenticator = Authenticator(pki.tokens_file, issuer)
             partitions: dict[str, Partition] = {}
+            authenticator = Authenticator(
+                pki.tokens_file, issuer, is_live=lambda claims: bound_objects_exist(partitions, claims)
+            )
             try:
                 for name in PARTITIONS:
                     journal = await FileJournal.open(data_directory / "journal" / name)
@@ -184,6 +188,28 @@ class ApiServer:
         lines = [f"[{'+' if ok else '-'}]{name} {'ok' if ok else 'failed'}\n" for name, ok in checks.items()]
         lines.append(f"{endpoint} check {'passed' if good else 'failed'}\n")
         return Response(200 if good else 500, "".join(lines).encode(), b"text/plain; charset=utf-8")
+
+
+class _UidMetadata(msgspec.Struct, gc=False):
+    uid: str = ""
+
+
+class _UidView(msgspec.Struct, gc=False):
+    metadata: _UidMetadata
+
+
+_decode_uid = msgspec.json.Decoder(_UidView).decode
+
+
+def bound_objects_exist(partitions: dict[str, Partition], claims: Claims) -> bool:
+    """Whether the service account of a token, and the pod it is bound to, are still those it was issued for."""
+    account = partitions["default"].get(f"serviceaccounts/{claims.namespace}/{claims.service_account.name}")
+    if account is None or _decode_uid(account.value).metadata.uid != claims.service_account.uid:
+        return False
+    if claims.pod is None:
+        return True
+    pod = partitions["pods"].get(f"pods/{claims.namespace}/{claims.pod.name}")
+    return pod is not None and _decode_uid(pod.value).metadata.uid == claims.pod.uid
 
 
 VERSION = encode_json(
