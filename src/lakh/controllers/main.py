@@ -24,8 +24,11 @@ from .garbagecollector import GarbageCollector
 from .informers import Informers
 from .job import JobController
 from .namespace import NamespaceController
+from .nodelifecycle import NodeLifecycleController
+from .podgc import PodGarbageCollector
 from .replicaset import ReplicaSetController
 from .serviceaccount import RootCAPublisher, ServiceAccountController
+from .tainteviction import TaintEvictionController
 from .ttlafterfinished import TTLAfterFinishedController
 
 log = logging.getLogger(__name__)
@@ -44,6 +47,9 @@ CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
         TTLAfterFinishedController,
         NamespaceController,
         GarbageCollector,
+        NodeLifecycleController,
+        TaintEvictionController,
+        PodGarbageCollector,
         ServiceAccountController,
         RootCAPublisher,
     )
