@@ -95,14 +95,14 @@ def validate_pod_spec(spec: Any, path: str, *, template: bool = False) -> list[F
     if spec.topologySpreadConstraints:
         validate_topology_spread(spec.topologySpreadConstraints, f"{path}.topologySpreadConstraints", found)
     if spec.hostUsers is False:
-        for attribute in ("hostNetwork", "hostPID", "hostIPC"):
+        # Upstream reports two of them by their Go names.
+        for attribute, shown in (
+            ("hostNetwork", "hostNetwork"),
+            ("hostPID", "HostPID"),
+            ("hostIPC", "HostIPC"),
+        ):
             if getattr(spec, attribute):
-                found.append(
-                    forbidden_field(
-                        f"{path}.{attribute}",
-                        f"when `hostUsers` is set to `false`, `{attribute}` must not be set to `true`",
-                    )
-                )
+                found.append(forbidden_field(f"{path}.{shown}", "when `pod.Spec.HostUsers` is false"))
     _validate_names(spec, path, found)
     seconds = spec.activeDeadlineSeconds
     if seconds is not None and not 1 <= seconds <= MAX_INT32:

@@ -206,23 +206,9 @@ def test_a_new_namespace_is_active_and_held(create: Any) -> None:
     }
 
 
-def test_only_finalize_lets_a_namespace_go(update: Any, make: Any) -> None:
+def test_updates_leave_the_finalizers_of_a_namespace(update: Any) -> None:
     new, _ = update("Namespace", {"metadata": {"name": "x"}}, {"metadata": {"name": "x"}, "spec": {}})
     assert new.spec.finalizers == ["kubernetes"]
-    strategy = NamespaceStrategy()
-    old = make(
-        "Namespace",
-        {
-            "metadata": {"name": "x"},
-            "spec": {"finalizers": ["kubernetes"]},
-            "status": {"phase": "Terminating"},
-        },
-    )
-    final = make("Namespace", {"metadata": {"name": "x"}, "spec": {"finalizers": []}})
-    strategy.prepare_for_finalize(final, old)
-    assert strategy.validate_finalize(final, old) == []
-    assert final.spec.finalizers == []
-    assert final.status.phase == "Terminating"
 
 
 def test_the_phase_of_a_namespace_follows_its_deletion(make: Any) -> None:

@@ -389,9 +389,7 @@ SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedu
         (
             {"hostUsers": False, "hostNetwork": True},
             {},
-            [
-                "spec.hostNetwork: Forbidden: when `hostUsers` is set to `false`, `hostNetwork` must not be set to `true`"
-            ],
+            ["spec.hostNetwork: Forbidden: when `pod.Spec.HostUsers` is false"],
         ),
         (
             {"ephemeralContainers": [{"name": "e", "image": "x"}]},

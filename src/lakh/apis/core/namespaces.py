@@ -60,17 +60,9 @@ class NamespaceStrategy(Strategy):
         return found
 
     def prepare_for_update(self, new: Any, old: Any) -> None:
-        """Finalizers change through `finalize` only."""
+        """Finalizers change through the finalize subresource only, which the server serves."""
         new.spec.finalizers = old.spec.finalizers if old.spec is not None else None
         new.status = old.status
-
-    def prepare_for_finalize(self, new: Any, old: Any) -> None:
-        """The finalize subresource changes spec's finalizers and nothing else."""
-        new.status = old.status
-
-    def validate_finalize(self, new: Any, old: Any) -> list[FieldError]:
-        """The finalizers that are left."""
-        return self.validate(new)
 
     def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
         """The phase follows from the deletion."""
