@@ -24,9 +24,7 @@ class Kind:
         metadata = {"name": "x", "uid": "u-1", **plain.get("metadata", {})}
         if self.resource.namespaced:
             metadata.setdefault("namespace", "default")
-        obj = msgspec.convert(
-            {**plain, "metadata": metadata}, schema().struct(self.resource.definition)
-        )
+        obj = msgspec.convert({**plain, "metadata": metadata}, schema().struct(self.resource.definition))
         self.strategy.default(obj)
         return obj
 
