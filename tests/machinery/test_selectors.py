@@ -198,3 +198,13 @@ def test_label_selectors_of_any_shape(selector):
 
 def test_parsed_selectors_are_shared():
     assert selectors.parse("a=b") is selectors.parse("a=b")
+
+
+def test_long_selectors_are_parsed_but_not_kept():
+    text = f"a in ({','.join(f'v{i}' for i in range(500))})"
+    assert parse(text).matches({"a": "v7"})
+    assert selectors.parse(text) is not selectors.parse(text)
+    fields = ",".join(f"f{i}=x" for i in range(500))
+    assert len(parse_fields(fields).requirements) == 500
+    many = {"matchExpressions": [{"key": "a", "operator": "In", "values": [f"v{i}" for i in range(100)]}]}
+    assert of_label_selector(many).matches({"a": "v99"})

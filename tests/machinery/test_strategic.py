@@ -174,3 +174,9 @@ def test_any_patch_applies_or_is_a_status_error(original, patch):
         except StatusError:
             pass
     assert (original, patch) == before
+
+
+def test_large_lists_merge_in_linear_time():
+    items = [{"name": f"c{i}"} for i in range(20_000)]
+    merged = strategic.apply({"spec": {"containers": items}}, {"spec": {"containers": items[::-1]}}, POD)
+    assert merged["spec"]["containers"] == items[::-1]

@@ -136,3 +136,8 @@ def test_valid_json_without_duplicates_has_none(obj):
 @given(st.binary(max_size=60))
 def test_any_bytes_are_survived(raw):
     unknown.duplicate_fields(raw)
+
+
+def test_the_search_for_duplicates_is_bounded():
+    raw = b'{"a":[' + b"1," * unknown.MAX_TOKENS + b'1],"a":1}'
+    assert unknown.duplicate_fields(raw) == []

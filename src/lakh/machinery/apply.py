@@ -6,7 +6,8 @@ else holds. Entries are the plain `ManagedFieldsEntry` dicts of the API, their `
 operation, subresource and, for updates, API version.
 
 Everything is pure: objects come in as plain dicts (or Structs) without being changed, and new ones go out. A create costs 20 µs for a pod of
-1.7 KB and 5 µs for a lease, the renewal of a lease 5 µs, an apply of a Deployment that changes something about 200 µs.
+1.7 KB and 4 µs for a lease, the renewal of a lease and a pod's new phase 7 µs, an apply of a Deployment 60 µs when it changes nothing and 150 µs
+when it does.
 """
 
 from __future__ import annotations

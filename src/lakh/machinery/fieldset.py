@@ -8,7 +8,7 @@ Each key is a path element. A path is a member of the set if its node is `{}` or
 `{}`. Sets are immutable by convention: no function here changes an argument, results share unchanged parts with them, and an operation that
 changes nothing returns its argument itself. The order of keys means nothing.
 
-`of` and `added` make the set of an object. A pod of 1.5 KB costs 15 µs, a lease 3 µs.
+`of` and `added` make the set of an object. A pod of 1.7 KB costs 17 µs, a lease 3 µs.
 """
 
 from __future__ import annotations

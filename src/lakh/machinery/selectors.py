@@ -19,6 +19,9 @@ Operator = Literal["in", "notin", "=", "==", "!=", "gt", "lt", "exists", "!"]
 
 # Distinct selectors in use: one a controller object and one a watcher's query.
 CACHE_ENTRIES = 16384
+# Longer texts and selectors of more parts are not kept, so that a client cannot fill memory with them.
+MAX_CACHED_LENGTH = 1024
+MAX_CACHED_PARTS = 64
 
 _BINARY = ("in", "notin", "=", "==", "!=", "gt", "lt")
 _ALL = (*_BINARY, "exists", "!")
@@ -300,10 +303,16 @@ class _Parser:
                 raise SelectorError(f"found '{literal}', expected: ',', or identifier")
 
 
-@lru_cache(CACHE_ENTRIES)
 def parse(text: str) -> Selector:
     """The selector of a query string. Raises `SelectorError`."""
+    return _cached_parse(text) if len(text) <= MAX_CACHED_LENGTH else _parse(text)
+
+
+def _parse(text: str) -> Selector:
     return Selector(_Parser(text).parse()) if text else EVERYTHING
+
+
+_cached_parse = lru_cache(CACHE_ENTRIES)(_parse)
 
 
 def of_labels(labels: Mapping[str, str] | None) -> Selector:
@@ -329,7 +338,8 @@ def of_label_selector(selector: Any) -> Selector:
     labels = _get(selector, "matchLabels") or {}
     expressions = _get(selector, "matchExpressions") or ()
     try:
-        return _of_parts(
+        few = len(labels) + sum(1 + len(_get(e, "values") or ()) for e in expressions) <= MAX_CACHED_PARTS
+        return (_cached_of_parts if few else _of_parts)(
             tuple(sorted(labels.items())),
             tuple(
                 (_get(e, "key") or "", _get(e, "operator") or "", tuple(_get(e, "values") or ()))
@@ -344,7 +354,6 @@ def _get(value: Any, field: str) -> Any:
     return value.get(field) if isinstance(value, dict) else getattr(value, field)
 
 
-@lru_cache(CACHE_ENTRIES)
 def _of_parts(
     labels: tuple[tuple[str, str], ...], expressions: tuple[tuple[str, str, tuple[str, ...]], ...]
 ) -> Selector:
@@ -354,6 +363,9 @@ def _of_parts(
             raise SelectorError(f"{show(operator)} is not a valid label selector operator")
         found.append(requirement(key, _API_OPERATORS[operator], values))
     return Selector(found) if found else EVERYTHING
+
+
+_cached_of_parts = lru_cache(CACHE_ENTRIES)(_of_parts)
 
 
 class FieldSelector:
@@ -415,9 +427,12 @@ def _unescape(value: str) -> str:
     return "".join(out)
 
 
-@lru_cache(CACHE_ENTRIES)
 def parse_fields(text: str) -> FieldSelector:
     """The field selector of a query string: `a=b,c!=d`. Raises `SelectorError`."""
+    return _cached_parse_fields(text) if len(text) <= MAX_CACHED_LENGTH else _parse_fields(text)
+
+
+def _parse_fields(text: str) -> FieldSelector:
     found = []
     for term in sorted(_terms(text)):
         match = _split_term(term)
@@ -426,3 +441,6 @@ def parse_fields(text: str) -> FieldSelector:
         field, op, value = match.groups()
         found.append((field, "!=" if op == "!=" else "=", _unescape(value)))
     return FieldSelector(tuple(found))
+
+
+_cached_parse_fields = lru_cache(CACHE_ENTRIES)(_parse_fields)

@@ -20,6 +20,8 @@ Kind = Literal["leaf", "struct", "map", "list-map", "list-set"]
 KEY_DEFAULTS = {"protocol": "TCP"}
 # Distinct names of containers, ports, conditions and finalizers in a cluster are few.
 CACHE_ENTRIES = 65536
+# Longer ones are not kept, so that a client cannot fill memory with them.
+MAX_CACHED_LENGTH = 256
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -28,21 +30,29 @@ class KeyMissingError(ValueError):
     """An item of a list map lacks a key, or has the wrong type."""
 
 
-@lru_cache(CACHE_ENTRIES)
 def field_key(name: str) -> str:
     """The path element of a field."""
     return "f:" + name
 
 
-@lru_cache(CACHE_ENTRIES, typed=True)
-def value_key(value: str | int | float | bool) -> str:
-    """The path element of a set's member."""
+def _value_key(value: str | int | float | bool) -> str:
     return "v:" + _encode(value).decode()
 
 
-@lru_cache(CACHE_ENTRIES, typed=True)
 def _item_key(names: tuple[str, ...], *values: Any) -> str:
     return "k:" + _encode(dict(zip(names, values, strict=True))).decode()
+
+
+# Typed, because 1, 1.0 and true are different keys.
+_cached_value_key = lru_cache(CACHE_ENTRIES, typed=True)(_value_key)
+_cached_item_key = lru_cache(CACHE_ENTRIES, typed=True)(_item_key)
+
+
+def value_key(value: str | int | float | bool) -> str:
+    """The path element of a set's member."""
+    if isinstance(value, str) and len(value) > MAX_CACHED_LENGTH:
+        return _value_key(value)
+    return _cached_value_key(value)
 
 
 class Shape:
@@ -99,8 +109,8 @@ class Shape:
             raise KeyMissingError("associative list without keys has an element that's a map type")
         if len(self.keys) == 1:
             value = item.get(self.keys[0])
-            if value.__class__ is str:
-                return _item_key(self.keys, value)
+            if value.__class__ is str and len(value) <= MAX_CACHED_LENGTH:
+                return _cached_item_key(self.keys, value)
         values: list[Any] = []
         for key in self.keys:
             value = item.get(key)
@@ -114,7 +124,9 @@ class Shape:
             elif isinstance(value, (dict, list)):
                 raise KeyMissingError(f'key field "{key}" must be a scalar')
             values.append(value)
-        return _item_key(self.keys, *values)
+        if any(isinstance(value, str) and len(value) > MAX_CACHED_LENGTH for value in values):
+            return _item_key(self.keys, *values)
+        return _cached_item_key(self.keys, *values)
 
 
 def _kind(node: Node | None) -> Kind:

@@ -90,11 +90,12 @@ def _retain(merged: JSONObject, patch: Mapping[str, Any]) -> None:
     keep = patch[RETAIN_KEYS]
     if not isinstance(keep, list):
         raise PatchError("invalid patch format of retainKeys")
+    kept = {key for key in keep if isinstance(key, str)}
     for key, value in patch.items():
         directive = key == RETAIN_KEYS or key.startswith((DELETE_FROM, SET_ORDER))
-        if value is not None and not directive and key not in keep:
+        if value is not None and not directive and key not in kept:
             raise PatchError("invalid patch format of retainKeys")
-    for key in [k for k in merged if k not in keep]:
+    for key in merged.keys() - kept:
         del merged[key]
 
 
@@ -145,8 +146,8 @@ def _merge_list(original: list[Any], patch: list[Any], node: Node) -> list[Any]:
         return _ordered(merged, patch, original, None)
     if any(item.get(PATCH) == "replace" for item in patch):
         return [_plain(item) for item in patch if PATCH not in item]
-    merged = list(original)
     updates = []
+    deleted = set()
     for item in patch:
         directive = item.get(PATCH)
         if PATCH in item and directive != "delete":
@@ -158,23 +159,22 @@ def _merge_list(original: list[Any], patch: list[Any], node: Node) -> list[Any]:
         if key not in item:
             raise bad_request(f"map: {item} does not contain declared merge key: {key}")
         if directive == "delete":
-            merged = [m for m in merged if not (key in m and equal(m[key], item[key]))]
+            deleted.add(_word(item, key))
         else:
             updates.append(item)
+    merged = [item for item in original if key not in item or _word(item, key) not in deleted]
+    places: dict[str, int] = {}
+    for place, item in enumerate(merged):
+        if key in item:
+            places.setdefault(_word(item, key), place)
     for item in updates:
-        at = _find(merged, key, item[key])
-        if at is None:
-            merged.append(_plain(item))
+        word = _word(item, key)
+        if word in places:
+            merged[places[word]] = _merge_map(merged[places[word]], item, node.element)
         else:
-            merged[at] = _merge_map(merged[at], item, node.element)
+            places[word] = len(merged)
+            merged.append(_plain(item))
     return _ordered(merged, updates, original, key)
-
-
-def _find(items: list[Any], key: str, value: JSON) -> int | None:
-    for index, item in enumerate(items):
-        if key in item and equal(item[key], value):
-            return index
-    return None
 
 
 def _merge_ordered(
@@ -270,4 +270,5 @@ def _unique(items: list[Any]) -> list[Any]:
 def _without(items: list[Any], values: JSON) -> list[Any]:
     if not isinstance(values, list):
         raise PatchError("invalid patch format of primitive list")
-    return [item for item in items if not any(equal(item, value) for value in values)]
+    words = {_word(value, None) for value in values}
+    return [item for item in items if _word(item, None) not in words]
