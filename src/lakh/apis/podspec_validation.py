@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lakh.apis import structs
 from lakh.apis.containers import (
     validate_containers,
     validate_init_containers,
@@ -19,7 +20,7 @@ from lakh.apis.placement import (
     validate_tolerations,
     validate_topology_spread,
 )
-from lakh.apis.resourcelists import check_amount, is_huge_page, milli, validate_quantities
+from lakh.apis.resourcelists import check_amount, is_huge_page, milli, validate_requirements
 from lakh.apis.volumes import validate_volumes
 from lakh.machinery import names
 from lakh.machinery.errors import (
@@ -31,6 +32,8 @@ from lakh.machinery.errors import (
     required,
     too_long,
 )
+
+ResourceRequirements = structs.core("ResourceRequirements")
 
 RESTART_POLICIES = ("Always", "Never", "OnFailure")
 DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
@@ -116,7 +119,8 @@ def validate_pod_spec(spec: Any, path: str, *, template: bool = False) -> list[F
     if spec.preemptionPolicy and spec.preemptionPolicy not in PREEMPTION_POLICIES:
         found.append(not_supported(f"{path}.preemptionPolicy", spec.preemptionPolicy, PREEMPTION_POLICIES))
     if spec.overhead:
-        validate_quantities(spec.overhead, f"{path}.overhead", found)
+        # Upstream checks it as if it were limits of a container.
+        validate_requirements(ResourceRequirements(limits=spec.overhead), f"{path}.overhead", found)
     if spec.os is not None and spec.os.name not in ("linux", "windows"):
         if not spec.os.name:
             found.append(required(f"{path}.os.name"))

@@ -11,7 +11,14 @@ from typing import Any
 
 from lakh.apis.meta import check_label_key, report
 from lakh.machinery import names, quantity
-from lakh.machinery.errors import FieldError, forbidden_field, invalid_value, required
+from lakh.machinery.errors import (
+    FieldError,
+    duplicate,
+    forbidden_field,
+    invalid_value,
+    not_found_field,
+    required,
+)
 
 Amount = str | int | float
 
@@ -148,6 +155,10 @@ def check_amount(name: str, value: Amount) -> tuple[str, ...]:
         return ("must be greater than or equal to 0",)
     if amount % 1000 and is_integer(name):
         return (NOT_AN_INTEGER,)
+    if is_huge_page(name):
+        page = milli(name.removeprefix(_HUGE_PAGES)) or 0
+        if page <= 0 or page % 1000 or amount % page:
+            return (f"{value} is not positive integer multiple of {name}",)
     return ()
 
 
@@ -222,8 +233,18 @@ def _validate_claims(
         name = claim.name or ""
         if not name:
             found.append(required(where))
-        elif (name, claim.request or "") in seen:
-            found.append(invalid_value(where, name, "must be unique"))
-        elif name not in claim_names:
-            found.append(FieldError("FieldValueNotFound", where, f'Not found: "{name}"'))
-        seen.add((name, claim.request or ""))
+            continue
+        key = (name, claim.request or "")
+        if key in seen:
+            found.append(duplicate(where, "/".join(part for part in key if part)))
+        seen.add(key)
+        if name not in claim_names:
+            known = f": {', '.join(sorted(claim_names))}" if claim_names else " which is empty"
+            missing = not_found_field(where, name)
+            found.append(
+                FieldError(
+                    missing.reason,
+                    where,
+                    f"{missing.text}: must be one of the names in pod.spec.resourceClaims{known}",
+                )
+            )

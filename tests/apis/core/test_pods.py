@@ -325,6 +325,11 @@ SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedu
             ["spec.nodeName: Forbidden: cannot be set until all schedulingGates have been cleared"],
         ),
         (
+            {"overhead": {"cpu": "-1"}},
+            {},
+            ['spec.overhead.limits[cpu]: Invalid value: "-1": must be greater than or equal to 0'],
+        ),
+        (
             {"hostnameOverride": "x" * 65},
             {},
             ["spec.hostnameOverride: Too long: may not be more than 64 bytes"],
@@ -378,7 +383,7 @@ SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedu
             [
                 'spec.resourceClaims[0]: Invalid value: {"name":"gpu"}: '
                 "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
-                f'{C}.resources.claims[0]: Not found: "other"',
+                f'{C}.resources.claims[0]: Not found: "other": must be one of the names in pod.spec.resourceClaims: gpu',
             ],
         ),
         (
