@@ -91,6 +91,18 @@ def test_a_config_map_and_a_service():
     }
 
 
+def test_objects_without_a_schema_have_parts_where_they_are_maps():
+    obj = {"metadata": {"name": "x", "labels": {"a": "b"}}, "spec": {"a": {"b": 1}, "c": [1]}}
+    [entry] = update(None, obj, [], node=None)
+    assert entry["fieldsV1"] == {
+        "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+        "f:spec": {".": {}, "f:a": {".": {}, "f:b": {}}, "f:c": {}},
+    }
+    first = ssa(None, obj, node=None)
+    second = ssa(first.obj, {"spec": {"c": [2]}}, first.managers, time=T2, node=None)
+    assert second.obj == {"metadata": {"name": "x"}, "spec": {"c": [2]}}
+
+
 def test_structs_are_taken_as_they_are():
     struct = msgspec.convert(deployment(), schema().struct(DEFINITION))
     assert update(None, struct, []) == update(None, deployment(), [])

@@ -22,7 +22,7 @@ from lakh.machinery import fieldset
 from lakh.machinery.errors import StatusError, bad_request, show
 from lakh.machinery.fieldset import EMPTY, FieldSet, added
 from lakh.machinery.schema import Node
-from lakh.machinery.shapes import Shape, shape_of
+from lakh.machinery.shapes import Shape, field_key, shape_of
 from lakh.machinery.typed import compare, merge, problems, remove, with_named_fields
 
 Entry = dict[str, Any]
@@ -120,8 +120,8 @@ def _created(value: JSONObject, shape: Shape) -> FieldSet:
     for name, child in value.items():
         if child is None:
             continue
-        key, below = shape.field(name) if shape.kind == "struct" else shape_of(None).field(name)
-        if below.kind == "struct" and name in _ALWAYS_THERE:
+        key, below = shape.field(name) if shape.kind == "struct" else (field_key(name), shape.element)
+        if name == "metadata" or (below.kind == "struct" and name in _ALWAYS_THERE):
             if isinstance(child, dict) and (node := _created(child, below)):
                 out[key] = node
         elif name in required and below.kind in ("list-map", "list-set"):
