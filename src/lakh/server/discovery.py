@@ -1,6 +1,8 @@
 """Discovery: which groups, versions and resources there are, in the plain and the aggregated form.
 
-Documents are made once and answered with an ETag.
+A client learns everything in two requests from the aggregated form (`/api` and `/apis`), or in one for each group version from the plain one.
+Documents are made when first asked for (1 ms for the largest), kept, and answered with an entity tag, so a client that has them pays
+for a 304. The registry must be complete when it is given here.
 """
 
 from __future__ import annotations
@@ -8,10 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from lakh.apis.registry import Registry, Resource
 from lakh.server.codec import encode_json
+from lakh.server.documents import Document, Headers
 from lakh.server.transport import Request, Response
 
 # Upstream's order of groups in discovery; others follow by name.
@@ -34,29 +38,13 @@ GROUP_ORDER = (
     "coordination.k8s.io",
     "node.k8s.io",
     "discovery.k8s.io",
-    "resource.k8s.io",
     "flowcontrol.apiserver.k8s.io",
+    "resource.k8s.io",
 )
+OTHER_PATHS = ("/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
 AGGREGATED = "apidiscovery.k8s.io"
 AGGREGATED_TYPE = b"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-
-
-class Document:
-    """A body and its ETag."""
-
-    __slots__ = ("body", "content_type", "etag")
-
-    def __init__(self, obj: Any, content_type: bytes = b"application/json") -> None:
-        self.body = encode_json(obj)
-        self.content_type = content_type
-        self.etag = '"%s"' % hashlib.sha256(self.body).hexdigest().upper()
-
-    def answer(self, request: Request) -> Response:
-        """200, or 304 when the client has it."""
-        headers = ((b"ETag", self.etag.encode()), (b"Vary", b"Accept"), (b"Cache-Control", b"public"))
-        if request.headers.get("if-none-match") == self.etag:
-            return Response(304, b"", self.content_type, headers)
-        return Response(200, self.body, self.content_type, headers)
+CACHEABLE: Headers = ((b"Cache-Control", b"public"),)
 
 
 class Discovery:
@@ -66,49 +54,47 @@ class Discovery:
         self._groups: dict[str, dict[str, list[Resource]]] = {}
         for resource in registry.all():
             self._groups.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
-        self._documents: dict[tuple[str, bool], Document | None] = {}
+        self._core: Mapping[str, list[Resource]] = self._groups.get("", {})
+        self._documents: dict[tuple[str, bool], Document] = {}
 
     def handle(self, request: Request, path: str, query: dict[str, str]) -> Response | None:
         """The document at a path; None when the path is of no document."""
         path = path.rstrip("/") or "/"
         aggregated = path in ("/api", "/apis") and _wants_aggregated(request.headers.get("accept", ""))
-        key = (path, aggregated)
-        if key not in self._documents:
-            made = self._make(path, aggregated)
-            if made is None:
+        document = self._documents.get((path, aggregated))
+        if document is None:
+            document = self._make(path, aggregated)
+            if document is None:
                 return None
-            self._documents[key] = made
-        document = self._documents[key]
-        return document.answer(request) if document is not None else None
+            self._documents[path, aggregated] = document
+        return document.answer(request, CACHEABLE)
 
     def _make(self, path: str, aggregated: bool) -> Document | None:
-        parts = path.split("/")[1:]
+        if aggregated:
+            names = [""] if path == "/api" else self._names()
+            return Document(encode_json(self._aggregated(names)), AGGREGATED_TYPE)
+        plain = self._plain(path.split("/")[1:])
+        return None if plain is None else Document(encode_json(plain))
+
+    def _plain(self, parts: list[str]) -> dict[str, Any] | None:
         match parts:
             case [""]:
-                return Document({"paths": self._paths()})
+                return {"paths": self._paths()}
             case ["api"]:
-                if aggregated:
-                    return Document(self._aggregated([""]), AGGREGATED_TYPE)
-                return Document(
-                    {
-                        "kind": "APIVersions",
-                        "versions": list(self._groups[""]),
-                        "serverAddressByClientCIDRs": [],
-                    }
-                )
+                return {
+                    "kind": "APIVersions",
+                    "versions": list(self._core),
+                    "serverAddressByClientCIDRs": [],
+                }
             case ["apis"]:
-                names = self._names()
-                if aggregated:
-                    return Document(self._aggregated(names), AGGREGATED_TYPE)
-                return Document(
-                    {"kind": "APIGroupList", "apiVersion": "v1", "groups": [self._group(n) for n in names]}
-                )
-            case ["apis", name] if name in self._groups and name:
-                return Document({"kind": "APIGroup", "apiVersion": "v1", **self._group(name)})
-            case ["api", version] if version in self._groups[""]:
-                return Document(self._resources("", version))
-            case ["apis", name, version] if name and version in self._groups.get(name, {}):
-                return Document(self._resources(name, version))
+                groups = [self._group(name) for name in self._names()]
+                return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+            case ["apis", name] if name and name in self._groups:
+                return {"kind": "APIGroup", "apiVersion": "v1", **self._group(name)}
+            case ["api", version] if version in self._core:
+                return self._resources("", version)
+            case ["apis", name, version] if name and version in self._groups.get(name, ()):
+                return self._resources(name, version)
             case _:
                 return None
 
@@ -117,10 +103,10 @@ class Discovery:
         return sorted((n for n in self._groups if n), key=lambda n: (order.get(n, len(order)), n))
 
     def _paths(self) -> list[str]:
-        paths = ["/api", *(f"/api/{v}" for v in self._groups[""]), "/apis"]
-        for name in sorted(n for n in self._groups if n):
-            paths += [f"/apis/{name}", *(f"/apis/{name}/{v}" for v in self._groups[name])]
-        return [*paths, "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+        paths = [*OTHER_PATHS, *(f"/api/{version}" for version in self._core)]
+        for name in self._names():
+            paths += [f"/apis/{name}", *(f"/apis/{name}/{version}" for version in self._groups[name])]
+        return sorted(paths)
 
     def _versions(self, name: str) -> list[str]:
         return sorted(self._groups[name], key=version_priority, reverse=True)
@@ -143,7 +129,7 @@ class Discovery:
                 entry["shortNames"] = list(resource.short_names)
             if resource.categories:
                 entry["categories"] = list(resource.categories)
-            if len(resource.verbs) > 1:
+            if "watch" in resource.verbs:  # it is stored, not computed
                 entry["storageVersionHash"] = storage_version_hash(resource)
             listed.append(entry)
             for name, sub in sorted(resource.subresources.items()):
@@ -174,10 +160,7 @@ class Discovery:
                     for r in sorted(self._groups[name][version], key=lambda r: r.plural)
                 ]
                 versions.append({"version": version, "resources": resources, "freshness": "Current"})
-            metadata: dict[str, Any] = {"creationTimestamp": None}
-            if name:
-                metadata["name"] = name
-            items.append({"metadata": metadata, "versions": versions})
+            items.append({"metadata": {"name": name} if name else {}, "versions": versions})
         return {
             "kind": "APIGroupDiscoveryList",
             "apiVersion": "apidiscovery.k8s.io/v2",
