@@ -5,7 +5,7 @@ The histogram is sorted as text, like upstream's. A refusal is *unresolvable* wh
 preemption would look for victims. There is no preemption yet, so its part of the message is given only where it is true
 without having tried: when no refusal is resolvable, or when no placed pod has a lower priority.
 
-A diagnosis costs one pass over all nodes (about 3 ms at 100,000); callers keep it.
+A diagnosis costs one pass over all nodes (about 2 ms at 100,000); callers keep it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,13 @@
-"""The scheduler as a component: `run` until cancelled, alone or as one of several candidates of which one leads."""
+"""The scheduler as a component: `run` until cancelled, alone or as one of several candidates of which one leads.
+
+While it runs, Python's cyclic garbage collector is made to look rarely: the scheduler keeps hundreds of thousands of small objects and makes
+next to no cycles, and at 100,000 nodes a full collection takes 90 ms, during which nothing is decided.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import uuid
@@ -18,6 +23,10 @@ __all__ = ["LeadershipLostError", "run"]
 
 LEASE_NAMESPACE = "kube-system"
 LEASE_NAME = "kube-scheduler"
+
+
+COLLECTOR_THRESHOLDS = 20_000, 50, 100
+"""Young objects are looked at every 20,000 allocations (1 ms), all objects every hundred million."""
 
 
 class LeadershipLostError(Exception):
@@ -39,6 +48,8 @@ async def run(
     """
     recorder = EventRecorder(client, scheduler_name)
     scheduler = Scheduler(client, recorder, scheduler_name=scheduler_name)
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
     try:
         async with TaskGuard(scheduler_name) as guard:
             watching = guard.spawn(scheduler.watch(), name="watch")
@@ -59,6 +70,7 @@ async def run(
             if leader_elect and leading in done:
                 raise LeadershipLostError(f"{LEASE_NAMESPACE}/{lease_name}")
     finally:
+        gc.set_threshold(*thresholds)
         await recorder.close()
 
 
