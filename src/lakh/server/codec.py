@@ -205,6 +205,10 @@ class Codec:
         """The object as clients get it."""
         return b'%s%d",%s' % (self.prefix, revision, value[HEAD_SIZE:])
 
+    def list_item(self, value: bytes, revision: int) -> bytes:
+        """An item of a list: without apiVersion and kind, as in upstream's typed lists."""
+        return b'{"metadata":{"resourceVersion":"%d",%s' % (revision, value[HEAD_SIZE:])
+
     def serve_unsaved(self, value: bytes) -> bytes:
         """An object that was not stored (`dryRun` of a create): it has no resourceVersion."""
         return self.prefix[: self.prefix.rindex(b'"resourceVersion"')] + value[HEAD_SIZE:]
@@ -219,6 +223,46 @@ def _json_type(value: Any) -> str:
     return "array" if isinstance(value, list) else "number"
 
 
-def list_item(value: bytes, revision: int) -> bytes:
-    """An item of a list: without apiVersion and kind, as upstream's typed lists."""
-    return b'{"metadata":{"resourceVersion":"%d",%s' % (revision, value[HEAD_SIZE:])
+class ViewCodec(Codec):
+    """The codec of a resource that is stored as another one (`events.k8s.io/v1` as core events).
+
+    The bytes at rest are the other's; they are converted as plain values whenever they are looked at.
+    """
+
+    __slots__ = ()
+
+    def _view(self, value: bytes) -> dict[str, Any]:
+        assert self.resource.from_stored is not None
+        return self.resource.from_stored(_decode_any(value))
+
+    def decode_stored(self, value: bytes) -> Any:
+        """An object at rest, as this resource shows it."""
+        return msgspec.convert(unknown.prune(self._view(value), self.node), self.struct)
+
+    def encode_stored(self, obj: Any) -> bytes:
+        """The form at rest."""
+        assert self.resource.to_stored is not None
+        view = super().encode_stored(obj)
+        stored = self.resource.to_stored(_decode_any(view))
+        return _encode({"metadata": stored.pop("metadata"), **stored})
+
+    def serve(self, value: bytes, revision: int) -> bytes:
+        """The object as clients get it."""
+        return super().serve(self._bytes(value), revision)
+
+    def serve_unsaved(self, value: bytes) -> bytes:
+        """An object that was not stored."""
+        return super().serve_unsaved(self._bytes(value))
+
+    def list_item(self, value: bytes, revision: int) -> bytes:
+        """An item of a list."""
+        return super().list_item(self._bytes(value), revision)
+
+    def _bytes(self, value: bytes) -> bytes:
+        view = self._view(value)
+        return _encode({"metadata": view.pop("metadata"), **view})
+
+
+def codec_of(resource: Resource) -> Codec:
+    """The codec of a resource."""
+    return Codec(resource) if resource.stored_as is None else ViewCodec(resource)

@@ -19,7 +19,6 @@ from lakh.server.cluster import Cluster
 from lakh.server.codec import (
     FieldValidation,
     encode_json,
-    list_item,
     load_json,
     read_body,
     yaml_to_json,
@@ -487,7 +486,7 @@ class Handlers:
                     continue
                 if isinstance(result, BaseException):
                     raise result
-        items = b",".join(list_item(i.value, i.revision) for i in found)
+        items = b",".join(store.codec.list_item(i.value, i.revision) for i in found)
         return Response(
             200,
             b'{"kind":"%sList","apiVersion":"%s","metadata":{"resourceVersion":"%d"},"items":[%s]}\n'

@@ -15,7 +15,7 @@ import msgspec
 
 from lakh.machinery import errors
 from lakh.server import tables
-from lakh.server.codec import encode_json, list_item
+from lakh.server.codec import encode_json
 from lakh.server.selecting import Selection
 from lakh.server.storage import ResourceStore
 from lakh.server.transport import Response, Stream, StreamResponse
@@ -213,6 +213,7 @@ def respond(store: ResourceStore, asked: ListQuery, shape: str, include: str) ->
         head = b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","items":['
     else:
         pages = _Pages(store, asked, PIECE)
+        list_item = store.codec.list_item
         render = lambda item: list_item(item.value, item.revision)  # noqa: E731
         head = b'{"kind":"%sList","apiVersion":"%s","items":[' % (
             store.resource.kind.encode(),

@@ -20,7 +20,7 @@ from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
 from lakh.machinery import errors, times
 from lakh.server import ownership
-from lakh.server.codec import Codec
+from lakh.server.codec import codec_of
 from lakh.server.context import Context
 from lakh.store.errors import Conflict, NotFound
 from lakh.store.partition import Partition
@@ -85,7 +85,7 @@ class ResourceStore:
         self.resource = resource
         self.strategy = resource.strategy
         self.partition = partition
-        self.codec = Codec(resource)
+        self.codec = codec_of(resource)
         self.table = resource.table
 
     def __repr__(self) -> str:

@@ -1,0 +1,84 @@
+"""The compatibility table: what of each kind is served, read off the code.
+
+`markdown()` is docs/compatibility.md; a test compares them. "own" means that a kind has code for it, "schema" that types, unknown and required
+fields are checked by Kubernetes' schema and no more.
+"""
+
+from __future__ import annotations
+
+from lakh.apis.catalogue import registry
+from lakh.apis.registry import Resource, Strategy
+
+_HEAD = """# Compatibility
+
+Lakh speaks the API of Kubernetes v1.36. This table is made from the code by `python -m lakh.apis.compatibility > docs/compatibility.md`.
+
+* *defaults*, *validation*: `own` when the kind has upstream's rules beyond its schema; `schema` when types, unknown fields and required fields are
+  checked, and cross-field rules are not.
+* *columns*: what `kubectl get` shows; `upstream` or the plain name and age.
+* Verbs are all of create, delete, deletecollection, get, list, patch, update, watch unless listed.
+
+"""
+
+_MISSING = """
+## Not served, or not yet as upstream does
+
+| what | state |
+| --- | --- |
+| custom resources | `CustomResourceDefinition`s are stored and validated by schema; their resources are not served |
+| aggregated API servers | `APIService`s are stored; requests are not passed on |
+| admission webhooks, admission policies | stored, not called |
+| RBAC | stored, not enforced: every credential that the cluster issued may do everything |
+| API priority and fairness | stored, not enforced |
+| protobuf answers | requests may be protobuf; answers are JSON, which clients accept beside it |
+| `exec`, `attach`, `portforward`, proxies | not served: simulated nodes run no images |
+| `pods/ephemeralcontainers`, `pods/resize` | not served |
+| LimitRanger, ResourceQuota, PodSecurity, NodeRestriction admission | not enforced |
+| service account token volumes | not mounted into pods (`automountServiceAccountToken` has no effect) |
+| storage protection finalizers, volume binding | no controllers for volumes |
+| beta and alpha groups | not served |
+"""
+
+
+def _is_own(resource: Resource, *methods: str) -> bool:
+    for method in methods:
+        found = getattr(type(resource.strategy), method)
+        if found.__module__.rsplit(".", 1)[1] not in ("registry", "base"):
+            return True
+    return False
+
+
+def _row(resource: Resource) -> list[str]:
+    standard = {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+    verbs = "all" if set(resource.verbs) == standard else ", ".join(resource.verbs)
+    virtual = set(resource.verbs) <= {"create"}
+    return [
+        resource.kind,
+        resource.plural,
+        verbs,
+        ", ".join(sorted(resource.subresources)),
+        "" if virtual else ("own" if _is_own(resource, "default") else "schema"),
+        "" if virtual else ("own" if _is_own(resource, "validate", "validate_update") else "schema"),
+        ""
+        if virtual
+        else ("upstream" if resource.strategy.columns is not Strategy.columns else "name, created"),
+    ]
+
+
+def markdown() -> str:
+    """The whole page."""
+    parts = [_HEAD]
+    groups: dict[str, list[Resource]] = {}
+    for resource in registry().all():
+        groups.setdefault(resource.api_version, []).append(resource)
+    for version, resources in groups.items():
+        parts.append(f"## {version}\n\n")
+        parts.append("| kind | resource | verbs | subresources | defaults | validation | columns |\n")
+        parts.append("| --- | --- | --- | --- | --- | --- | --- |\n")
+        parts += ["| " + " | ".join(_row(r)) + " |\n" for r in sorted(resources, key=lambda r: r.kind)]
+        parts.append("\n")
+    return "".join(parts).rstrip() + "\n" + _MISSING
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
