@@ -19,7 +19,10 @@ from lakh.client.leader import LeaderElector
 from lakh.client.tasks import TaskGuard
 
 from .context import Context, Controller
+from .daemonset import DaemonSetController
 from .deployment import DeploymentController
+from .disruption import DisruptionController
+from .endpointslice import EndpointSliceController
 from .garbagecollector import GarbageCollector
 from .informers import Informers
 from .job import JobController
@@ -52,6 +55,9 @@ CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
         PodGarbageCollector,
         ServiceAccountController,
         RootCAPublisher,
+        DaemonSetController,
+        DisruptionController,
+        EndpointSliceController,
     )
 }
 """By upstream's name."""

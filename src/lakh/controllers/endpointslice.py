@@ -1,0 +1,305 @@
+"""EndpointSlices: the pods behind a Service.
+
+`endpoints_of` (which pods, with which ports) and `pack` (into which slices) are pure. `pack` leaves endpoints in the slice they are in, so that
+one pod's change writes one slice. Endpoints whose named ports resolve differently live in different slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from lakh.client.errors import ApiError, is_not_found
+from lakh.client.resources import ENDPOINTSLICES, NODES, PODS, SERVICES
+
+from . import informers
+from .bursts import all_of
+from .context import Context, Controller
+from .hashing import template_hash
+from .pods import controller_reference, is_finished, is_ready
+from .selecting import compile_map
+from .views import Bare, EndpointSlice, Node, Pod, Service
+
+MAX_ENDPOINTS = 100
+"""Endpoints of one slice, as upstream's --max-endpoints-per-slice."""
+DELAY_SECONDS = 0.05
+SERVICE_LABEL = "kubernetes.io/service-name"
+MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
+MANAGED_BY = "endpointslice-controller.k8s.io"
+HEADLESS_LABEL = "service.kubernetes.io/headless"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+
+Ports = tuple[tuple[str, int, str, str | None], ...]
+"""(name, port, protocol, appProtocol) of each port: what all endpoints of a slice have in common."""
+
+
+def ports_of(service: Service, pod: Pod) -> Ports:
+    """The Service's ports as this pod serves them; named ports that it has not got are left out."""
+    found: list[tuple[str, int, str, str | None]] = []
+    for port in service.spec.ports or ():
+        target = port.port if port.targetPort in (None, 0, "") else port.targetPort
+        protocol = port.protocol or "TCP"
+        number = target if isinstance(target, int) else _named(pod, str(target), protocol)
+        if number is not None:
+            found.append((port.name or "", number, protocol, port.appProtocol))
+    return tuple(found)
+
+
+def _named(pod: Pod, name: str, protocol: str) -> int | None:
+    for container in pod.spec.containers or ():
+        for port in container.ports or ():
+            if port.name == name and (port.protocol or "TCP") == protocol:
+                return port.containerPort
+    return None
+
+
+def endpoint(service: Service, pod: Pod, node: Node | None, address: str) -> dict[str, Any]:
+    """One endpoint of a slice."""
+    terminating = pod.metadata.deletionTimestamp is not None
+    serving = is_ready(pod)
+    ready = bool(service.spec.publishNotReadyAddresses) or (serving and not terminating)
+    result: dict[str, Any] = {
+        "addresses": [address],
+        "conditions": {"ready": ready, "serving": serving, "terminating": terminating},
+        "targetRef": {
+            "kind": "Pod",
+            "namespace": pod.metadata.namespace,
+            "name": pod.metadata.name,
+            "uid": pod.metadata.uid,
+        },
+    }
+    if pod.spec.nodeName:
+        result["nodeName"] = pod.spec.nodeName
+    zone = (node.metadata.labels or {}).get(ZONE_LABEL) if node is not None else None
+    if zone:
+        result["zone"] = zone
+    if pod.spec.hostname and pod.spec.subdomain == service.metadata.name:
+        result["hostname"] = pod.spec.hostname
+    return result
+
+
+def address_of(pod: Pod, address_type: str) -> str | None:
+    """The pod's address of that family."""
+    addresses = [ip.ip for ip in pod.status.podIPs or ()] or ([pod.status.podIP] if pod.status.podIP else [])
+    wants_v6 = address_type == "IPv6"
+    return next((address for address in addresses if (":" in address) == wants_v6), None)
+
+
+def endpoints_of(
+    service: Service, pods: Iterable[Pod], nodes: Mapping[str, Node], address_type: str
+) -> dict[Ports, dict[str, dict[str, Any]]]:
+    """The wanted endpoints, by their ports and the pods' uids."""
+    groups: dict[Ports, dict[str, dict[str, Any]]] = {}
+    for pod in pods:
+        address = address_of(pod, address_type)
+        if address is None or is_finished(pod):
+            continue
+        node = nodes.get(pod.spec.nodeName or "")
+        group = groups.setdefault(ports_of(service, pod), {})
+        group[pod.metadata.uid] = endpoint(service, pod, node, address)
+    return groups
+
+
+@dataclass
+class Slices:
+    """Changes that bring the slices up to date."""
+
+    create: list[tuple[Ports, list[dict[str, Any]]]] = field(default_factory=list)
+    update: list[tuple[EndpointSlice, list[dict[str, Any]]]] = field(default_factory=list)
+    delete: list[EndpointSlice] = field(default_factory=list)
+
+
+def _ports_of_slice(found: EndpointSlice) -> Ports:
+    return tuple(
+        (
+            port.get("name") or "",
+            port.get("port") or 0,
+            port.get("protocol") or "TCP",
+            port.get("appProtocol"),
+        )
+        for port in found.ports or ()
+    )
+
+
+def pack(wanted: Mapping[Ports, Mapping[str, dict[str, Any]]], existing: Sequence[EndpointSlice]) -> Slices:
+    """Pure: fit the wanted endpoints into the existing slices, with few writes."""
+    plan = Slices()
+    left = {ports: dict(group) for ports, group in wanted.items()}
+    kept: list[tuple[EndpointSlice, Ports, list[dict[str, Any]]]] = []
+    for found in existing:
+        ports = _ports_of_slice(found)
+        group = left.get(ports, {})
+        stay = []
+        for present in found.endpoints or ():
+            uid = (present.get("targetRef") or {}).get("uid", "")
+            if uid in group:
+                stay.append(group.pop(uid))
+        kept.append((found, ports, stay))
+    for found, ports, stay in kept:
+        group = left.get(ports, {})
+        while group and len(stay) < MAX_ENDPOINTS:
+            stay.append(group.pop(next(iter(group))))
+        if not stay:
+            plan.delete.append(found)
+        elif stay != found.endpoints:
+            plan.update.append((found, stay))
+    for ports, group in left.items():
+        rest = list(group.values())
+        for start in range(0, len(rest), MAX_ENDPOINTS):
+            plan.create.append((ports, rest[start : start + MAX_ENDPOINTS]))
+    return plan
+
+
+class PerService(Controller):
+    """A controller whose keys are Services with a selector."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._services = context.informers.of(SERVICES, Service, indexes=(informers.NAMESPACE,))
+        self._pods = context.informers.of(PODS, Pod, indexes=(informers.NAMESPACE,))
+        self._services.add_handler(
+            on_add=self._changed, on_update=lambda old, new: self._changed(new), on_delete=self._changed
+        )
+        self._pods.add_handler(
+            on_add=self._pod_changed, on_update=self._pod_updated, on_delete=self._pod_changed
+        )
+
+    def resync(self) -> None:
+        """Queue every Service."""
+        for key in self._services.items:
+            self.queue.add(key)
+
+    def _changed(self, service: Service) -> None:
+        self.queue.add(f"{service.metadata.namespace}/{service.metadata.name}")
+
+    def _pod_updated(self, old: Pod, new: Pod) -> None:
+        if (
+            old.status.podIPs == new.status.podIPs
+            and old.metadata.labels == new.metadata.labels
+            and old.metadata.deletionTimestamp == new.metadata.deletionTimestamp
+            and old.status.phase == new.status.phase
+            and is_ready(old) == is_ready(new)
+        ):
+            return
+        self._pod_changed(new)
+        if old.metadata.labels != new.metadata.labels:
+            self._pod_changed(old)
+
+    def _pod_changed(self, pod: Pod) -> None:
+        namespace, labels = pod.metadata.namespace or "", pod.metadata.labels or {}
+        for service in self._services.by_index(informers.NAMESPACE, namespace):
+            selector = service.spec.selector
+            if selector and all(labels.get(key) == value for key, value in selector.items()):
+                self.queue.add_after(f"{namespace}/{service.metadata.name}", DELAY_SECONDS)
+
+    def _selected(self, service: Service) -> list[Pod]:
+        matches = compile_map(service.spec.selector)
+        found = self._pods.by_index(informers.NAMESPACE, service.metadata.namespace or "")
+        return sorted(
+            (pod for pod in found if matches(pod.metadata.labels)), key=lambda pod: pod.metadata.name
+        )
+
+
+class EndpointSliceController(PerService):
+    """See the module."""
+
+    name = "endpointslice-controller"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._nodes = context.informers.of(NODES, Node)
+        self._slices = context.informers.of(ENDPOINTSLICES, EndpointSlice, indexes=(informers.CONTROLLER,))
+        self._slices.add_handler(on_delete=self._slice_gone)
+
+    def _slice_gone(self, found: EndpointSlice) -> None:
+        name = (found.metadata.labels or {}).get(SERVICE_LABEL)
+        if name:
+            self.queue.add(f"{found.metadata.namespace}/{name}")
+
+    async def reconcile(self, key: str) -> None:
+        """Bring one Service's slices up to date. Those of a deleted Service go with it (owner references)."""
+        service = self._services.items.get(key)
+        if service is None or service.spec.selector is None or service.spec.type == "ExternalName":
+            return
+        if service.metadata.deletionTimestamp is not None:
+            return
+        pods = self._selected(service)
+        owned = [
+            found
+            for found in self._slices.by_index(informers.CONTROLLER, service.metadata.uid)
+            if (found.metadata.labels or {}).get(MANAGED_BY_LABEL) == MANAGED_BY
+        ]
+        for address_type in service.spec.ipFamilies or ("IPv4",):
+            wanted = endpoints_of(service, pods, self._nodes.items, address_type)
+            existing = sorted(
+                (found for found in owned if found.addressType == address_type),
+                key=lambda one: one.metadata.name,
+            )
+            await self._carry_out(service, address_type, pack(wanted, existing))
+
+    async def _carry_out(self, service: Service, address_type: str, plan: Slices) -> None:
+        namespace = service.metadata.namespace
+
+        async def create(entry: tuple[Ports, list[dict[str, Any]]]) -> None:
+            await self.client.create(
+                ENDPOINTSLICES, new_slice(service, address_type, *entry), namespace, type=Bare
+            )
+
+        async def update(entry: tuple[EndpointSlice, list[dict[str, Any]]]) -> None:
+            patch = {
+                "metadata": {"resourceVersion": entry[0].metadata.resourceVersion},
+                "endpoints": entry[1],
+            }
+            await self.client.patch(ENDPOINTSLICES, entry[0].metadata.name, patch, namespace, type=Bare)
+
+        async def delete(found: EndpointSlice) -> None:
+            try:
+                await self.client.delete(
+                    ENDPOINTSLICES, found.metadata.name, namespace, uid=found.metadata.uid
+                )
+            except ApiError as error:
+                if not is_not_found(error):
+                    raise
+
+        error = await all_of(plan.create, create)
+        error = await all_of(plan.update, update) or error
+        error = await all_of(plan.delete, delete) or error
+        if error is not None:
+            raise error
+
+
+def new_slice(service: Service, address_type: str, ports: Ports, endpoints: list[dict[str, Any]]) -> bytes:
+    """A slice to create, encoded. Its name is fixed by its first endpoint, so that creating it twice is refused."""
+    first = (endpoints[0].get("targetRef") or {}).get("uid", "")
+    labels = {
+        **(service.metadata.labels or {}),
+        SERVICE_LABEL: service.metadata.name,
+        MANAGED_BY_LABEL: MANAGED_BY,
+    }
+    if service.spec.clusterIP == "None":
+        labels[HEADLESS_LABEL] = ""
+    return msgspec.json.encode(
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": f"{service.metadata.name}-{_suffix(address_type, ports, first)}",
+                "labels": labels,
+                "ownerReferences": [controller_reference("v1", "Service", service.metadata)],
+            },
+            "addressType": address_type,
+            "endpoints": endpoints,
+            "ports": [
+                {"name": name, "port": number, "protocol": protocol}
+                | ({"appProtocol": app} if app is not None else {})
+                for name, number, protocol, app in ports
+            ],
+        }
+    )
+
+
+def _suffix(address_type: str, ports: Ports, uid: str) -> str:
+    return template_hash([address_type, ports, uid])[:5]

@@ -1,0 +1,52 @@
+"""Choosing controllers, and keeping them running."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from fake_client import FakeClient, make_context
+
+from lakh.controllers import main
+from lakh.controllers.replicaset import ReplicaSetController
+
+
+def test_select() -> None:
+    assert main.select(["*"]) == list(main.CONTROLLERS)
+    assert main.select(["job-controller"]) == ["job-controller"]
+    assert "job-controller" not in main.select(["*", "-job-controller"])
+    with pytest.raises(main.UnknownControllerError, match='"nope" is not in the list of known controllers'):
+        main.select(["nope"])
+
+
+def test_every_controller_can_be_built(client: FakeClient) -> None:
+    context = make_context(client)
+    for make in main.CONTROLLERS.values():
+        controller = make(context)
+        controller.resync()
+        assert main.CONTROLLERS[controller.name] is make
+
+
+async def test_a_crashed_controller_is_started_again(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(main, "MIN_BACKOFF_SECONDS", 0.0)
+    controller = ReplicaSetController(make_context(client))
+    runs: list[int] = []
+    third = asyncio.Event()
+
+    async def run(*_: Any) -> None:
+        runs.append(1)
+        if len(runs) < 3:
+            raise RuntimeError("boom")
+        third.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(controller, "run", run)
+    task = asyncio.create_task(main.keep_running(controller))
+    await asyncio.wait_for(third.wait(), 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert caplog.text.count("replicaset-controller has crashed") == 2
