@@ -16,7 +16,7 @@ GetKind = Callable[[str], Any]
 
 ROLE_REF = {"kind": "Role", "name": "r"}
 BACKEND = {"service": {"name": "s", "port": {"number": 80}}}
-CRD = {
+CRD: dict[str, Any] = {
     "metadata": {"name": "widgets.example.com"},
     "spec": {
         "group": "example.com",
@@ -32,7 +32,7 @@ CRD = {
         ],
     },
 }
-HOOK = {
+HOOK: dict[str, Any] = {
     "name": "a.example.com",
     "sideEffects": "None",
     "admissionReviewVersions": ["v1"],
@@ -133,6 +133,14 @@ BAD = [
             "family, i.e 192.168.0.0/24 and 2001:db8::/64"
         ],
     ),
+    (
+        "networkpolicies",
+        {"spec": {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {**PEER, "cidr": "010.0.0.0/08"}}]}]}},
+        [
+            'spec.ingress[0].from[0].ipBlock.except[0]: Invalid value: "11.0.0.0/24": must be a strict subset of '
+            "`cidr`"
+        ],
+    ),
     ("storageclasses", {}, ["provisioner: Required value"]),
     (
         "storageclasses",
@@ -159,6 +167,17 @@ BAD = [
         "customresourcedefinitions",
         {**CRD, "metadata": {"name": "gadgets.example.com"}},
         ['metadata.name: Invalid value: "gadgets.example.com": must be spec.names.plural+"."+spec.group'],
+    ),
+    (
+        "customresourcedefinitions",
+        {
+            **CRD,
+            "spec": {
+                **CRD["spec"],
+                "versions": [{**CRD["spec"]["versions"][0], "schema": {"openAPIV3Schema": "x"}}],
+            },
+        },
+        ['spec.versions[0].schema.openAPIV3Schema: Invalid value: "x": must be an object'],
     ),
     ("validatingwebhookconfigurations", {"webhooks": [HOOK]}, []),
     (
@@ -336,6 +355,14 @@ def test_definitions_store_their_storage_version(kind: GetKind) -> None:
     obj = kind("customresourcedefinitions").created(CRD)
     assert obj.status.storedVersions == ["v1"]
     assert (obj.spec.names.singular, obj.spec.names.listKind) == ("widget", "WidgetList")
+
+
+def test_quantities_are_canonical(kind: GetKind) -> None:
+    device = {"name": "d", "capacity": {"memory": {"value": "1024Mi"}}}
+    obj = kind("resourceslices").decode({"spec": {"devices": [device]}})
+    assert obj.spec.devices[0].capacity["memory"].value == "1Gi"
+    obj = kind("runtimeclasses").decode({"handler": "a", "overhead": {"podFixed": {"cpu": 0.25}}})
+    assert obj.overhead.podFixed == {"cpu": "250m"}
 
 
 def test_lease_times_get_six_decimals(kind: GetKind) -> None:

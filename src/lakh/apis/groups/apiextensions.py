@@ -8,7 +8,7 @@ from lakh.apis import meta
 from lakh.apis.groups.base import GroupStrategy, child, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
 from lakh.machinery import names
-from lakh.machinery.errors import FieldError, invalid_value, not_supported, required
+from lakh.machinery.errors import FieldError, invalid_value, not_supported, required, type_invalid
 
 GROUP = "apiextensions.k8s.io"
 
@@ -92,10 +92,13 @@ def _validate_versions(versions: list[Any], found: list[FieldError]) -> None:
         where = f"{path}[{index}]"
         name = version.name or ""
         meta.report(names.dns1035_label(name), f"{where}.name", name, found)
-        if version.schema is None or version.schema.openAPIV3Schema is None:
+        schema = version.schema.openAPIV3Schema if version.schema is not None else None
+        if schema is None:
             found.append(required(f"{where}.schema.openAPIV3Schema", "schemas are required"))
-        elif version.schema.openAPIV3Schema.get("type") != "object":
-            kind = version.schema.openAPIV3Schema.get("type")
+        elif not isinstance(schema, dict):
+            found.append(type_invalid(f"{where}.schema.openAPIV3Schema", schema, "must be an object"))
+        elif schema.get("type") != "object":
+            kind = schema.get("type")
             at = f"{where}.schema.openAPIV3Schema.type"
             if kind:
                 found.append(invalid_value(at, kind, "must be object at the root"))

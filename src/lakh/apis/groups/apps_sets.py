@@ -26,6 +26,7 @@ from lakh.apis.groups.workloads import (
 )
 from lakh.apis.podspec import default_pod_template, validate_pod_template
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
+from lakh.apis.resourcelists import canonicalise
 from lakh.machinery import names
 from lakh.machinery.errors import (
     FieldError,
@@ -243,6 +244,9 @@ class StatefulSetStrategy(GroupStrategy):
             claim_spec = child(claim, "spec")
             if claim_spec.volumeMode is None:
                 claim_spec.volumeMode = "Filesystem"
+            resources = child(claim_spec, "resources")
+            canonicalise(resources.requests or {})
+            canonicalise(resources.limits or {})
 
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole StatefulSet."""

@@ -49,18 +49,21 @@ def from_core(event: dict[str, Any]) -> dict[str, Any]:
     return {_EVENTS_NAMES.get(name, name): value for name, value in event.items()}
 
 
+def _regarding(name: str) -> Callable[[Any], str]:
+    def read(event: Any) -> str:
+        return (getattr(event.regarding, name) if event.regarding is not None else None) or ""
+
+    return read
+
+
 _SELECTABLE: Mapping[str, Callable[[Any], str]] = {
-    "involvedObject.kind": lambda e: (e.regarding and e.regarding.kind) or "",
-    "involvedObject.namespace": lambda e: (e.regarding and e.regarding.namespace) or "",
-    "involvedObject.name": lambda e: (e.regarding and e.regarding.name) or "",
-    "involvedObject.uid": lambda e: (e.regarding and e.regarding.uid) or "",
-    "involvedObject.apiVersion": lambda e: (e.regarding and e.regarding.apiVersion) or "",
-    "involvedObject.resourceVersion": lambda e: (e.regarding and e.regarding.resourceVersion) or "",
-    "involvedObject.fieldPath": lambda e: (e.regarding and e.regarding.fieldPath) or "",
-    "reason": lambda e: e.reason or "",
-    "reportingComponent": lambda e: e.reportingController or "",
-    "source": lambda e: _source(e)[0],
-    "type": lambda e: e.type or "",
+    **{
+        f"regarding.{name}": _regarding(name)
+        for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+    },
+    "reason": lambda event: event.reason or "",
+    "reportingController": lambda event: event.reportingController or "",
+    "type": lambda event: event.type or "",
 }
 
 

@@ -239,16 +239,22 @@ def _validate_ip_block(block: Any, path: str, found: list[FieldError]) -> None:
     meta.report(messages, f"{path}.cidr", block.cidr, found)
     if messages:
         return
-    network = ipaddress.ip_network(block.cidr, strict=False)
+    network = _network(block.cidr)
     for index, text in enumerate(block.except_ or ()):
         where = f"{path}.except[{index}]"
         messages = names.cidr(text)
         meta.report(messages, where, text, found)
         if messages:
             continue
-        part: Any = ipaddress.ip_network(text, strict=False)
+        part = _network(text)
         if part.version != network.version or part == network or not part.subnet_of(network):
             found.append(invalid_value(where, text, "must be a strict subset of `cidr`"))
+
+
+def _network(text: str) -> Any:
+    # Leading zeros, which Kubernetes takes, are none of ipaddress's business.
+    address, _, bits = text.partition("/")
+    return ipaddress.ip_network(f"{names.parse_ip(address)}/{bits}", strict=False)
 
 
 def validate_ip_address(obj: Any) -> list[FieldError]:
@@ -284,7 +290,7 @@ def validate_service_cidr(obj: Any) -> list[FieldError]:
         messages = names.cidr(text)
         meta.report(messages, f"{path}[{index}]", text, found)
         if not messages:
-            versions.append(ipaddress.ip_network(text, strict=False).version)
+            versions.append(_network(text).version)
     if len(versions) == 2 and versions[0] == versions[1]:
         found.append(
             invalid_value(

@@ -8,6 +8,7 @@ from lakh.apis import meta
 from lakh.apis.groups import printing
 from lakh.apis.groups.base import GroupStrategy, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
+from lakh.apis.resourcelists import canonicalise
 from lakh.machinery import names, quantity
 from lakh.machinery.errors import FieldError, invalid_value
 
@@ -27,11 +28,7 @@ class RuntimeClassStrategy(GroupStrategy):
     def default(self, obj: Any) -> None:
         """Canonical quantities."""
         overhead: dict[str, Any] = (obj.overhead.podFixed if obj.overhead is not None else None) or {}
-        for name, value in overhead.items():
-            try:
-                overhead[name] = quantity.canonical(value)
-            except quantity.QuantityError:
-                continue  # validation reports it
+        canonicalise(overhead)
 
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole class."""

@@ -9,6 +9,7 @@ from lakh.apis import meta
 from lakh.apis.groups import printing
 from lakh.apis.groups.base import GroupStrategy, child, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
+from lakh.apis.resourcelists import canonical
 from lakh.machinery import names
 from lakh.machinery.errors import (
     FieldError,
@@ -215,8 +216,18 @@ class ResourceSliceStrategy(GroupStrategy):
     )
 
     def default(self, obj: Any) -> None:
-        """An empty spec for an absent one."""
-        child(obj, "spec")
+        """An empty spec for an absent one; canonical quantities."""
+        spec = child(obj, "spec")
+        values: list[Any] = []
+        for device in spec.devices or ():
+            values += (device.capacity or {}).values()
+            for consumed in device.consumesCounters or ():
+                values += (consumed.counters or {}).values()
+        for counters in spec.sharedCounters or ():
+            values += (counters.counters or {}).values()
+        for holder in values:
+            if holder is not None and holder.value is not None:
+                holder.value = canonical(holder.value) or holder.value
 
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole slice."""
