@@ -12,6 +12,14 @@ from lakh.server.context import Context
 
 STATUS = ("status",)
 
+# Of ManagedFieldsEntry, as its Struct encodes them: unchanged entries must be unchanged bytes.
+ENTRY_FIELDS = ("apiVersion", "fieldsType", "fieldsV1", "manager", "operation", "subresource", "time")
+
+
+def _ordered(entries: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """Entries in the order of their fields at rest; None when there are none."""
+    return [{n: e[n] for n in ENTRY_FIELDS if n in e} for e in entries] or None
+
 
 def _ignored(codec: Codec, subresource: str) -> tuple[str, ...]:
     """The top-level fields that an endpoint does not write (upstream's reset fields)."""
@@ -29,7 +37,7 @@ def track_create(codec: Codec, obj: Any, context: Context) -> None:
     if context.applied:
         return
     obj.metadata.managedFields = None
-    obj.metadata.managedFields = (
+    obj.metadata.managedFields = _ordered(
         ssa.update_managed_fields(
             None,
             obj,
@@ -40,7 +48,6 @@ def track_create(codec: Codec, obj: Any, context: Context) -> None:
             node=codec.node,
             ignored=_ignored(codec, ""),
         )
-        or None
     )
 
 
@@ -64,7 +71,7 @@ def track_update(codec: Codec, old: Any, new: Any, context: Context, subresource
     managers = ssa.current_managers(before, after, subresource=subresource)
     # Nobody manages managedFields; without them both objects are half as large.
     old.metadata.managedFields = new.metadata.managedFields = None
-    new.metadata.managedFields = (
+    new.metadata.managedFields = _ordered(
         ssa.update_managed_fields(
             old,
             new,
@@ -76,7 +83,6 @@ def track_update(codec: Codec, old: Any, new: Any, context: Context, subresource
             subresource=subresource,
             ignored=_ignored(codec, subresource),
         )
-        or None
     )
 
 
@@ -106,7 +112,7 @@ def apply(
     )
     obj = dict(outcome.obj)
     metadata = dict(obj.get("metadata") or {})
-    metadata["managedFields"] = outcome.managers
+    metadata["managedFields"] = _ordered(outcome.managers)
     metadata.setdefault("name", name)
     if namespace:
         metadata.setdefault("namespace", namespace)

@@ -1,0 +1,178 @@
+"""Lists and watches, without sockets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import pytest_asyncio
+
+from tests.server.harness import CONFIGMAPS, PODS, Api, configmap, pod
+
+
+@pytest_asyncio.fixture
+async def api() -> AsyncIterator[Api]:
+    api = await Api.start()
+    yield api
+    await api.stop()
+
+
+async def fill(api: Api, count: int) -> None:
+    for number in range(count):
+        await api.post(CONFIGMAPS, configmap(f"c{number:04d}"))
+
+
+class TestLists:
+    async def test_pages_are_of_one_state(self, api: Api) -> None:
+        await fill(api, 7)
+        first = (await api.get(f"{CONFIGMAPS}?limit=3")).json
+        assert first["metadata"]["remainingItemCount"] == 4
+        await api.post(CONFIGMAPS, configmap("c0003a"))
+        await api.delete(f"{CONFIGMAPS}/c0005")
+        names = [i["metadata"]["name"] for i in first["items"]]
+        token = first["metadata"]["continue"]
+        while token:
+            page = (await api.get(f"{CONFIGMAPS}?limit=3&continue={quote(token)}")).json
+            assert page["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+            names += [i["metadata"]["name"] for i in page["items"]]
+            token = page["metadata"].get("continue")
+        assert names == [f"c{n:04d}" for n in range(7)]
+
+    async def test_long_lists_are_streamed(self, api: Api) -> None:
+        await fill(api, 1300)
+        whole = (await api.get(CONFIGMAPS)).json
+        assert len(whole["items"]) == 1300
+        assert whole["kind"] == "ConfigMapList"
+        assert whole["metadata"]["resourceVersion"].isdigit()
+
+    async def test_selectors(self, api: Api) -> None:
+        for name, tier in (("a", "web"), ("b", "db"), ("c", "web")):
+            body = configmap(name)
+            body["metadata"]["labels"] = {"tier": tier}
+            await api.post(CONFIGMAPS, body)
+        found = (await api.get(f"{CONFIGMAPS}?labelSelector=tier%3Dweb&limit=1")).json
+        assert [i["metadata"]["name"] for i in found["items"]] == ["a"]
+        assert "remainingItemCount" not in found["metadata"]
+        rest = (
+            await api.get(f"{CONFIGMAPS}?labelSelector=tier%3Dweb&continue={found['metadata']['continue']}")
+        ).json
+        assert [i["metadata"]["name"] for i in rest["items"]] == ["c"]
+        one = (await api.get(f"{CONFIGMAPS}?fieldSelector=metadata.name%3Db")).json
+        assert [i["metadata"]["name"] for i in one["items"]] == ["b"]
+        assert (await api.get(f"{CONFIGMAPS}?labelSelector=%3D%3D")).status == 400
+        assert (await api.get(f"{CONFIGMAPS}?fieldSelector=nope%3D1")).status == 400
+
+    async def test_resource_versions(self, api: Api) -> None:
+        await fill(api, 2)
+        now = (await api.get(CONFIGMAPS)).json["metadata"]["resourceVersion"]
+        await fill_more(api)
+        exact = (await api.get(f"{CONFIGMAPS}?resourceVersion={now}&resourceVersionMatch=Exact")).json
+        assert len(exact["items"]) == 2
+        assert exact["metadata"]["resourceVersion"] == now
+        newer = (await api.get(f"{CONFIGMAPS}?resourceVersion={now}")).json
+        assert len(newer["items"]) == 3
+        assert (await api.get(f"{CONFIGMAPS}?resourceVersion=x")).status == 400
+        assert (await api.get(f"{CONFIGMAPS}?resourceVersionMatch=Exact")).status == 422
+        assert (await api.get(f"{CONFIGMAPS}?continue=garbage")).status == 400
+
+
+async def fill_more(api: Api) -> None:
+    await api.post(CONFIGMAPS, configmap("more"))
+
+
+class TestWatches:
+    async def test_from_nothing(self, api: Api) -> None:
+        await fill(api, 2)
+        stream = await api.watch(f"{CONFIGMAPS}?watch=1")
+        await api.post(CONFIGMAPS, configmap("new"))
+        await api.patch(f"{CONFIGMAPS}/new", {"data": {"k": "v"}})
+        await api.delete(f"{CONFIGMAPS}/new")
+        events = await stream.until(5)
+        assert [e["type"] for e in events] == ["ADDED", "ADDED", "ADDED", "MODIFIED", "DELETED"]
+        assert events[4]["object"]["data"] == {"k": "v"}
+        versions = [int(e["object"]["metadata"]["resourceVersion"]) for e in events]
+        assert versions == sorted(set(versions))
+
+    async def test_resumes(self, api: Api) -> None:
+        await fill(api, 1)
+        start = (await api.get(CONFIGMAPS)).json["metadata"]["resourceVersion"]
+        await api.post(CONFIGMAPS, configmap("between"))
+        stream = await api.watch(f"{CONFIGMAPS}?watch=1&resourceVersion={start}")
+        await api.post(CONFIGMAPS, configmap("later"))
+        events = await stream.until(2)
+        assert [e["object"]["metadata"]["name"] for e in events] == ["between", "later"]
+
+    async def test_selectors_turn_changes_into_adds_and_deletes(self, api: Api) -> None:
+        stream = await api.watch(f"{CONFIGMAPS}?watch=1&labelSelector=on%3Dyes")
+        await api.post(CONFIGMAPS, configmap("a"))
+        await api.patch(f"{CONFIGMAPS}/a", {"metadata": {"labels": {"on": "yes"}}})
+        await api.patch(f"{CONFIGMAPS}/a", {"data": {"k": "v"}})
+        await api.patch(f"{CONFIGMAPS}/a", {"metadata": {"labels": {"on": "no"}}})
+        events = await stream.until(3)
+        assert [e["type"] for e in events] == ["ADDED", "MODIFIED", "DELETED"]
+
+    async def test_pods_of_a_node(self, api: Api) -> None:
+        stream = await api.watch("/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn1")
+        for name, node in (("a", "n1"), ("b", "n2")):
+            await api.post(PODS, pod(name))
+            await api.post(f"{PODS}/{name}/binding", {"metadata": {"name": name}, "target": {"name": node}})
+        await api.delete(f"{PODS}/a?gracePeriodSeconds=0")
+        events = await stream.until(2)
+        assert [(e["type"], e["object"]["metadata"]["name"]) for e in events] == [
+            ("ADDED", "a"),
+            ("DELETED", "a"),
+        ]
+
+    async def test_initial_events(self, api: Api) -> None:
+        await fill(api, 2)
+        url = f"{CONFIGMAPS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+        stream = await api.watch(url)
+        events = await stream.until(3)
+        assert [e["type"] for e in events] == ["ADDED", "ADDED", "BOOKMARK"]
+        assert events[2]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+        refused = await api.get(f"{CONFIGMAPS}?watch=1&sendInitialEvents=true")
+        assert refused.status == 422
+
+    async def test_too_old(self, api: Api) -> None:
+        store = api.server.cluster.named("", "v1", "configmaps")
+        store.partition._state.history._max_events = 0  # type: ignore[attr-defined]
+        await fill(api, 3)
+        if store.partition.oldest_revision <= 1:
+            store.partition._state.history.oldest_revision = 3  # type: ignore[attr-defined]
+        stream = await api.watch(f"{CONFIGMAPS}?watch=1&resourceVersion=1")
+        events = await stream.until(1)
+        assert events[0]["type"] == "ERROR"
+        assert events[0]["object"]["code"] == 410
+        assert stream.finished
+
+    async def test_too_new(self, api: Api) -> None:
+        answer = await api.get(f"{CONFIGMAPS}?resourceVersion=99999")
+        assert answer.status == 504
+        assert "Too large resource version" in answer.json["message"]
+
+    async def test_tables(self, api: Api) -> None:
+        stream = await api.watch(f"{PODS}?watch=1", accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+        await api.post(PODS, pod("a"))
+        await api.post(PODS, pod("b"))
+        events = await stream.until(2)
+        assert events[0]["object"]["columnDefinitions"][0]["name"] == "Name"
+        assert events[1]["object"]["columnDefinitions"] is None
+        assert events[1]["object"]["rows"][0]["cells"][0] == "b"
+
+    async def test_one_encoding_for_all(self, api: Api) -> None:
+        streams = [await api.watch(f"{CONFIGMAPS}?watch=1") for _ in range(3)]
+        await api.post(CONFIGMAPS, configmap("a"))
+        for stream in streams:
+            assert (await stream.until(1))[0]["object"]["metadata"]["name"] == "a"
+        event = api.server.cluster.partitions["default"]._state.history.since(1)[-1]
+        assert event.cache is not None
+        assert len(event.cache) == 1
+
+    async def test_a_client_that_does_not_read_is_cut_off(self, api: Api) -> None:
+        stream = await api.watch(f"{CONFIGMAPS}?watch=1")
+        stream.buffered_bytes = 1 << 30
+        await api.post(CONFIGMAPS, configmap("a"))
+        await stream.until(1)
+        assert stream.closed
+        assert api.server.watching.slow == 1
+        assert len(api.server.watching) == 0
