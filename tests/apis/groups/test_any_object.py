@@ -16,7 +16,7 @@ from lakh.apis.groups import RESOURCES
 from lakh.apis.registry import Resource
 from lakh.machinery.schema import Node
 
-OBJECTS = 60
+OBJECTS = 150
 MAX_DEPTH = 7
 TEXTS = (
     "",
@@ -83,6 +83,7 @@ def test_no_object_crashes_a_strategy(resource: Resource) -> None:
         status = msgspec.convert(msgspec.to_builtins(obj), struct)
         strategy.cells(obj, 2e9)
         strategy.prepare_for_create(obj)
+        msgspec.convert(msgspec.to_builtins(obj), struct)
         strategy.validate(obj)
         strategy.warnings(obj, None)
         strategy.terms(obj)

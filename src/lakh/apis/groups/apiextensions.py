@@ -37,7 +37,7 @@ class CustomResourceDefinitionStrategy(GroupStrategy):
     def reset_status(self, obj: Any) -> None:
         """The storage version is stored from the start."""
         super().reset_status(obj)
-        obj.status.storedVersions = [v.name for v in obj.spec.versions or () if v.storage]
+        obj.status.storedVersions = [v.name or "" for v in obj.spec.versions or () if v.storage]
 
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole definition."""
