@@ -31,6 +31,7 @@ from .nodelifecycle import NodeLifecycleController
 from .podgc import PodGarbageCollector
 from .replicaset import ReplicaSetController
 from .serviceaccount import RootCAPublisher, ServiceAccountController
+from .statefulset import StatefulSetController
 from .tainteviction import TaintEvictionController
 from .ttlafterfinished import TTLAfterFinishedController
 
@@ -58,6 +59,7 @@ CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
         DaemonSetController,
         DisruptionController,
         EndpointSliceController,
+        StatefulSetController,
     )
 }
 """By upstream's name."""

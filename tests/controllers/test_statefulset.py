@@ -1,0 +1,89 @@
+"""StatefulSets: order, updates, identity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fake_client import FakeClient, drain, make_context, ready_pod, template
+
+from lakh.client.resources import PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
+from lakh.controllers.statefulset import StatefulSetController
+
+
+def put(client: FakeClient, replicas: int = 3, **spec: Any) -> None:
+    client.put(
+        STATEFULSETS,
+        {
+            "metadata": {"name": "db"},
+            "spec": {
+                "replicas": replicas,
+                "serviceName": "db",
+                "selector": {"matchLabels": {"app": "db"}},
+                "template": template({"app": "db"}),
+                "updateStrategy": {"type": "RollingUpdate"},
+                **spec,
+            },
+        },
+    )
+
+
+def names(client: FakeClient) -> list[str]:
+    return sorted(pod["metadata"]["name"] for pod in client.all(PODS))
+
+
+async def test_ordered_start_and_scale_down(client: FakeClient) -> None:
+    controller = StatefulSetController(make_context(client))
+    put(
+        client,
+        volumeClaimTemplates=[{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}],
+    )
+    for expected in (["db-0"], ["db-0", "db-1"], ["db-0", "db-1", "db-2"]):
+        await drain(controller)
+        assert names(client) == expected
+        ready_pod(client, expected[-1])
+    await drain(controller)
+    pod = client.one(PODS, "db-1", "default")
+    assert pod["spec"]["hostname"] == "db-1"
+    assert pod["spec"]["subdomain"] == "db"
+    assert pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"] == "1"
+    assert pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == "data-db-1"
+    assert len(client.all(PERSISTENTVOLUMECLAIMS)) == 3
+    status = client.one(STATEFULSETS, "db", "default")["status"]
+    assert status["readyReplicas"] == status["updatedReplicas"] == 3
+    client.change(STATEFULSETS, "db", {"spec": {"replicas": 1}})
+    await drain(controller)
+    assert names(client) == ["db-0"]
+
+
+async def test_parallel(client: FakeClient) -> None:
+    controller = StatefulSetController(make_context(client))
+    put(client, podManagementPolicy="Parallel")
+    await drain(controller)
+    assert names(client) == ["db-0", "db-1", "db-2"]
+
+
+@pytest.mark.parametrize(("partition", "updated"), [(0, {"db-0", "db-1", "db-2"}), (2, {"db-2"})])
+async def test_update_from_the_top(client: FakeClient, partition: int, updated: set[str]) -> None:
+    controller = StatefulSetController(make_context(client))
+    put(client, updateStrategy={"type": "RollingUpdate", "rollingUpdate": {"partition": partition}})
+    seen: list[str] = []
+
+    async def settle() -> None:
+        for _ in range(20):
+            await drain(controller)
+            for pod in client.all(PODS):
+                if pod["status"]["phase"] == "Pending":
+                    seen.append(pod["metadata"]["name"])
+                    ready_pod(client, pod["metadata"]["name"])
+
+    await settle()
+    assert seen == ["db-0", "db-1", "db-2"]
+    containers = [{"name": "main", "image": "v2"}]
+    client.change(STATEFULSETS, "db", {"spec": {"template": {"spec": {"containers": containers}}}})
+    await settle()
+    new = {p["metadata"]["name"] for p in client.all(PODS) if p["spec"]["containers"][0]["image"] == "v2"}
+    assert new == updated
+    assert seen[3:] == sorted(updated, reverse=True)
+    status = client.one(STATEFULSETS, "db", "default")["status"]
+    assert (status["currentRevision"] == status["updateRevision"]) == (partition == 0)
