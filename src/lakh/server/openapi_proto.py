@@ -2,7 +2,7 @@
 
 Clients that ask for v2 take nothing else (`kubectl explain --output plaintext-openapiv2`, and `kubectl apply` where v3 fails it). The schema is
 small and fixed, so the message types are tables here: JSON name → field number and how the value is encoded. Extensions (`x-…`) and defaults
-travel as YAML text, of which JSON is a part. Pure; the whole document takes about 100 ms, once.
+travel as YAML text, of which JSON is a part. Pure; encoding the whole document takes about 50 ms, once.
 """
 
 from __future__ import annotations
