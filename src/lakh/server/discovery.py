@@ -71,7 +71,7 @@ class Discovery:
 
     def _make(self, path: str, aggregated: bool) -> Document | None:
         if aggregated:
-            names = self._names() if path == "/apis" else [n for n in self._groups if not n]
+            names = self._names() if path == "/apis" else [""] * bool(self._core)
             return Document(encode_json(self._aggregated(names)), AGGREGATED_TYPE)
         plain = self._plain(path.split("/")[1:])
         return None if plain is None else Document(encode_json(plain))
