@@ -19,9 +19,11 @@ from lakh.client.leader import LeaderElector
 from lakh.client.tasks import TaskGuard
 
 from .context import Context, Controller
+from .cronjob import CronJobController
 from .daemonset import DaemonSetController
 from .deployment import DeploymentController
 from .disruption import DisruptionController
+from .endpoints import EndpointsController
 from .endpointslice import EndpointSliceController
 from .garbagecollector import GarbageCollector
 from .informers import Informers
@@ -60,6 +62,8 @@ CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
         DisruptionController,
         EndpointSliceController,
         StatefulSetController,
+        EndpointsController,
+        CronJobController,
     )
 }
 """By upstream's name."""
