@@ -28,6 +28,32 @@ def test_every_controller_can_be_built(client: FakeClient) -> None:
         assert main.CONTROLLERS[controller.name] is make
 
 
+async def test_a_controller_waits_for_its_own_informers(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context(client)
+    controller = ReplicaSetController(context)
+    needed = context.informers.asked()
+    assert len(needed) == 2
+    assert context.informers.asked() == []
+    started = asyncio.Event()
+
+    async def run() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(controller, "run", run)
+    needed[0].synced.clear()
+    task = asyncio.create_task(main.start(controller, needed))
+    await asyncio.sleep(0)
+    assert not started.is_set()
+    needed[0].synced.set()
+    await asyncio.wait_for(started.wait(), 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_a_crashed_controller_is_started_again(
     client: FakeClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -261,7 +261,6 @@ def _reference(job: Job) -> dict[str, Any]:
         "name": job.metadata.name,
         "namespace": job.metadata.namespace,
         "uid": job.metadata.uid,
-        "resourceVersion": job.metadata.resourceVersion,
     }
 
 

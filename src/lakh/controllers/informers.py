@@ -89,6 +89,7 @@ class Informers:
         self._client = client
         self._make = make
         self._informers: dict[Resource, Informer[Any]] = {}
+        self._asked: list[Informer[Any]] = []
         self._parts: list[tuple[str, Informer[Any]]] = []
         self._indexes: set[tuple[Resource, str]] = set()
         self._guard: TaskGuard | None = None
@@ -111,11 +112,13 @@ class Informers:
                 self._client, resource, view, namespace=namespace, field_selector=field_selector
             )
             self._parts.append((f"{resource.plural} {namespace or field_selector}", part))
+            self._asked.append(part)
             return part
         wanted = VIEWS.get(resource, view)
         if wanted is not view:
             raise ValueError(f"{resource.plural} are watched as {wanted.__name__}, not as {view.__name__}")
         informer: Informer[T] = self._shared(resource, wanted)
+        self._asked.append(informer)
         for name in indexes:
             if (resource, name) not in self._indexes:
                 self._indexes.add((resource, name))
@@ -146,7 +149,7 @@ class Informers:
         for name, part in self._parts:
             guard.spawn(part.run(), name=name, forever=True)
 
-    async def synced(self) -> None:
-        """Wait until every informer that exists now has its first list."""
-        for informer in [*self._informers.values(), *(part for _, part in self._parts)]:
-            await informer.synced.wait()
+    def asked(self) -> list[Informer[Any]]:
+        """What was asked for through `of` since the last call: the informers that one controller depends on."""
+        asked, self._asked = self._asked, []
+        return asked

@@ -13,8 +13,10 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from lakh.client.client import Client
+from lakh.client.informer import Informer
 from lakh.client.leader import LeaderElector
 from lakh.client.tasks import TaskGuard
 
@@ -115,17 +117,29 @@ async def run(
 async def run_all(client: Client, root_ca: bytes, names: Sequence[str]) -> None:
     """Run these controllers until cancelled."""
     context = Context(client, Informers(client), root_ca=root_ca)
-    running = [CONTROLLERS[name](context) for name in names]
+    running: list[tuple[Controller, list[Informer[Any]]]] = []
+    for name in names:
+        controller = CONTROLLERS[name](context)
+        running.append((controller, context.informers.asked()))
     try:
         async with TaskGuard("controllers") as guard:
             context.informers.start(guard)
-            await context.informers.synced()
-            log.info("controllers started: %s", ", ".join(names))
-            for controller in running:
-                guard.spawn(keep_running(controller), name=controller.name, forever=True)
+            for controller, needed in running:
+                guard.spawn(start(controller, needed), name=controller.name, forever=True)
             await asyncio.Event().wait()
     finally:
         await asyncio.gather(*(recorder.close() for recorder in context.recorders.values()))
+
+
+async def start(controller: Controller, needed: Sequence[Informer[Any]]) -> None:
+    """Keep `controller` running from when its informers have their first lists.
+
+    It waits for its own only: a resource that the server does not serve stops nobody else.
+    """
+    for informer in needed:
+        await informer.synced.wait()
+    log.info("%s started", controller.name)
+    await keep_running(controller)
 
 
 async def keep_running(controller: Controller) -> None:

@@ -37,6 +37,11 @@ from .views import Bare, Condition, Meta, Pod, ReplicaSet, ReplicaSetStatus
 BURST = 500
 """Pods created or deleted in one sync at most, as upstream's BurstReplicas."""
 
+LARGE = 200
+"""Replicas from which on pod events are gathered."""
+DELAY_PER_POD_SECONDS = 5e-5
+MAX_DELAY_SECONDS = 1.0
+
 KEEP_ZERO = ("replicas", "terminatingReplicas", "observedGeneration")
 """Status fields that are written even when zero."""
 
@@ -153,7 +158,16 @@ class ReplicaSetController(Controller):
             self._pod_deleted(pod)
         else:
             self._expectations.added(key)
+            self._gently(key)
+
+    def _gently(self, key: str) -> None:
+        """Queue at once, or for large sets after a while: a sync costs O(pods), so their events are gathered."""
+        rs = self._sets.items.get(key)
+        replicas = (rs.spec.replicas or 0) if rs is not None else 0
+        if replicas < LARGE:
             self.queue.add(key)
+        else:
+            self.queue.add_after(key, min(replicas * DELAY_PER_POD_SECONDS, MAX_DELAY_SECONDS))
 
     def _pod_updated(self, old: Pod, new: Pod) -> None:
         key = self._owner_key(new)
@@ -166,7 +180,7 @@ class ReplicaSetController(Controller):
             return
         if new.metadata.deletionTimestamp is not None:
             self._expectations.deleted(key, new.metadata.uid)
-        self.queue.add(key)
+        self._gently(key)
         rs = self._sets.items.get(key)
         if rs is not None and rs.spec.minReadySeconds and is_ready(new) and not is_ready(old):
             # One second more, because the condition's time has whole seconds.
@@ -176,7 +190,7 @@ class ReplicaSetController(Controller):
         key = self._owner_key(pod)
         if key is not None:
             self._expectations.deleted(key, pod.metadata.uid)
-            self.queue.add(key)
+            self._gently(key)
 
     def _orphan(self, pod: Pod) -> None:
         """A pod nobody controls: whoever selects it may want to adopt it."""
