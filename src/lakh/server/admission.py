@@ -60,6 +60,9 @@ class Admission:
                 self.taint_new_node(obj)
         elif table == "services":
             self.services.allocate(obj, old, context.dry_run)
+        elif table == "certificatesigningrequests.certificates.k8s.io":
+            if verb == "create" and obj.spec is not None:
+                self.requestor(context, obj.spec)
         elif table == "priorityclasses.scheduling.k8s.io":
             self.one_global_default(store, obj)
 
@@ -174,6 +177,12 @@ class Admission:
         taints = node.spec.taints or []
         if not any(t.key == NOT_READY and t.effect == "NoSchedule" for t in taints):
             node.spec.taints = [*taints, self._taint(key=NOT_READY, effect="NoSchedule")]
+
+    def requestor(self, context: Context, spec: Any) -> None:
+        """Who asks for a certificate is who sent the request."""
+        user = context.user
+        spec.username, spec.uid, spec.groups = user.name, user.uid or None, list(user.groups)
+        spec.extra = {k: list(v) for k, v in user.extra.items()} or None
 
     def one_global_default(self, store: ResourceStore, obj: Any) -> None:
         """Only one priority class may be the default."""

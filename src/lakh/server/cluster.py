@@ -5,11 +5,17 @@ from __future__ import annotations
 import msgspec
 
 from lakh.apis.registry import Registry, Resource
-from lakh.server.storage import NamespaceStore, ResourceStore
+from lakh.server.storage import CertificateSigningRequestStore, NamespaceStore, ResourceStore
 from lakh.store.partition import Partition
 
 # Own journal, revision counter and writer each (DESIGN: partitions by resource type).
 PARTITIONS = ("pods", "nodes", "leases", "events", "default")
+
+
+STORES = {
+    "namespaces": NamespaceStore,
+    "certificatesigningrequests.certificates.k8s.io": CertificateSigningRequestStore,
+}
 
 
 class NamespaceView(msgspec.Struct, gc=False):
@@ -42,7 +48,7 @@ class Cluster:
         """The store of a resource."""
         store = self._stores.get(resource)
         if store is None:
-            kind = NamespaceStore if resource.table == "namespaces" else ResourceStore
+            kind = STORES.get(resource.table, ResourceStore)
             store = self._stores[resource] = kind(resource, self.partitions[resource.partition])
         return store
 

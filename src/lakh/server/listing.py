@@ -22,8 +22,8 @@ from lakh.server.transport import Response, Stream, StreamResponse
 from lakh.store.errors import Compacted
 from lakh.store.state import Item
 
-# Items read from the store in one go; about 1 ms of splicing.
-PIECE = 1000
+# Items written in one go: small enough that the client reads while the next are encrypted (measured: 1000 → 0.35 s, 128 → 0.23 s for 108 MB).
+PIECE = 128
 # Lists up to this many items are answered in one synchronous piece.
 SYNCHRONOUS = 500
 # Table rows decode whole objects, about 20 µs each.

@@ -36,6 +36,9 @@ GENERATE_NAME_TRIES = 8
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
+ORPHAN_POLICY = "Orphan"
+
+DECISIONS = ("Approved", "Denied")
 
 Mutate = Callable[[Item, Any], Any]
 
@@ -280,8 +283,8 @@ class ResourceStore:
         metadata.resourceVersion = was.resourceVersion
         if subresource == "status":
             strategy.prepare_for_status_update(new, old)
-        elif subresource == "finalize":
-            self.prepare_for_finalize(new, old)
+        elif subresource in ("approval", "finalize"):
+            self.prepare_for_subresource(new, old, subresource)
         else:
             strategy.prepare_for_update(new, old)
         context.admit("update", self, new, old, subresource)
@@ -289,7 +292,7 @@ class ResourceStore:
             metadata, namespaced=self.resource.namespaced, name_rule=strategy.validate_name
         )
         findings += meta.validate_object_meta_update(metadata, was)
-        if subresource in ("status", "finalize"):
+        if subresource in ("approval", "finalize", "status"):
             findings += strategy.validate_status_update(new, old)
         else:
             findings += strategy.validate_update(new, old)
@@ -300,8 +303,8 @@ class ResourceStore:
         remove = not metadata.finalizers and metadata.deletionTimestamp is not None and self.finished(new)
         return self.codec.encode_stored(new), strategy.terms(new), remove
 
-    def prepare_for_finalize(self, new: Any, old: Any) -> None:
-        """What the finalize subresource may change."""
+    def prepare_for_subresource(self, new: Any, old: Any, subresource: str) -> None:
+        """What another subresource than status may change."""
         self.strategy.prepare_for_update(new, old)
 
     def finished(self, obj: Any) -> bool:
@@ -385,11 +388,18 @@ class ResourceStore:
         finalizers = list(metadata.finalizers or ())
         policy = options.propagationPolicy
         if options.orphanDependents is not None:
-            policy = "Orphan" if options.orphanDependents else "Background"
+            policy = ORPHAN_POLICY if options.orphanDependents else "Background"
         if policy is None:
-            return finalizers
+            # A few old kinds leave their dependents behind unless told otherwise.
+            if (
+                self.strategy.default_propagation != ORPHAN_POLICY
+                or FOREGROUND in finalizers
+                or ORPHAN in finalizers
+            ):
+                return finalizers
+            policy = ORPHAN_POLICY
         finalizers = [f for f in finalizers if f not in (FOREGROUND, ORPHAN)]
-        if policy == "Orphan":
+        if policy == ORPHAN_POLICY:
             finalizers.append(ORPHAN)
         elif policy == "Foreground":
             finalizers.append(FOREGROUND)
@@ -420,5 +430,18 @@ class NamespaceStore(ResourceStore):
             obj.status = schema().struct("io.k8s.api.core.v1.NamespaceStatus")()
         obj.status.phase = "Terminating"
 
-    def prepare_for_finalize(self, new: Any, old: Any) -> None:
+    def prepare_for_subresource(self, new: Any, old: Any, subresource: str) -> None:
         new.status = old.status
+
+
+class CertificateSigningRequestStore(ResourceStore):
+    """Approvals and denials are written through `approval` only, which changes nothing else."""
+
+    def prepare_for_subresource(self, new: Any, old: Any, subresource: str) -> None:
+        new.spec = old.spec
+        decided = (new.status.conditions if new.status is not None else None) or ()
+        others = [c for c in (old.status.conditions if old.status else None) or () if c.type not in DECISIONS]
+        new.status = old.status
+        if new.status is None:
+            new.status = schema().struct("io.k8s.api.certificates.v1.CertificateSigningRequestStatus")()
+        new.status.conditions = [*others, *(c for c in decided if c.type in DECISIONS)] or None
