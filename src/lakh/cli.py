@@ -23,7 +23,7 @@ DEFAULT_INSTANCE_TYPE = "trn2.48xlarge"
 GC_THRESHOLDS = (50_000, 20, 50)
 
 
-class Failure(Exception):  # noqa: N818
+class Failure(Exception):
     """Ends a command with exit code 1; the message is the one line that says why and what to do."""
 
 

@@ -65,7 +65,7 @@ def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
     return None
 
 
-class NotSent(Exception):  # noqa: N818
+class NotSent(Exception):
     """The pooled connection was closed before the request was written."""
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - named for what happened, as the rest of the package expects them.
 """The client's errors: one family, `ClientError`, so that no library exception leaks to a component.
 
 * `ApiError`: the server answered, and the answer is an error. It carries the `Status` (code, reason, message, details).

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 R = TypeVar("R")
 
 
-class TaskEnded(Exception):  # noqa: N818
+class TaskEnded(Exception):
     """A task that should run for ever has returned."""
 
 

@@ -38,7 +38,7 @@ MAX_EXPONENT = 32
 """5 ms · 2³² is far beyond the maximum; keeps the power small."""
 
 
-class QueueShutDown(Exception):  # noqa: N818
+class QueueShutDown(Exception):
     """`get` on a queue that was shut down and is empty."""
 
 

@@ -320,7 +320,7 @@ def _capped(entries: list[Entry]) -> list[Entry]:
     return kept + list(buckets.values())
 
 
-class ApplyConflict(StatusError):  # noqa: N818 - upstream's name of it
+class ApplyConflict(StatusError):
     """An apply met fields that others hold with other values: upstream's 409. `conflicts` is (entry, path) pairs."""
 
     def __init__(self, conflicts: list[tuple[Entry, tuple[str, ...]]]) -> None:

@@ -283,7 +283,7 @@ def _earliest(*seconds: float | None) -> float | None:
 
 
 def _backoff_seconds(restarts: int) -> float:
-    return min(BACKOFF_FIRST_SECONDS * 2 ** min(restarts, 10), BACKOFF_MAX_SECONDS)
+    return min(BACKOFF_FIRST_SECONDS * 2.0 ** min(restarts, 10), BACKOFF_MAX_SECONDS)
 
 
 def _run(pod: PodView, at: float) -> Plan:

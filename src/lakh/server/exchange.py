@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 JOIN_BYTES = 16 * 1024
 
 
-class StreamClosed(Exception):  # noqa: N818
+class StreamClosed(Exception):
     """The stream ended (or its client went away) while its producer waited for room."""
 
 

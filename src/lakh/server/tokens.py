@@ -34,7 +34,7 @@ PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
-class InvalidToken(Exception):  # noqa: N818
+class InvalidToken(Exception):
     """The token is not one of ours, or not valid now."""
 
 

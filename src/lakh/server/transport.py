@@ -64,7 +64,7 @@ class ListenError(Exception):
     """The server cannot listen where it was asked to."""
 
 
-class PortInUse(ListenError):  # noqa: N818
+class PortInUse(ListenError):
     """Somebody else listens on that port."""
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - named for what happened, as databases do, not for being errors
 """The store's errors: one type for each thing a caller can do something about.
 
 Each error is made from its fields alone, so `copy.copy` gives an equal one: when a batch fails, every waiting

@@ -64,7 +64,7 @@ class Record(NamedTuple):
         return self.offset + RECORD_HEADER_BYTES + len(self.payload)
 
 
-class Torn(Exception):  # noqa: N818 - a condition that recovery expects, not a failure
+class Torn(Exception):
     """The file ends in the middle of a record."""
 
     def __init__(self, offset: int, size_bytes: int, reason: str) -> None:
