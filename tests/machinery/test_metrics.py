@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakh.machinery import metrics
+
+
+def test_counter_and_reading() -> None:
+    registry = metrics.Registry()
+    family = registry.counter("requests_total", "Requests.", ("verb", "code"))
+    family.child("GET", "200").inc()
+    family.child("GET", "200").inc()
+    registry.reading("objects", "Objects.", ("resource",), lambda: [(("pods",), 2.5)])
+    assert registry.expose().decode() == (
+        "# HELP requests_total Requests.\n# TYPE requests_total counter\n"
+        'requests_total{verb="GET",code="200"} 2\n'
+        "# HELP objects Objects.\n# TYPE objects gauge\n"
+        'objects{resource="pods"} 2.5\n'
+    )
+
+
+def test_histogram_as_drawn() -> None:
+    """An observation that equals a bound belongs to it, as in Prometheus."""
+    registry = metrics.Registry()
+    series = registry.histogram("seconds", "Time.", (), (0.1, 1)).child()
+    for value in (0.1, 0.5, 7):
+        series.observe(value)
+    assert registry.expose().decode().splitlines()[2:] == [
+        'seconds_bucket{le="0.1"} 1',
+        'seconds_bucket{le="1"} 2',
+        'seconds_bucket{le="+Inf"} 3',
+        "seconds_sum 7.6",
+        "seconds_count 3",
+    ]
+
+
+@given(st.lists(st.floats(0, 100)))
+def test_every_observation_is_counted_once(values: list[float]) -> None:
+    series = metrics.Histogram(metrics.exponential(0.01, 2, 10))
+    for value in values:
+        series.observe(value)
+    assert sum(series.counts) == len(values)
+    for i, bound in enumerate(series.bounds):
+        assert sum(series.counts[: i + 1]) == sum(v <= bound for v in values)
+
+
+def test_series_are_bounded() -> None:
+    family = metrics.Registry().counter("c", "C.", ("name",))
+    for i in range(metrics.SERIES_MAX + 10):
+        family.child(str(i)).inc()
+    assert len(family.series) == metrics.SERIES_MAX + 1
+    assert family.child("another").value == 10
+
+
+def test_label_values_are_escaped() -> None:
+    registry = metrics.Registry()
+    registry.counter("c", "C.", ("name",)).child('a"\\\n').inc()
+    assert b'c{name="a\\"\\\\\\n"} 1' in registry.expose()
+
+
+def test_wrong_number_of_labels() -> None:
+    with pytest.raises(ValueError, match="labels"):
+        metrics.Registry().counter("c", "C.", ("name",)).child()
