@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -338,6 +339,14 @@ class TestSubresources:
         on_node = await api.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1")
         assert len(on_node.json["items"]) == 1
         assert (await api.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn2")).json["items"] == []
+        await api.post(PODS, pod("free"))
+        for selector, names in (
+            ("spec.nodeName!=", ["p"]),
+            ("spec.nodeName=", ["free"]),
+            ("spec.nodeName!=n1", ["free"]),
+        ):
+            found = await api.get(f"/api/v1/pods?fieldSelector={quote(selector)}")
+            assert [i["metadata"]["name"] for i in found.json["items"]] == names, selector
 
     async def test_scale(self, api: Api) -> None:
         body = {

@@ -41,7 +41,18 @@ class Selection:
     `name`, `namespace` and `term` are the parts that a store index answers; the rest is tested by `matches`.
     """
 
-    __slots__ = ("_decode", "_fields", "_labels", "_terms", "name", "namespace", "term", "trivial")
+    __slots__ = (
+        "_decode",
+        "_excluded",
+        "_fields",
+        "_labels",
+        "_terms",
+        "_without",
+        "name",
+        "namespace",
+        "term",
+        "trivial",
+    )
 
     def __init__(
         self,
@@ -58,6 +69,9 @@ class Selection:
         self.term: str | None = None
         self._labels: selectors.Selector | None = None
         self._terms: list[str] = []
+        # Index prefixes with the value that is not wanted, and prefixes of which there must be no term.
+        self._excluded: list[tuple[str, str]] = []
+        self._without: list[str] = []
         self._fields: list[tuple[Any, str, str]] = []
         if label_selector:
             try:
@@ -68,7 +82,9 @@ class Selection:
                 self._labels = parsed
         if field_selector:
             self._read_fields(resource, field_selector)
-        self.trivial = self._labels is None and not self._fields and not self._terms
+        self.trivial = self._labels is None and not (
+            self._fields or self._terms or self._excluded or self._without
+        )
 
     def _read_fields(self, resource: Resource, text: str) -> None:
         try:
@@ -90,10 +106,14 @@ class Selection:
                     self._fields.append((_namespace_of, operator, value))
             elif field in known:
                 term = f"{field}={value}"
-                if positive and value and field in INDEXED.get(resource.table, ()):
-                    if self.term is None:
-                        self.term = term
-                    self._terms.append(term)
+                if field in INDEXED.get(resource.table, ()):
+                    if not positive:
+                        self._excluded.append((f"{field}=", value))
+                    elif value:
+                        self.term = self.term or term
+                        self._terms.append(term)
+                    else:
+                        self._without.append(f"{field}=")
                 else:
                     self._fields.append((known[field], operator, value))
             else:
@@ -110,6 +130,12 @@ class Selection:
         for term in self._terms:
             if term not in item.terms:
                 return False
+        for prefix, value in self._excluded:
+            if _term_value(item, prefix) == value:
+                return False
+        for prefix in self._without:
+            if _term_value(item, prefix):
+                return False
         if self._labels is not None and not self._labels.matches(labels_of(item)):
             return False
         if self._fields:
@@ -118,6 +144,11 @@ class Selection:
                 if (get(obj) == value) != (operator != "!="):
                     return False
         return True
+
+
+def _term_value(item: Item, prefix: str) -> str:
+    """The value of an indexed field: what a term says behind its prefix, or nothing."""
+    return next((t[len(prefix) :] for t in item.terms if t.startswith(prefix)), "")
 
 
 # Fields by which the store indexes objects; strategies give them as terms.
