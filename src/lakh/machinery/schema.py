@@ -42,7 +42,8 @@ class Node:
     """One place of a schema: its type, and how lists and maps merge there.
 
     `list_type` is `atomic`, `set` or `map` (absent means atomic), `map_keys` the keys of a list map; `merge_key` and `patch_strategy` are
-    what strategic merge patch goes by; `map_type` is `granular` or `atomic` for structs and maps.
+    what strategic merge patch goes by; `map_type` is `granular` or `atomic` for structs and maps. `shape` belongs to `machinery.shapes`, which
+    keeps its own view of the place there.
     """
 
     __slots__ = (
@@ -58,11 +59,16 @@ class Node:
         "merge_key",
         "patch_strategy",
         "required",
+        "shape",
         "type",
     )
 
+    # Whether a struct keeps fields that it does not declare; only structural schemas say so.
+    open: bool = False
+
     def __init__(self, schema: Schema, raw: Mapping[str, Any], definition: str | None) -> None:
         self._schema = schema
+        self.shape: Any = None
         self.definition = definition
         self.type: NodeType = _node_type(raw, definition)
         self.description: str = raw.get("description", "")

@@ -83,10 +83,11 @@ class Shape:
             return self.known[name]
         except KeyError:
             node = self.node.field(name) if self.node is not None else None
-            found = (field_key(name), LEAF_SHAPE if node is None else shape_of(node))
-            if node is not None:
-                # Only declared fields are kept, so that clients cannot make this grow.
-                self.known[name] = found
+            if node is None:
+                is_open = self.node is not None and self.node.open
+                return (field_key(name), shape_of(None) if is_open else LEAF_SHAPE)
+            # Only declared fields are kept, so that clients cannot make this grow.
+            found = self.known[name] = (field_key(name), shape_of(node))
             return found
 
     def declares(self, name: str) -> bool:
@@ -139,18 +140,22 @@ def _kind(node: Node | None) -> Kind:
             return "list-map"
         case "list" if node.list_type == "set":
             return "list-set"
+        case "any" if node.map_type == "deduced":
+            return "map"
         case _:
             return "leaf"
 
 
-_shapes: dict[Node | None, Shape] = {}
+_DEDUCED_SHAPE = Shape(None, "map")
 
 
 def shape_of(node: Node | None) -> Shape:
-    """The shape of a node. Without a schema (None), maps have parts and all else is a leaf."""
-    shape = _shapes.get(node)
+    """The shape of a node, kept with it. Without a schema (None), maps have parts and all else is a leaf."""
+    if node is None:
+        return _DEDUCED_SHAPE
+    shape: Shape | None = node.shape
     if shape is None:
-        shape = _shapes[node] = Shape(node, _kind(node))
+        shape = node.shape = Shape(node, _kind(node))
     return shape
 
 

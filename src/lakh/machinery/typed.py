@@ -248,7 +248,7 @@ def _problems(value: Any, shape: Shape, path: str, found: list[str]) -> None:
                 found.append(f"{path}: expected map, got {_go(value)}")
                 return
             for name, child in value.items():
-                if node.type == "struct" and node.field(name) is None:
+                if node.type == "struct" and not node.open and node.field(name) is None:
                     found.append(f"{path}.{name}: field not declared in schema")
                 elif shape.kind != "leaf":
                     below = shape.field(name)[1] if node.type == "struct" else shape.element
