@@ -14,7 +14,7 @@ import yaml
 
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
-from lakh.machinery import errors, unknown
+from lakh.machinery import errors, protobuf, unknown
 from lakh.machinery.schema import Node
 
 # `{"metadata":{`, with which every object at rest begins.
@@ -23,7 +23,7 @@ HEAD_SIZE = len(HEAD)
 
 JSON = "application/json"
 YAML = "application/yaml"
-BODY_TYPES = (JSON, YAML)
+BODY_TYPES = (JSON, YAML, protobuf.MEDIA_TYPE)
 
 _encode = msgspec.json.Encoder().encode
 _decode_any = msgspec.json.Decoder().decode
@@ -32,13 +32,23 @@ encode_json = _encode
 
 
 def read_body(body: bytes, content_type: str) -> bytes:
-    """A request's body as JSON; YAML is converted. Raises 415 for other types and 400 for malformed YAML."""
+    """A request's body as JSON; YAML and protobuf are converted. Raises 415 for other types and 400 for malformed bodies."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind in ("", JSON):
         return body
     if kind == YAML:
         return yaml_to_json(body)
+    if kind == protobuf.MEDIA_TYPE:
+        return protobuf_to_json(body)
     raise errors.unsupported_media_type(BODY_TYPES)
+
+
+def protobuf_to_json(body: bytes) -> bytes:
+    """A protobuf body of a built-in kind as JSON; raises 400."""
+    try:
+        return _encode(protobuf.decode(body))
+    except (protobuf.ProtobufError, RecursionError) as e:
+        raise errors.bad_request(f"unable to decode protobuf: {e}") from None
 
 
 def yaml_to_json(body: bytes) -> bytes:
