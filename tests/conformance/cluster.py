@@ -80,9 +80,15 @@ class Process:
         deadline = time.monotonic() + seconds
         while line not in self.text():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                state = f"ended with code {self.process.returncode}" if self.process.returncode is not None else "runs"
+                state = (
+                    f"ended with code {self.process.returncode}"
+                    if self.process.returncode is not None
+                    else "runs"
+                )
                 self.stop()
-                raise AssertionError(f"no {line!r} within {seconds:.0f} s (the process {state})\n{self.evidence()}")
+                raise AssertionError(
+                    f"no {line!r} within {seconds:.0f} s (the process {state})\n{self.evidence()}"
+                )
             time.sleep(POLL_SECONDS)
 
     def evidence(self) -> str:

@@ -11,7 +11,7 @@ QUICK = {"lakh.dev/start-seconds": "0"}
 def pod_template(app: str, image: str = "nginx:1.27", **spec: Any) -> dict[str, Any]:
     """A template of pods with one container `app`."""
     return {
-        "metadata": {"labels": {"app": app}, "annotations": QUICK},
+        "metadata": {"labels": {"app": app}, "annotations": dict(QUICK)},
         "spec": {
             "containers": [
                 {

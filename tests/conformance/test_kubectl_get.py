@@ -69,7 +69,9 @@ class TestNodes:
         assert template.stdout == "amd64"
 
     def test_sorting(self, kubectl_everywhere: Kubectl) -> None:
-        output = kubectl_everywhere("get", "nodes", "--sort-by={.metadata.labels.topology\\.kubernetes\\.io/zone}")
+        output = kubectl_everywhere(
+            "get", "nodes", "--sort-by={.metadata.labels.topology\\.kubernetes\\.io/zone}"
+        )
         assert output.header == ["NAME", "STATUS", "ROLES", "AGE", "VERSION"]
         zones = {
             n["metadata"]["name"]: n["metadata"]["labels"]["topology.kubernetes.io/zone"]
@@ -187,7 +189,13 @@ class TestPods:
         assert {row[2] for row in output.rows} >= {"Scheduled", "Pulled", "Created", "Started"}
         chosen = kubectl("get", "events", "--field-selector=involvedObject.name=web,reason=Scheduled")
         assert [row[3] for row in chosen.rows] == ["pod/web"]
-        assert kubectl("events", "--for", "pod/web").header == ["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
+        assert kubectl("events", "--for", "pod/web").header == [
+            "LAST SEEN",
+            "TYPE",
+            "REASON",
+            "OBJECT",
+            "MESSAGE",
+        ]
 
     def test_logs(self, kubectl: Kubectl) -> None:
         kubectl("run", "web", "--image=nginx")
@@ -462,7 +470,9 @@ def test_one_of_each(kubectl: Kubectl) -> None:
             shown = dict(zip(COLUMNS, pool.map(lambda kind: kubectl("get", kind), COLUMNS), strict=True))
             assert {k: "  ".join(o.header) for k, o in shown.items()} == COLUMNS
             described = pool.map(
-                lambda kind: kubectl("describe", kind, "conformance-one" if "conformance-one" in shown[kind].stdout else "one"),
+                lambda kind: kubectl(
+                    "describe", kind, "conformance-one" if "conformance-one" in shown[kind].stdout else "one"
+                ),
                 [k for k in COLUMNS if k not in NOT_DESCRIBED],
             )
             for output in described:
@@ -486,7 +496,10 @@ class TestDescribe:
         kubectl("rollout", "status", "deployment/web", "--timeout=30s")
         kubectl("wait", "--for=condition=Complete", "job/work", "--timeout=30s")
         expected = {
-            "deployment": ("web", r"^Replicas: +2 desired \| 2 updated \| 2 total \| 2 available \| 0 unavailable$"),
+            "deployment": (
+                "web",
+                r"^Replicas: +2 desired \| 2 updated \| 2 total \| 2 available \| 0 unavailable$",
+            ),
             "rs": ("", r"^Controlled By: +Deployment/web$"),
             "service": ("web", r"^Type: +ClusterIP$"),
             "job": ("work", r"^Pods Statuses: +0 Active \(0 Ready\) / 2 Succeeded / 0 Failed$"),
@@ -573,7 +586,10 @@ class TestDiscovery:
         node = json.loads(kubectl_everywhere("get", "--raw", "/api/v1/nodes/trn2-00000").stdout)
         assert node["kind"] == "Node"
         missing = kubectl_everywhere("get", "--raw", "/apis/nope/v1", code=1)
-        assert missing.stderr == "Error from server (NotFound): the server could not find the requested resource\n"
+        assert (
+            missing.stderr
+            == "Error from server (NotFound): the server could not find the requested resource\n"
+        )
 
     def test_unknown_kind(self, kubectl_everywhere: Kubectl) -> None:
         output = kubectl_everywhere("get", "unicorns", code=1)

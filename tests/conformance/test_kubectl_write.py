@@ -39,7 +39,14 @@ class TestApply:
 
         kubectl("apply", "-f", "-", input=[labelled("a"), labelled("b")])
         output = kubectl(
-            "apply", "-f", "-", "--prune", "-l", "set=x", "--prune-allowlist=core/v1/ConfigMap", input=[labelled("a")]
+            "apply",
+            "-f",
+            "-",
+            "--prune",
+            "-l",
+            "set=x",
+            "--prune-allowlist=core/v1/ConfigMap",
+            input=[labelled("a")],
         )
         assert "configmap/b pruned" in output.stdout
 
@@ -60,7 +67,9 @@ class TestApply:
         assert "`selector` does not match template `labels`" in output.stderr
 
     def test_dry_run(self, kubectl: Kubectl) -> None:
-        output = kubectl("apply", "-f", "-", "--dry-run=server", "-o", "json", input=manifests.deployment("web"))
+        output = kubectl(
+            "apply", "-f", "-", "--dry-run=server", "-o", "json", input=manifests.deployment("web")
+        )
         made = json.loads(output.stdout)
         assert made["spec"]["strategy"]["type"] == "RollingUpdate"
         assert made["metadata"]["uid"]
@@ -102,7 +111,9 @@ class TestServerSideApply:
         assert owned["one"] == {"f:one": {}}
         assert owned["two"] == {"f:shared": {}, "f:two": {}}
         # What a manager leaves out goes when nobody else has it.
-        kubectl("apply", "--server-side", "--field-manager=one", "-f", "-", input=manifests.configmap("settings"))
+        kubectl(
+            "apply", "--server-side", "--field-manager=one", "-f", "-", input=manifests.configmap("settings")
+        )
         assert kubectl.json("get", "cm", "settings")["data"] == {"shared": "2", "two": "mine"}
 
     def test_conflict_with_client_side(self, kubectl: Kubectl) -> None:
@@ -128,7 +139,12 @@ class TestServerSideApply:
 
     def test_dry_run_and_diff(self, kubectl: Kubectl) -> None:
         output = kubectl(
-            "apply", "--server-side", "--dry-run=server", "-f", "-", input=manifests.configmap("settings", a="1")
+            "apply",
+            "--server-side",
+            "--dry-run=server",
+            "-f",
+            "-",
+            input=manifests.configmap("settings", a="1"),
         )
         assert output.stdout == "configmap/settings serverside-applied (server dry run)\n"
         kubectl("get", "cm", "settings", code=1)
@@ -184,7 +200,10 @@ class TestCreate:
                 "cronjob.batch/often created",
             ),
             (("quota", "pods", "--hard=pods=100"), "resourcequota/pods created"),
-            (("role", "reader", "--verb=get", "--resource=pods"), "role.rbac.authorization.k8s.io/reader created"),
+            (
+                ("role", "reader", "--verb=get", "--resource=pods"),
+                "role.rbac.authorization.k8s.io/reader created",
+            ),
             (
                 ("rolebinding", "reader", "--role=reader", "--user=jane"),
                 "rolebinding.rbac.authorization.k8s.io/reader created",
@@ -213,7 +232,10 @@ class TestCreate:
 
     def test_run_and_expose(self, kubectl: Kubectl) -> None:
         assert kubectl("run", "web", "--image=nginx", "--port=80").stdout == "pod/web created\n"
-        assert kubectl("expose", "pod", "web", "--port=8080", "--target-port=80").stdout == "service/web exposed\n"
+        assert (
+            kubectl("expose", "pod", "web", "--port=8080", "--target-port=80").stdout
+            == "service/web exposed\n"
+        )
         service = kubectl.json("get", "service", "web")
         assert service["spec"]["selector"] == {"run": "web"}
         assert service["spec"]["ports"] == [{"port": 8080, "protocol": "TCP", "targetPort": 80}]
@@ -225,9 +247,16 @@ class TestCreate:
         bad = kubectl("create", "configmap", "Not_A_Name", code=1)
         assert "a lowercase RFC 1123 subdomain must consist of" in bad.stderr
         lost = kubectl.within("nowhere")("create", "-f", "-", input=manifests.configmap("a"), code=1)
-        assert lost.stderr == 'Error from server (NotFound): error when creating "STDIN": namespaces "nowhere" not found\n'
+        assert (
+            lost.stderr
+            == 'Error from server (NotFound): error when creating "STDIN": namespaces "nowhere" not found\n'
+        )
         unknown = kubectl(
-            "create", "-f", "-", input={"apiVersion": "zoo/v1", "kind": "Unicorn", "metadata": {"name": "a"}}, code=1
+            "create",
+            "-f",
+            "-",
+            input={"apiVersion": "zoo/v1", "kind": "Unicorn", "metadata": {"name": "a"}},
+            code=1,
         )
         assert 'no matches for kind "Unicorn" in version "zoo/v1"' in unknown.stderr
         generated = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "many-"}}
@@ -255,7 +284,9 @@ class TestChange:
         kubectl("create", "-f", "-", input=manifests.deployment("web", 0))
 
         def patch(kind: str, body: object, code: int = 0) -> str:
-            output = kubectl("patch", "deployment", "web", f"--type={kind}", "-p", json.dumps(body), code=code)
+            output = kubectl(
+                "patch", "deployment", "web", f"--type={kind}", "-p", json.dumps(body), code=code
+            )
             return output.stdout + output.stderr
 
         def containers() -> list[dict[str, object]]:
@@ -273,13 +304,20 @@ class TestChange:
         assert [c["name"] for c in containers()] == ["web"]
         patch("merge", {"metadata": {"labels": {"app": None, "new": "1"}}})
         assert kubectl.json("get", "deploy", "web")["metadata"]["labels"] == {"new": "1"}
-        patch("json", [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "nginx:2"}])
+        patch(
+            "json", [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "nginx:2"}]
+        )
         assert containers()[0]["image"] == "nginx:2"
         refused = patch("json", [{"op": "test", "path": "/spec/replicas", "value": 9}], code=1)
-        assert "testing path /spec/replicas: test failed" in refused or "test failed" in refused
+        # kubectl shows no more of a failed test than this, whatever the server is.
+        assert refused == (
+            "The request is invalid: the server rejected our request due to an error in our request\n"
+        )
         immutable = patch("merge", {"spec": {"selector": {"matchLabels": {"app": "x"}}}}, code=1)
         assert "field is immutable" in immutable
-        kubectl("patch", "deploy", "web", "--subresource=scale", "--type=merge", "-p", '{"spec":{"replicas":1}}')
+        kubectl(
+            "patch", "deploy", "web", "--subresource=scale", "--type=merge", "-p", '{"spec":{"replicas":1}}'
+        )
         assert kubectl.json("get", "deploy", "web")["spec"]["replicas"] == 1
 
     def test_replace(self, kubectl: Kubectl) -> None:
@@ -373,7 +411,10 @@ class TestWait:
     def test_conditions(self, kubectl: Kubectl) -> None:
         kubectl("create", "-f", "-", input=manifests.pod("a"))
         assert kubectl("wait", "--for=condition=Ready", "pod/a").stdout == "pod/a condition met\n"
-        assert kubectl("wait", "--for=jsonpath={.status.phase}=Running", "pod/a").stdout == "pod/a condition met\n"
+        assert (
+            kubectl("wait", "--for=jsonpath={.status.phase}=Running", "pod/a").stdout
+            == "pod/a condition met\n"
+        )
         late = kubectl("wait", "--for=condition=Ready=false", "pod/a", "--timeout=1s", code=1)
         assert late.stderr == "error: timed out waiting for the condition on pods/a\n"
         kubectl("delete", "pod", "a", "--wait=false")
@@ -383,7 +424,7 @@ class TestWait:
     def test_create(self, kubectl: Kubectl) -> None:
         found: list[str] = []
         waiter = threading.Thread(
-            target=lambda: found.append(kubectl("wait", "--for=create", "cm/later", "--timeout=20s").stdout)
+            target=lambda: found.append(kubectl("wait", "--for=create", "cm/later", "--timeout=20s", code=None).stdout)
         )
         waiter.start()
         kubectl("create", "configmap", "later")

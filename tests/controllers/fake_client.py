@@ -336,7 +336,8 @@ class FakeClient:
             raise self._conflict(resource, name)
         before = copy.deepcopy(current)
         if subresource == "status":
-            data = {"status": data.get("status", {})}
+            # Labels and annotations may come with a status; the spec and the generation stay.
+            data = {"metadata": metadata, "status": data.get("status", {})}
         merge(current, data, strategic="strategic" in patch_type)
         if before.get("spec") != current.get("spec"):
             current["metadata"]["generation"] = current["metadata"].get("generation", 1) + 1

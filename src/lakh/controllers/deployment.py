@@ -163,11 +163,13 @@ class DeploymentController(Controller):
                     raise
         present = (deployment.metadata.annotations or {}).get(rollout.REVISION)
         if plan.revision is not None and present != plan.revision:
+            # Through the status, where a change of annotations does not count as a new generation.
             await self.client.patch(
                 DEPLOYMENTS,
                 deployment.metadata.name,
                 {"metadata": {"annotations": {rollout.REVISION: plan.revision}}},
                 deployment.metadata.namespace,
+                subresource="status",
                 type=Bare,
             )
 
