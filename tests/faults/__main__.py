@@ -1,0 +1,67 @@
+"""The long form: rounds from a seed on, a summary, exit code 1 when a guarantee was not kept."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from . import rounds
+from .history import History
+from .validators import judge
+
+
+def main() -> int:
+    """Run rounds, or judge a kept history again."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=50, help="how many (default: 50)")
+    parser.add_argument("--seed", type=int, default=1, help="of the first; the others count up (default: 1)")
+    parser.add_argument("--engine", choices=rounds.ENGINES, default="file")
+    parser.add_argument("--seconds", type=float, default=None, help="of traffic a round (default: 2 to 5)")
+    parser.add_argument("--keep", type=Path, default=None, help="where histories with violations are kept")
+    parser.add_argument("--judge", type=Path, default=None, metavar="FILE", help="judge a kept history again")
+    options = parser.parse_args()
+    if options.judge is not None:
+        verdict = judge(History.load(options.judge))
+        for violation in verdict.violations:
+            print(violation)
+        return 1 if verdict.violations else 0
+    keep = options.keep or Path(tempfile.mkdtemp(prefix="lakh-faults-"))
+    total: Counter[str] = Counter()
+    faults: Counter[str] = Counter()
+    begun = time.monotonic()
+    for seed in range(options.seed, options.seed + options.rounds):
+        directory = keep / f"seed-{seed}-{time.time_ns()}"
+        outcome = rounds.run(rounds.plan(seed, options.engine, options.seconds), directory)
+        history, verdict = outcome.history, outcome.verdict
+        print(outcome.line(), flush=True)
+        for violation in verdict.violations:
+            print(f"  {violation}", flush=True)
+        if verdict.violations:
+            print(f"  kept: {directory}", flush=True)
+        faults.update(fault.kind for fault in history.faults)
+        total.update(
+            rounds=1,
+            operations=len(history.operations),
+            unknown=outcome.unknown,
+            lists=len(history.listings),
+            watches=len(history.segments),
+            events=sum(len(segment.events) for segment in history.segments),
+            violations=len(verdict.violations),
+            undecided=verdict.undecided,
+        )
+    print()
+    for name in ("rounds", "operations", "unknown", "lists", "watches", "events", "violations", "undecided"):
+        print(f"{name:12} {total[name]:>9,}")
+    print(
+        f"{'faults':12} {sum(faults.values()):>9,}  {', '.join(f'{k} {n}' for k, n in sorted(faults.items()))}"
+    )
+    print(f"{'seconds':12} {time.monotonic() - begun:>9,.0f}")
+    return 1 if total["violations"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

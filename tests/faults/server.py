@@ -1,0 +1,102 @@
+"""A server to be mistreated: `lakh` with small limits, a disk that can be slowed, and a ledger of what was synced.
+
+    python -m tests.faults.server CONTROL [--small] -- apiserver --data-dir D --port P
+
+The control directory holds `delay` (the longest a sync is held up, in seconds; each takes a random part of it) and
+`ledger`, to which is appended what became durable:
+
+    S <inode> <size>     a sync of a file returned; it had this size when the sync began
+    R <from> TAB <to>    a file was renamed; durable with the next D of its directory
+    D <directory>        a sync of a directory returned
+
+What is in a file beyond its last S, and an R without a D, is what a power cut may take. A killed process loses
+neither, so it is the harness that takes it (see `topology`).
+
+`--small` makes segments, snapshots, pieces of lists and the wait for bookmarks so small that a round of a few
+seconds crosses each border many times. A limit that is gone or was renamed is an error, not a silent no-op.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import stat
+import sys
+import time
+from pathlib import Path
+
+SMALL = {
+    "lakh.store.partition": {"COMPACT_SLACK_BYTES": 256 << 10},
+    "lakh.server.listing": {"PIECE": 3, "SYNCHRONOUS": 4},
+    "lakh.server.watching": {"BOOKMARK_SECONDS": 0.3, "SWEEP_SECONDS": 0.1, "INITIAL_CHUNK": 3},
+}
+SMALL_SEGMENT_BYTES = 96 << 10
+
+
+def main(arguments: list[str]) -> int:
+    """Patch, then run the command."""
+    cut = arguments.index("--")
+    control = Path(arguments[0])
+    watch_disk(control)
+    if "--small" in arguments[1:cut]:
+        make_small()
+    from lakh.cli import main as lakh
+
+    return lakh(arguments[cut + 1 :])
+
+
+def make_small() -> None:
+    """Apply SMALL. Raises when a limit is not there."""
+    for module_name, limits in SMALL.items():
+        module = importlib.import_module(module_name)
+        for name, value in limits.items():
+            if not hasattr(module, name):
+                raise SystemExit(f"{module_name}.{name} is gone: tell tests/faults/server.py its new name")
+            setattr(module, name, value)
+    from lakh.store.file_journal import FileJournal
+
+    defaults = FileJournal.open.__func__.__kwdefaults__  # type: ignore[attr-defined]
+    if "segment_bytes" not in (defaults or {}):
+        raise SystemExit("FileJournal.open has no default of segment_bytes any more")
+    defaults["segment_bytes"] = SMALL_SEGMENT_BYTES
+
+
+def watch_disk(control: Path) -> None:
+    """Put the ledger and the delay around the system calls that make things durable."""
+    delay_file = control / "delay"
+    ledger = os.open(control / "ledger", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    real_fsync, real_fdatasync, real_rename = os.fsync, os.fdatasync, os.rename
+    chance = random.Random()
+
+    def held_up() -> None:
+        try:
+            longest = float(delay_file.read_text() or 0)
+        except (OSError, ValueError):
+            return
+        if longest:
+            time.sleep(chance.random() * longest)
+
+    def note(text: str) -> None:
+        os.write(ledger, text.encode() + b"\n")
+
+    def synced(fd: int, real: object) -> None:
+        found = os.fstat(fd)
+        held_up()
+        real(fd)  # type: ignore[operator]
+        if stat.S_ISDIR(found.st_mode):
+            note(f"D {os.readlink(f'/proc/self/fd/{fd}')}")
+        else:
+            note(f"S {found.st_ino} {found.st_size}")
+
+    def rename(source: str | Path, target: str | Path) -> None:
+        real_rename(source, target)
+        note(f"R {source}\t{target}")
+
+    os.fsync = lambda fd: synced(fd, real_fsync)  # type: ignore[assignment, misc]
+    os.fdatasync = lambda fd: synced(fd, real_fdatasync)  # type: ignore[assignment, misc]
+    os.rename = rename  # type: ignore[assignment]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
