@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint setup clean
+.PHONY: run test slow lint setup clean
 
 run: setup
 	$(BIN)/lakh up --nodes 1000 --instance-type trn2.48xlarge --submit examples/training-job.yaml
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+slow: setup
+	$(BIN)/python -m pytest -m slow
 
 lint: setup
 	$(BIN)/ruff check src tests
