@@ -205,10 +205,16 @@ class Codec:
         return self._decoder.decode(value)
 
     def encode_stored(self, obj: Any) -> bytes:
-        """The form at rest. Clears apiVersion, kind and resourceVersion of `obj`."""
+        """The form at rest. Clears apiVersion, kind and resourceVersion of `obj`, and what is empty in its metadata."""
         obj.apiVersion = None
         obj.kind = None
-        obj.metadata.resourceVersion = None
+        metadata = obj.metadata
+        metadata.resourceVersion = None
+        metadata.labels = metadata.labels or None
+        metadata.annotations = metadata.annotations or None
+        metadata.finalizers = metadata.finalizers or None
+        metadata.ownerReferences = metadata.ownerReferences or None
+        metadata.managedFields = metadata.managedFields or None
         return _encode(obj)
 
     def serve(self, value: bytes, revision: int) -> bytes:
