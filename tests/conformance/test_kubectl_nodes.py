@@ -56,7 +56,9 @@ class TestDrain:
         assert kubectl("get", "node", node).rows[0][1] == "Ready,SchedulingDisabled"
         assert "Unschedulable:      true" in kubectl("describe", "node", node).stdout
         kubectl("create", "-f", "-", input=on_node("a", node))
-        kubectl("wait", "--for=jsonpath={.status.conditions[0].reason}=Unschedulable", "pod/a", "--timeout=20s")
+        kubectl(
+            "wait", "--for=jsonpath={.status.conditions[0].reason}=Unschedulable", "pod/a", "--timeout=20s"
+        )
         assert kubectl("uncordon", node).stdout == f"node/{node} uncordoned\n"
         kubectl("wait", "--for=condition=Ready", "pod/a", "--timeout=20s")
 
@@ -107,10 +109,14 @@ class TestDrain:
         assert kubectl("get", "pdb").rows[0][1:4] == ["1", "N/A", "0"]
         done: list[Output] = []
         drain = threading.Thread(
-            target=lambda: done.append(kubectl("drain", node, "--force", "--ignore-daemonsets", "--timeout=30s", code=None))
+            target=lambda: done.append(
+                kubectl("drain", node, "--force", "--ignore-daemonsets", "--timeout=30s", code=None)
+            )
         )
         drain.start()
-        eventually(lambda: kubectl.json("get", "node", node)["spec"].get("unschedulable"), "the drain has begun")
+        eventually(
+            lambda: kubectl.json("get", "node", node)["spec"].get("unschedulable"), "the drain has begun"
+        )
         kubectl("patch", "pdb", "one", "-p", '{"spec":{"minAvailable":0}}')
         drain.join()
         assert done[0].code == 0, done[0]
@@ -123,7 +129,12 @@ def test_dead_node(kubectl: Kubectl) -> None:
     node = "trn2-00019"
     web = manifests.deployment("web", 1)
     web["spec"]["template"]["spec"]["tolerations"] = [
-        {"key": f"node.kubernetes.io/{k}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}
+        {
+            "key": f"node.kubernetes.io/{k}",
+            "operator": "Exists",
+            "effect": "NoExecute",
+            "tolerationSeconds": 1,
+        }
         for k in ("not-ready", "unreachable")
     ]
     web["spec"]["template"]["spec"]["affinity"] = {
@@ -132,7 +143,9 @@ def test_dead_node(kubectl: Kubectl) -> None:
                 {
                     "weight": 100,
                     "preference": {
-                        "matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]
+                        "matchExpressions": [
+                            {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+                        ]
                     },
                 }
             ]
@@ -149,10 +162,15 @@ def test_dead_node(kubectl: Kubectl) -> None:
         assert "node.kubernetes.io/unreachable:NoExecute" in described
         assert "NodeStatusUnknown" in described
         eventually(
-            lambda: any(r[2] == "Running" and r[6] != node for r in kubectl("get", "pods", "-o", "wide").rows),
+            lambda: any(
+                r[2] == "Running" and r[6] != node for r in kubectl("get", "pods", "-o", "wide").rows
+            ),
             "a pod runs elsewhere",
         )
     finally:
         kubectl("annotate", "node", node, "lakh.dev/silent-")
     kubectl("wait", "--for=condition=Ready", f"node/{node}", "--timeout=30s")
-    eventually(lambda: "unreachable" not in kubectl("describe", "node", node).stdout.split("Conditions:")[0], "no taints")
+    eventually(
+        lambda: "unreachable" not in kubectl("describe", "node", node).stdout.split("Conditions:")[0],
+        "no taints",
+    )

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.xdist_group("conformance")
 
 
 def image(kubectl: Kubectl, name: str = "web") -> str:
-    found: str = kubectl("get", "deploy", name, "-o", "jsonpath={.spec.template.spec.containers[0].image}").stdout
+    found: str = kubectl(
+        "get", "deploy", name, "-o", "jsonpath={.spec.template.spec.containers[0].image}"
+    ).stdout
     return found
 
 
@@ -28,7 +30,10 @@ class TestDeployments:
         wide = kubectl("get", "deploy,rs", "-o", "wide")
         assert wide.header[-3:] == ["CONTAINERS", "IMAGES", "SELECTOR"]
 
-        assert kubectl("set", "image", "deployment/web", "web=nginx:1.28").stdout == "deployment.apps/web image updated\n"
+        assert (
+            kubectl("set", "image", "deployment/web", "web=nginx:1.28").stdout
+            == "deployment.apps/web image updated\n"
+        )
         kubectl("annotate", "deployment/web", "kubernetes.io/change-cause=newer nginx")
         kubectl("rollout", "status", "deployment/web", "--timeout=30s")
         sets = {r[0]: r[1:4] for r in kubectl("get", "rs").rows}
@@ -38,14 +43,19 @@ class TestDeployments:
 
         history = kubectl("rollout", "history", "deployment/web")
         assert history.lines[:2] == ["deployment.apps/web ", "REVISION  CHANGE-CAUSE"]
-        assert [line.split(maxsplit=1) for line in history.lines[2:4]] == [["1", "<none>"], ["2", "newer nginx"]]
+        assert [line.split(maxsplit=1) for line in history.lines[2:4]] == [
+            ["1", "<none>"],
+            ["2", "newer nginx"],
+        ]
         old = kubectl("rollout", "history", "deployment/web", "--revision=1")
         assert re.search(r"^    Image:\s+nginx:1.27$", old.stdout, re.MULTILINE), old
 
         assert kubectl("rollout", "undo", "deployment/web").stdout == "deployment.apps/web rolled back\n"
         kubectl("rollout", "status", "deployment/web", "--timeout=30s")
         assert image(kubectl) == "nginx:1.27"
-        revisions = [line.split()[0] for line in kubectl("rollout", "history", "deployment/web").lines[2:] if line]
+        revisions = [
+            line.split()[0] for line in kubectl("rollout", "history", "deployment/web").lines[2:] if line
+        ]
         assert revisions == ["2", "3"]
         kubectl("rollout", "undo", "deployment/web", "--to-revision=2")
         assert image(kubectl) == "nginx:1.28"
@@ -58,10 +68,12 @@ class TestDeployments:
         before = set(kubectl("get", "pods", "-o", "name").lines)
         assert kubectl("rollout", "restart", "deployment/web").stdout == "deployment.apps/web restarted\n"
         kubectl("rollout", "status", "deployment/web", "--timeout=30s")
-        eventually(lambda: not before & set(kubectl("get", "pods", "-o", "name").lines), "the old pods are gone")
+        eventually(
+            lambda: not before & set(kubectl("get", "pods", "-o", "name").lines), "the old pods are gone"
+        )
         assert kubectl("rollout", "pause", "deployment/web").stdout == "deployment.apps/web paused\n"
         again = kubectl("rollout", "pause", "deployment/web", code=1)
-        assert again.stderr == "error: deployments.apps \"web\" is already paused\n"
+        assert again.stderr == 'error: deployments.apps "web" is already paused\n'
         kubectl("set", "image", "deployment/web", "web=nginx:1.28")
         held = kubectl("rollout", "status", "deployment/web", "--timeout=1s", code=1)
         assert "0 out of 2 new replicas have been updated" in held.stdout + held.stderr
@@ -87,7 +99,9 @@ class TestDeployments:
         kubectl("apply", "-f", "-", input=stuck)
         output = kubectl("rollout", "status", "deployment/web", "--timeout=20s", code=1)
         assert 'error: deployment "web" exceeded its progress deadline' in output.stderr
-        eventually(lambda: "FailedScheduling" in kubectl("get", "events").stdout, "the event FailedScheduling")
+        eventually(
+            lambda: "FailedScheduling" in kubectl("get", "events").stdout, "the event FailedScheduling"
+        )
         pods = kubectl("get", "pods")
         assert pods.rows[0][1:3] == ["0/1", "Pending"]
         assert f"0/{NODES} nodes are available" in kubectl("describe", "pods").stdout
@@ -106,7 +120,10 @@ class TestDeployments:
             assert status.get("replicas", 0) <= 10
             if (
                 status.get("observedGeneration") == live["metadata"]["generation"]
-                and status.get("updatedReplicas") == status.get("availableReplicas") == status.get("replicas") == 8
+                and status.get("updatedReplicas")
+                == status.get("availableReplicas")
+                == status.get("replicas")
+                == 8
             ):
                 break
         assert low >= 6
@@ -132,7 +149,8 @@ class TestJobs:
         assert all(re.fullmatch(r"work-[0-3]-[a-z0-9]{5}", p["metadata"]["name"]) for p in pods)
         assert {row[2] for row in kubectl("get", "pods").rows} == {"Completed"}
         eventually(
-            lambda: "finalizers" not in kubectl("get", "pods", "-o", "json").stdout, "all pods are accounted for"
+            lambda: "finalizers" not in kubectl("get", "pods", "-o", "json").stdout,
+            "all pods are accounted for",
         )
 
     def test_failing(self, kubectl: Kubectl) -> None:
@@ -153,7 +171,9 @@ class TestJobs:
         eventually(lambda: kubectl("get", "pods").stdout == "", "its pods are gone")
 
     def test_suspend_and_resume(self, kubectl: Kubectl) -> None:
-        kubectl("create", "-f", "-", input=manifests.job("work", run_seconds="600", suspend=True, parallelism=2))
+        kubectl(
+            "create", "-f", "-", input=manifests.job("work", run_seconds="600", suspend=True, parallelism=2)
+        )
         kubectl("wait", "--for=condition=Suspended", "job/work", "--timeout=20s")
         assert kubectl("get", "jobs").rows[0][1] == "Suspended"
         assert kubectl("get", "pods").stdout == ""
@@ -200,7 +220,9 @@ class TestDaemonSets:
         assert row[:6] == ["agent", *[str(NODES)] * 5]
         nodes = kubectl("get", "pods", "-o", "jsonpath={.items[*].spec.nodeName}").stdout.split()
         assert len(set(nodes)) == len(nodes) == NODES
-        kubectl("patch", "ds", "agent", "-p", '{"spec":{"template":{"spec":{"nodeSelector":{"no":"where"}}}}}')
+        kubectl(
+            "patch", "ds", "agent", "-p", '{"spec":{"template":{"spec":{"nodeSelector":{"no":"where"}}}}}'
+        )
         eventually(lambda: kubectl("get", "pods").stdout == "", "no node fits")
 
 

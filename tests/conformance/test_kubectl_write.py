@@ -424,7 +424,9 @@ class TestWait:
     def test_create(self, kubectl: Kubectl) -> None:
         found: list[str] = []
         waiter = threading.Thread(
-            target=lambda: found.append(kubectl("wait", "--for=create", "cm/later", "--timeout=20s", code=None).stdout)
+            target=lambda: found.append(
+                kubectl("wait", "--for=create", "cm/later", "--timeout=20s", code=None).stdout
+            )
         )
         waiter.start()
         kubectl("create", "configmap", "later")
