@@ -19,8 +19,11 @@ _encode_json = msgspec.json.Encoder().encode
 class StatusError(Exception):
     """A refusal that reaches the client as a `Status` object.
 
-    `code` is the HTTP status, `reason` the machine-readable `StatusReason`, `details` the `StatusDetails` as a plain dict.
+    `code` is the HTTP status, `reason` the machine-readable `StatusReason`, `details` the `StatusDetails` as a plain dict; `headers` go
+    with the answer.
     """
+
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
     def __init__(
         self,

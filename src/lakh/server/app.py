@@ -6,10 +6,11 @@ One process owns the directory. Start: lock it, make certificates, open the part
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import platform
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,25 @@ import msgspec
 from lakh import __version__
 from lakh.apis.catalogue import registry
 from lakh.machinery import errors
+from lakh.machinery.metrics import CONTENT_TYPE
 from lakh.server import certs
 from lakh.server.admission import Admission
-from lakh.server.authn import ANONYMOUS, Authenticator
+from lakh.server.authn import ANONYMOUS, Authenticator, User
 from lakh.server.bootstrap import bootstrap
 from lakh.server.cluster import PARTITIONS, Cluster
 from lakh.server.codec import encode_json
 from lakh.server.discovery import Discovery
 from lakh.server.expiry import expire_events
+from lakh.server.fairness import Fairness, Grant
 from lakh.server.handlers import Answer, Handlers
+from lakh.server.metrics import Record, ServerMetrics
 from lakh.server.openapi import OpenApi
 from lakh.server.reviews import Reviews
-from lakh.server.routing import parse_query, resolve
+from lakh.server.routing import RequestInfo, parse_query, resolve
 from lakh.server.services import ServiceAddresses
 from lakh.server.subresources import Subresources
 from lakh.server.tokens import Claims, TokenIssuer
-from lakh.server.transport import Request, Response, Server, StreamResponse
+from lakh.server.transport import Request, Response, Server, Stream, StreamResponse
 from lakh.server.watching import Watching
 from lakh.store.directory import DirectoryLock
 from lakh.store.errors import JournalFull, Overloaded, StoreError
@@ -64,6 +68,8 @@ class ApiServer:
         )
         self.discovery = Discovery(cluster.registry)
         self.openapi = OpenApi(cluster.registry)
+        self.metrics = ServerMetrics(cluster, self.watching)
+        self.fairness = Fairness(cluster, self.metrics.registry)
         self.transport = Server(self.handle)
         self.ready = False
         self.started = time.monotonic()
@@ -100,6 +106,7 @@ class ApiServer:
             lock.release()
             raise
         server._background.append(asyncio.create_task(expire_events(server.cluster), name="expire-events"))
+        server.metrics.start()
         server.ready = True
         return server
 
@@ -111,6 +118,7 @@ class ApiServer:
     async def stop(self) -> None:
         """Ends watches and requests, closes the partitions, releases the directory."""
         self.ready = False
+        self.metrics.stop()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -125,35 +133,152 @@ class ApiServer:
 
     def handle(self, request: Request) -> Answer:
         """Answers a request; what the store refuses becomes a Status here."""
+        began = time.perf_counter()
+        record = self.metrics.other
+        grant: Grant | None = None
         try:
-            answer = self._route(request)
-        except StoreError as e:
-            raise store_refusal(e) from e
+            user = self._user(request)
+            query = parse_query(request.query) if request.query else _NO_QUERY
+            path = request.path
+            info = (
+                resolve(self.cluster.registry, request.method, path, query)
+                if path.startswith(("/api/", "/apis/"))
+                else None
+            )
+            if info is None:
+                answer = self._other(request, path, query)
+            else:
+                record = self.metrics.record(info)
+                if info.verb != "get":
+                    grant = self._enter(user, info, query)
+                if grant is not None and not grant.running:
+                    answer = self._wait(grant, request, info, query, user)
+                else:
+                    answer = self.handlers.handle(request, info, query, user)
+        except Exception as e:
+            if grant is not None:
+                asyncio.get_running_loop().call_soon(grant.leave)
+            error = store_refusal(e) if isinstance(e, StoreError) else e
+            record.done(began, error.code if isinstance(error, errors.StatusError) else 500)
+            if error is e:
+                raise
+            raise error from e
+        if type(answer) is Response:
+            record.done(began, answer.status)
+            if grant is not None:
+                asyncio.get_running_loop().call_soon(grant.leave)
+                return grant.mark(answer)
+            return answer
+        if isinstance(answer, StreamResponse):
+            return self._streaming(request, answer, record, began, grant)
+        assert not isinstance(answer, Response)
+        return self._guard(request, answer, record, began, grant)
+
+    def _enter(self, user: User, info: RequestInfo, query: dict[str, str]) -> Grant | None:
+        """The request's way through priority and fairness, which concerns all but single reads."""
+        objects = 0
+        if info.verb == "list" or info.verb == "watch":
+            r = info.resource
+            objects = self.cluster.partitions[r.partition].count(r.table, info.namespace or None)
+        reading, writing = self.metrics.in_flight
+        return self.fairness.enter(user, info, query, reading + writing, objects)
+
+    async def _wait(
+        self, grant: Grant, request: Request, info: RequestInfo, query: dict[str, str], user: User
+    ) -> Response | StreamResponse:
+        """Waits for a seat, then does what `handle` would have done."""
+        await grant.wait()
+        answer = self.handlers.handle(request, info, query, user)
         if isinstance(answer, Response | StreamResponse):
             return answer
-        return self._guard(answer)
+        return await answer
 
     async def _guard(
-        self, answer: Coroutine[Any, Any, Response | StreamResponse]
+        self,
+        request: Request,
+        answer: Coroutine[Any, Any, Response | StreamResponse],
+        record: Record,
+        began: float,
+        grant: Grant | None,
     ) -> Response | StreamResponse:
+        """An asynchronous answer: counted in while it is under way, its seat given back."""
+        in_flight = self.metrics.in_flight
+        in_flight[record.mutating] += 1
+        code = 500
+        streams = False
         try:
-            return await answer
+            result = await answer
+            if isinstance(result, StreamResponse):
+                streams = True
+                return self._streaming(request, result, record, began, grant)
+            code = result.status
+            return grant.mark(result) if grant is not None else result
         except StoreError as e:
-            raise store_refusal(e) from e
+            refusal = store_refusal(e)
+            code = refusal.code
+            raise refusal from e
+        except errors.StatusError as e:
+            code = e.code
+            raise
+        finally:
+            in_flight[record.mutating] -= 1
+            if not streams:
+                record.done(began, code)
+                if grant is not None:
+                    grant.leave()
 
-    def _route(self, request: Request) -> Answer:
+    def _streaming(
+        self, request: Request, answer: StreamResponse, record: Record, began: float, grant: Grant | None
+    ) -> StreamResponse:
+        """A list in pieces, or a watch: done when its stream ends, its seat given back when what comes first is sent."""
+        if grant is not None:
+            answer.headers += grant.flow.headers
+        if request.method == "HEAD":
+            record.done(began, answer.status)
+            if grant is not None:
+                grant.leave()
+            return answer
+        start, in_flight = answer.start, self.metrics.in_flight
+
+        def observed(stream: Stream) -> Awaitable[None] | None:
+            rest = start(stream)
+            if rest is None:
+                record.done(began, answer.status)
+                if grant is not None:
+                    grant.leave()
+                return None
+            assert inspect.iscoroutine(rest)
+            in_flight[0] += 1
+            over = False
+
+            def end() -> None:
+                nonlocal over
+                if over:
+                    return
+                over = True
+                in_flight[0] -= 1
+                if not record.watches:
+                    record.done(began, answer.status)
+                if grant is not None:
+                    grant.leave()
+                if inspect.getcoroutinestate(rest) == inspect.CORO_CREATED:
+                    rest.close()
+
+            # Called when the client goes away before the first step; a watch puts its own in its place.
+            stream.on_close = end
+            if record.watches:
+                record.done(began, answer.status)
+            return _until(rest, end)
+
+        answer.start = observed
+        return answer
+
+    def _user(self, request: Request) -> User:
+        """Who asks; raises 401."""
         user = self.authenticator.authenticate(request)
-        path = request.path
-        if user is None:
+        if user is None or (user is ANONYMOUS and not request.path.startswith(OPEN_PATHS)):
             raise errors.unauthorized()
-        if user is ANONYMOUS and not path.startswith(OPEN_PATHS):
-            raise errors.unauthorized()
-        query = parse_query(request.query) if request.query else _NO_QUERY
-        if path.startswith(("/api/", "/apis/")):
-            info = resolve(self.cluster.registry, request.method, path, query)
-            if info is not None:
-                return self.handlers.handle(request, info, query, user)
-        return self._other(request, path, query)
+        return user
 
     def _other(self, request: Request, path: str, query: dict[str, str]) -> Answer:
         if request.method not in ("GET", "HEAD"):
@@ -162,6 +287,8 @@ class ApiServer:
             return Response(200, VERSION)
         if path.startswith(("/healthz", "/livez", "/readyz")):
             return self._health(path, query)
+        if path == "/metrics":
+            return Response(200, self.metrics.expose(), CONTENT_TYPE)
         for part in (self.discovery, self.openapi):
             answer = part.handle(request, path, query)
             if answer is not None:
@@ -188,6 +315,13 @@ class ApiServer:
         lines = [f"[{'+' if ok else '-'}]{name} {'ok' if ok else 'failed'}\n" for name, ok in checks.items()]
         lines.append(f"{endpoint} check {'passed' if good else 'failed'}\n")
         return Response(200 if good else 500, "".join(lines).encode(), b"text/plain; charset=utf-8")
+
+
+async def _until(rest: Awaitable[None], end: Callable[[], None]) -> None:
+    try:
+        await rest
+    finally:
+        end()
 
 
 class _UidMetadata(msgspec.Struct, gc=False):

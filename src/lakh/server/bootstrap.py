@@ -1,4 +1,4 @@
-"""What every cluster has from its first start: namespaces, priority classes, the `kubernetes` service.
+"""What every cluster has from its first start: namespaces, priority classes, flow schemas, the `kubernetes` service.
 
 Idempotent: each start creates what is missing and leaves the rest alone.
 """
@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from lakh.machinery import errors
+from lakh.server import flowdefaults
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.context import Context
@@ -47,6 +48,11 @@ def _objects(port: int) -> list[tuple[str, str, str, str, dict[str, Any]]]:
                 {"metadata": {"name": name}, "value": value, "description": text},
             )
         )
+    for plural, plains in (
+        ("prioritylevelconfigurations", flowdefaults.levels()),
+        ("flowschemas", flowdefaults.schemas()),
+    ):
+        found += [("flowcontrol.apiserver.k8s.io", "v1", plural, "", plain) for plain in plains]
     found.append(
         (
             "",

@@ -175,5 +175,7 @@ class Stream:
 def status_response(error: StatusError) -> Response:
     """The `Response` of a `StatusError`."""
     retry = error.retry_after_seconds
-    headers = ((b"Retry-After", b"%d" % retry),) if retry else ()
+    headers = error.headers
+    if retry:
+        headers = (*headers, (b"Retry-After", b"%d" % retry))
     return Response(error.code, error.encode(), headers=headers)

@@ -207,7 +207,9 @@ class Handlers:
         asked = query.get("resourceVersion", "")
         if asked.isdigit() and int(asked) > store.partition.revision:
             return self._list_later(store, selection, query, accepted, include, int(asked))
-        response = listing.respond(store, listing.ListQuery(store, selection, query), accepted.shape, include)
+        response = listing.respond(
+            store, listing.ListQuery(store, selection, query), accepted.shape, include, self.watching.turn
+        )
         if accepted.yaml and isinstance(response, Response):
             return Response(200, to_yaml(_joined(response.body)), b"application/yaml")
         return response
@@ -222,7 +224,9 @@ class Handlers:
         revision: int,
     ) -> Response | StreamResponse:
         await reach(store, revision)
-        return listing.respond(store, listing.ListQuery(store, selection, query), accepted.shape, include)
+        return listing.respond(
+            store, listing.ListQuery(store, selection, query), accepted.shape, include, self.watching.turn
+        )
 
     def _watch(
         self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str]

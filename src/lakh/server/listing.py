@@ -195,10 +195,13 @@ class _Pages:
         return encode_json(meta)
 
 
-def respond(store: ResourceStore, asked: ListQuery, shape: str, include: str) -> Response | StreamResponse:
+def respond(
+    store: ResourceStore, asked: ListQuery, shape: str, include: str, turn: asyncio.Lock
+) -> Response | StreamResponse:
     """The answer to a list: at once when it is small, else as a stream of pieces.
 
-    `metadata` comes last in a streamed list, for only the end tells whether there is more.
+    `metadata` comes last in a streamed list, for only the end tells whether there is more. All lists share `turn`, so that a thousand of
+    them hold the loop no longer than one.
     """
     if shape == "table":
         render: Callable[[Item], bytes] = lambda item: tables.row(store, item, include)  # noqa: E731
@@ -225,21 +228,24 @@ def respond(store: ResourceStore, asked: ListQuery, shape: str, include: str) ->
         return Response(200, body)
 
     async def start(stream: Stream) -> None:
-        chunk, first = items, True
+        chunk, first, empty = items, True, True
         stream.write(head)
         while True:
-            if chunk:
-                data = b",".join(map(render, chunk))
-                stream.write(data if first else b"," + data)
+            async with turn:
+                if stream.closed:
+                    return
+                if not first:
+                    chunk = pages.read()
+                if chunk:
+                    data = b",".join(map(render, chunk))
+                    stream.write(data if empty else b"," + data)
+                    empty = False
                 first = False
-            if pages.done:
-                break
+                if pages.done:
+                    break
+                await asyncio.sleep(0)
             if stream.paused:
                 await stream.drain()
-            await asyncio.sleep(0)
-            if stream.closed:
-                return
-            chunk = pages.read()
         stream.write(b'],"metadata":%s}\n' % pages.metadata())
         stream.finish()
 

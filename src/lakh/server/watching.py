@@ -13,6 +13,7 @@ import logging
 import random
 import time
 
+from lakh.apis.registry import Resource
 from lakh.machinery import errors
 from lakh.server import tables
 from lakh.server.codec import encode_json
@@ -99,6 +100,7 @@ class Watcher:
         "ends",
         "form",
         "held",
+        "kind",
         "next_bookmark",
         "partition",
         "revision",
@@ -116,6 +118,8 @@ class Watcher:
         self.form = form
         self.partition = form.store.partition
         self.selection = selection
+        scope = "resource" if selection.name else "namespace" if selection.namespace else "cluster"
+        self.kind = (form.store.resource, scope)
         self.bookmarks = bookmarks
         self.ends = now + seconds
         self.next_bookmark = now + BOOKMARK_SECONDS * random.uniform(0.8, 1.2)
@@ -159,27 +163,29 @@ class Watcher:
         revision = self.partition.revision
         after = ""
         scope = selection.namespace or None if form.store.resource.namespaced else None
+        turn = self.watching.turn
         while True:
-            page = self.partition.range(
-                form.store.table, scope, after=after, limit=INITIAL_CHUNK, revision=revision
-            )
-            out = []
-            for item in page.items:
-                if selection.name and item.key.rsplit("/", 1)[1] != selection.name:
-                    continue
-                if selection.trivial or selection.matches(item):
-                    out.append(form.event("ADDED", item, item.revision, self._headers))
-                    self._headers = False
-            if out:
-                stream.write_framed(b"".join(out))
-            if not page.more:
-                break
-            after = page.items[-1].key
+            async with turn:
+                if self.watch is None or stream.closed:
+                    return
+                page = self.partition.range(
+                    form.store.table, scope, after=after, limit=INITIAL_CHUNK, revision=revision
+                )
+                out = []
+                for item in page.items:
+                    if selection.name and item.key.rsplit("/", 1)[1] != selection.name:
+                        continue
+                    if selection.trivial or selection.matches(item):
+                        out.append(form.event("ADDED", item, item.revision, self._headers))
+                        self._headers = False
+                if out:
+                    stream.write_framed(b"".join(out))
+                if not page.more:
+                    break
+                after = page.items[-1].key
+                await asyncio.sleep(0)
             if stream.paused:
                 await stream.drain()
-            await asyncio.sleep(0)
-            if self.watch is None or stream.closed:
-                return
         self.revision = revision
         if initial_end:
             stream.write_framed(form.bookmark(revision, True))
@@ -203,6 +209,9 @@ class Watcher:
             self.revision = event.revision
         if not out:
             return
+        counts = self.watching.events
+        resource = self.form.store.resource
+        counts[resource] = counts.get(resource, 0) + len(out)
         stream.write_framed(out[0] if len(out) == 1 else b"".join(out))
         if stream.buffered_bytes > SLOW_WATCHER_BYTES:
             self.watching.slow += 1
@@ -276,6 +285,12 @@ class Watching:
         self._watchers: set[Watcher] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.slow = 0
+        self.turn = asyncio.Lock()
+        """Held while a piece of a list is made: however many lists are under way, one piece is made in one turn of the loop."""
+        self.counts: dict[tuple[Resource, str], int] = {}
+        """Watches by resource and scope."""
+        self.events: dict[Resource, int] = {}
+        """Events sent."""
 
     def __len__(self) -> int:
         return len(self._watchers)
@@ -283,12 +298,15 @@ class Watching:
     def add(self, watcher: Watcher) -> None:
         """Counts a watch in."""
         self._watchers.add(watcher)
+        self.counts[watcher.kind] = self.counts.get(watcher.kind, 0) + 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
     def discard(self, watcher: Watcher) -> None:
         """Counts a watch out."""
-        self._watchers.discard(watcher)
+        if watcher in self._watchers:
+            self._watchers.discard(watcher)
+            self.counts[watcher.kind] -= 1
 
     def _sweep(self) -> None:
         self._timer = None

@@ -45,8 +45,9 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
 
 from lakh.store.codec import (
@@ -124,6 +125,8 @@ class Partition:
         self.name = name
         self.failed: StoreError | None = None
         """Why writes are refused for good, if they are."""
+        self.on_append: Callable[[float, int, int], None] | None = None
+        """Told of each durable append: seconds, writes, bytes."""
         self._journal = journal
         self._state = state
         self._items = state.items
@@ -352,14 +355,15 @@ class Partition:
                     continue
                 batch = self._take()
                 try:
-                    self._sequence = await self._journal.append(
-                        encode_batch(batch[0].revision, [write.encoded() for write in batch]),
-                        after=self._sequence,
-                    )
+                    encoded = encode_batch(batch[0].revision, [write.encoded() for write in batch])
+                    began = time.perf_counter()
+                    self._sequence = await self._journal.append(encoded, after=self._sequence)
                 except JournalFull as error:
                     log.error("partition %s: %d writes failed: %s", self.name, len(batch), error)
                     self._roll_back(batch, error)
                 else:
+                    if self.on_append is not None:
+                        self.on_append(time.perf_counter() - began, len(batch), len(encoded))
                     self._apply(batch)
                     self._compact_if_due()
                 batch = []
