@@ -1,0 +1,307 @@
+"""Custom resources: what a CustomResourceDefinition declares, as `Resource`s and a strategy.
+
+An object is an `Unstructured`: its metadata is a Struct like everywhere, everything else a plain dict. `resources_of` makes of a definition (a
+Struct of `apiextensions.k8s.io/v1`) one `CustomResource` for each served version; they share a table, and between them only apiVersion
+differs (conversion strategy None). Schemas and rules are compiled here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from lakh.apis.definitions import schema
+from lakh.apis.registry import SCALE, Column, Resource, Scale, Strategy, Subresource, status_of
+from lakh.machinery import dynamic, jsonpath, rules, times
+from lakh.machinery.errors import FieldError, invalid_value
+from lakh.machinery.schema import Node
+from lakh.machinery.structural import Structural
+
+OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+
+NAME_COLUMN = Column("Name", "string", "name", "Name must be unique within a namespace.")
+AGE_JSON_PATH = ".metadata.creationTimestamp"
+_JSON_PATH_TEXT = "Custom resource definition column (in JSONPath format): "
+
+RULES_SKIPPED = FieldError(
+    "FieldValueInvalid",
+    "<nil>",
+    "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors "
+    "to complete validation",
+)
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+@cache
+def object_meta_node() -> Node:
+    """The schema of metadata."""
+    return schema().node(OBJECT_META)
+
+
+class Unstructured:
+    """An object without a type: metadata, and the rest as plain JSON."""
+
+    __slots__ = ("apiVersion", "content", "kind", "metadata")
+
+    def __init__(self, metadata: Any, content: dict[str, Any]) -> None:
+        self.apiVersion: str | None = None
+        self.kind: str | None = None
+        self.metadata = metadata
+        self.content = content
+
+    def __repr__(self) -> str:
+        return f"<Unstructured {self.metadata.name} {list(self.content)}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CustomResource(Resource):
+    """A served version of a custom resource. `current_from` is the revision of the write that made its schema what it is: objects written
+    later are as this schema wants them, unless `mixed`: then another version has another schema."""
+
+    list_kind: str = ""
+    structural: Structural = None  # type: ignore[assignment]
+    current_from: int = 0
+    mixed: bool = False
+
+
+class CustomStrategy(Strategy):
+    """The strategy of one version of a custom resource."""
+
+    allow_unconditional_update = False
+
+    def __init__(self, api_version: str, kind: str, structural: Structural, version: Any) -> None:
+        self.api_version = api_version
+        self.kind = kind
+        self.structural = structural
+        self.rules = rules.compile_rules(structural.raw)
+        subresources = version.subresources
+        self.has_status = subresources is not None and subresources.status is not None
+        self.scale = scale_of(version)
+        self.generation = True
+        self.deprecation = ""
+        if version.deprecated:
+            self.deprecation = version.deprecationWarning or f"{api_version} {kind} is deprecated"
+        self._cells: list[tuple[str, Callable[[Any], Any]]] = []
+        self.columns = self._columns(version.additionalPrinterColumns)
+        self.selectable_fields = {
+            field.jsonPath.removeprefix("."): self._selector(field.jsonPath)
+            for field in version.selectableFields or ()
+        }
+
+    def _columns(self, declared: list[Any] | None) -> tuple[Column, ...]:
+        columns = [NAME_COLUMN]
+        for column in declared or ():
+            path = column.jsonPath
+            columns.append(
+                Column(
+                    column.name,
+                    column.type,
+                    column.format or "",
+                    column.description or _JSON_PATH_TEXT + path,
+                    column.priority or 0,
+                )
+            )
+            self._cells.append((column.type, jsonpath.compiled(path)))
+        if not declared:
+            columns.append(Column("Age", "date", "", _JSON_PATH_TEXT + AGE_JSON_PATH))
+            self._cells.append(("date", jsonpath.compiled(AGE_JSON_PATH)))
+        return tuple(columns)
+
+    def _selector(self, path: str) -> Callable[[Any], str]:
+        first = jsonpath.compiled(path)
+
+        def text(obj: Any) -> str:
+            value = first(obj.content)
+            return "" if value is None else _text(value)
+
+        return text
+
+    def document(self, obj: Unstructured) -> dict[str, Any]:
+        """The object as its schema and rules see it. Shares the content."""
+        metadata = obj.metadata
+        return {
+            "apiVersion": self.api_version,
+            "kind": self.kind,
+            "metadata": {n: v for n in ("name", "generateName") if (v := getattr(metadata, n)) is not None},
+            **obj.content,
+        }
+
+    def prepare_for_create(self, obj: Any) -> None:
+        """No status, the first generation."""
+        if self.has_status:
+            obj.content.pop("status", None)
+        obj.metadata.generation = 1
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """By schema and rules."""
+        return self._findings(obj, None)
+
+    def _findings(self, obj: Any, old: Any | None) -> list[FieldError]:
+        document = self.document(obj)
+        before = self.document(old) if old is not None else None
+        found = self.structural.validate(document, before)
+        found += self._scale_findings(obj)
+        if self.rules is not None:
+            if found:
+                found.append(RULES_SKIPPED)
+            else:
+                found = self.rules.findings(document, before)
+        return found
+
+    def _scale_findings(self, obj: Any) -> list[FieldError]:
+        found: list[FieldError] = []
+        if self.scale is not None:
+            for path in (self.scale.spec_replicas, self.scale.status_replicas):
+                count = dynamic.get(obj.content, path)
+                if isinstance(count, int) and count < 0:
+                    found.append(invalid_value(path, count, "should be a non-negative integer"))
+        return found
+
+    def prepare_for_update(self, new: Any, old: Any) -> None:
+        """Status stays; whatever else changes counts as a generation."""
+        before, after = old.content, new.content
+        if self.has_status:
+            after.pop("status", None)
+            if "status" in before:
+                after["status"] = before["status"]
+        if not dynamic.equal(before, after):
+            new.metadata.generation = (old.metadata.generation or 0) + 1
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """By schema and rules; unchanged parts are not held against it."""
+        return self._findings(new, old)
+
+    def prepare_for_status_update(self, new: Any, old: Any) -> None:
+        """Everything but status stays, metadata too."""
+        status = new.content.get("status")
+        new.content = {name: value for name, value in old.content.items() if name != "status"}
+        if status is not None:
+            new.content["status"] = status
+        for name in old.metadata.__struct_fields__:
+            if name != "managedFields":
+                setattr(new.metadata, name, getattr(old.metadata, name))
+
+    def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
+        """By schema and rules."""
+        return self._findings(new, old)
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """The deprecation of the version."""
+        return [self.deprecation] if self.deprecation else []
+
+    def cells(self, obj: Any, now: float) -> list[Any]:
+        """The printer columns."""
+        metadata = obj.metadata
+        document = {
+            **obj.content,
+            "metadata": {
+                "name": metadata.name,
+                "namespace": metadata.namespace,
+                "creationTimestamp": metadata.creationTimestamp,
+                "deletionTimestamp": metadata.deletionTimestamp,
+                "generation": metadata.generation,
+                "labels": metadata.labels or {},
+                "annotations": metadata.annotations or {},
+                "uid": metadata.uid,
+            },
+        }
+        return [metadata.name, *(_cell(kind, path(document), now) for kind, path in self._cells)]
+
+
+def _text(value: Any) -> str:
+    """A value as Go prints it in a column of strings."""
+    if isinstance(value, str):
+        return value
+    return _encode(value).decode()
+
+
+def _cell(kind: str, value: Any, now: float) -> Any:
+    if value is None:
+        return None
+    match kind:
+        case "string":
+            return _text(value)
+        case "integer" if isinstance(value, int | float) and not isinstance(value, bool):
+            return int(value)
+        case "number" if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        case "boolean" if isinstance(value, bool):
+            return value
+        case "date" if isinstance(value, str):
+            try:
+                return times.age(value, now)
+            except ValueError:
+                return "<invalid>"
+        case _:
+            return None
+
+
+def scale_of(version: Any) -> Scale | None:
+    """The scale subresource of a version."""
+    declared = version.subresources.scale if version.subresources is not None else None
+    if declared is None:
+        return None
+    return Scale(
+        declared.specReplicasPath.removeprefix("."),
+        declared.statusReplicasPath.removeprefix("."),
+        (declared.labelSelectorPath or "").removeprefix("."),
+    )
+
+
+def definition_name(group: str, version: str, kind: str) -> str:
+    """The name of a custom resource's schema in OpenAPI: the group's labels in reverse."""
+    return ".".join((*reversed(group.split(".")), version, kind))
+
+
+def storage_version(definition: Any) -> str:
+    """The version that objects are stored as."""
+    return next((v.name for v in definition.spec.versions if v.storage), "")
+
+
+def resources_of(definition: Any, current_from: Mapping[str, int]) -> list[CustomResource]:
+    """The resources of a definition, one for each served version. `current_from`: the revision of each version's schema."""
+    spec = definition.spec
+    names = definition.status.acceptedNames
+    served = [v for v in spec.versions if v.served]
+    mixed = any(_raw(v) != _raw(served[0]) for v in spec.versions) if served else False
+    found = []
+    for version in served:
+        api_version = f"{spec.group}/{version.name}"
+        structural = Structural(_raw(version), object_meta_node())
+        strategy = CustomStrategy(api_version, names.kind, structural, version)
+        subresources: dict[str, Subresource] = {}
+        if strategy.scale is not None:
+            subresources["scale"] = SCALE
+        if strategy.has_status:
+            subresources["status"] = status_of(names.kind)
+        found.append(
+            CustomResource(
+                group=spec.group,
+                version=version.name,
+                plural=names.plural,
+                kind=names.kind,
+                namespaced=spec.scope == "Namespaced",
+                definition=definition_name(spec.group, version.name, names.kind),
+                strategy=strategy,
+                singular=names.singular or names.kind.lower(),
+                short_names=tuple(names.shortNames or ()),
+                categories=tuple(names.categories or ()),
+                subresources=subresources,
+                scale=strategy.scale,
+                list_kind=names.listKind or f"{names.kind}List",
+                structural=structural,
+                current_from=current_from.get(version.name, 0),
+                mixed=mixed,
+            )
+        )
+    return found
+
+
+def _raw(version: Any) -> dict[str, Any]:
+    declared = version.schema.openAPIV3Schema if version.schema is not None else None
+    return declared if isinstance(declared, dict) else {}
