@@ -59,6 +59,10 @@ class DirectoryLock:
             raise
         self._fd = fd
 
+    def fileno(self) -> int:
+        """For a child process that is to hold the lock, too."""
+        return self._fd
+
     def release(self) -> None:
         """Give the lock back. Harmless when done twice."""
         if self._fd >= 0:

@@ -68,6 +68,28 @@ class JournalFailed(JournalError):
         return f"the journal failed and takes no more writes: {self.reason}"
 
 
+class OutcomeUnknown(JournalError):
+    """No answer came in time: the batch may be in the journal or not. What the journal says later is the truth."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the write may have been applied or not: {self.reason}"
+
+
+class JournalUnavailable(JournalError):
+    """The journal cannot be reached. Nothing was asked of it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the journal is not available: {self.reason}"
+
+
 class JournalClosed(JournalError):
     """The journal was closed."""
 
@@ -171,6 +193,55 @@ class Overloaded(StoreError):
 
     def __str__(self) -> str:
         return f"partition {self.partition} has {self.queued_bytes} bytes waiting for the disk"
+
+
+class NotWriter(StoreError):
+    """This replica does not write the partition, or no longer: the write was not applied and never will be.
+
+    `writer` is who claimed the partition last, as far as is known here.
+    """
+
+    def __init__(self, partition: str, writer: str | None) -> None:
+        super().__init__(partition, writer)
+        self.partition = partition
+        self.writer = writer
+
+    def __str__(self) -> str:
+        return f"partition {self.partition} is not written here" + (
+            f": its writer is {self.writer}" if self.writer else ""
+        )
+
+
+class QuotaExceeded(StoreError):
+    """The partition is at its quota: what makes it grow is refused, what makes it shrink is taken."""
+
+    def __init__(self, partition: str, resource: str, used_bytes: int, limit_bytes: int) -> None:
+        super().__init__(partition, resource, used_bytes, limit_bytes)
+        self.partition = partition
+        self.resource = resource
+        self.used_bytes = used_bytes
+        self.limit_bytes = limit_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"exceeded quota of partition {self.partition}: {self.used_bytes} of {self.limit_bytes} bytes of "
+            f"{self.resource} are used; deletes are still taken"
+        )
+
+
+class ValueTooLarge(StoreError):
+    """The item does not fit one entry of the journal. Nothing was queued."""
+
+    def __init__(self, key: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(key, size_bytes, limit_bytes)
+        self.key = key
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.key} has {self.size_bytes} bytes, more than the {self.limit_bytes} that the journal takes"
+        )
 
 
 class PartitionClosed(StoreError):

@@ -19,6 +19,8 @@ from lakh.store.errors import (
     JournalError,
     JournalFailed,
     JournalFull,
+    JournalUnavailable,
+    OutcomeUnknown,
     SnapshotFailed,
     Trimmed,
 )
@@ -32,6 +34,8 @@ __all__ = [
     "JournalError",
     "JournalFailed",
     "JournalFull",
+    "JournalUnavailable",
+    "OutcomeUnknown",
     "Snapshot",
     "SnapshotFailed",
     "Trimmed",
@@ -63,11 +67,24 @@ class Journal(Protocol):
     def size_bytes(self) -> int:
         """What log and snapshot take on disk. The partition compacts by it."""
 
-    async def append(self, batch: bytes, *, after: int) -> int:
-        """Make a batch durable and return its sequence, `after + 1`.
+    @property
+    def max_batch_bytes(self) -> int:
+        """A longer batch is refused with ValueError."""
 
-        Raises Fenced when the head is not `after`, JournalFull when nothing was kept for want of room, and
-        JournalFailed when the outcome is unknown; from then on always.
+    async def append(self, batch: bytes, *, after: int, urgent: bool = False) -> int:
+        """Make a batch durable and return its sequence, `after + 1`. `urgent` may use space held in reserve.
+
+        Raises
+        - Fenced: the head is not `after`. Nothing of the batch is in the journal, nor will it ever be.
+        - JournalFull: nothing was kept for want of room; a later append may succeed.
+        - OutcomeUnknown: nobody answered in time. Another append is refused by Fenced if the batch did land.
+        - JournalFailed: the outcome is unknown and the engine is broken; from then on always.
+        """
+
+    async def read_head(self) -> int:
+        """The head as the engine knows it now, whoever appended: at least what was acknowledged before the call.
+
+        Raises JournalUnavailable.
         """
 
     def follow(self, start: int) -> AsyncGenerator[Entry, None]:
