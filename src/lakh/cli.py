@@ -92,6 +92,13 @@ def _parser() -> argparse.ArgumentParser:
         component.add_argument(
             "--exit-with-parent", action="store_true", help="stop when standard input ends"
         )
+        component.add_argument(
+            "--metrics-port",
+            type=_count,
+            default=None,
+            metavar="P",
+            help="serve /metrics and /healthz on this port of 127.0.0.1 (default: do not)",
+        )
         if name == "nodes":
             component.add_argument("--count", type=_count, required=True, metavar="N", help="how many")
             _fleet_options(component)
@@ -228,6 +235,7 @@ def _component(
 ) -> int:
     from lakh.client.client import Client
     from lakh.client.errors import ClientError
+    from lakh.client.metricserver import MetricsPortError, serving_metrics
 
     path = kubeconfig_path(options.kubeconfig)
 
@@ -237,7 +245,10 @@ def _component(
         except ClientError as e:
             raise Failure(str(e)) from e
         try:
-            await with_parent(run(connected), options.exit_with_parent)
+            async with serving_metrics(options.metrics_port):
+                await with_parent(run(connected), options.exit_with_parent)
+        except MetricsPortError as e:
+            raise Failure(str(e)) from e
         finally:
             await connected.close()
 

@@ -21,9 +21,13 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import time
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
+
+from lakh.machinery.metrics import PROCESS, exponential
 
 from .errors import ClientError, is_conflict
 from .tasks import TaskGuard
@@ -36,6 +40,22 @@ BASE_DELAY_SECONDS = 0.005
 MAX_DELAY_SECONDS = 1000.0
 MAX_EXPONENT = 32
 """5 ms · 2³² is far beyond the maximum; keeps the power small."""
+
+
+# client-go's workqueue metrics, under its names and with its bounds.
+_BOUNDS = exponential(1e-8, 10, 10)
+_ADDS = PROCESS.counter("workqueue_adds_total", "Keys added.", ("name",))
+_RETRIES = PROCESS.counter("workqueue_retries_total", "Keys tried again after a failure.", ("name",))
+_WAITED = PROCESS.histogram(
+    "workqueue_queue_duration_seconds", "How long keys wait for a worker.", ("name",), _BOUNDS
+)
+_WORKED = PROCESS.histogram(
+    "workqueue_work_duration_seconds", "How long keys are worked on.", ("name",), _BOUNDS
+)
+_queues: weakref.WeakSet[WorkQueue] = weakref.WeakSet()
+PROCESS.reading(
+    "workqueue_depth", "Keys that wait.", ("name",), lambda: [((q.name,), len(q)) for q in _queues]
+)
 
 
 class QueueShutDown(Exception):
@@ -63,7 +83,7 @@ class WorkQueue:
     """See the module. `timers` defaults to the running event loop."""
 
     def __init__(self, name: str = "", *, timers: Timers | None = None) -> None:
-        self.name = name
+        self.name: str = name
         self._timers = timers
         self._queue: deque[str] = deque()
         self._dirty: set[str] = set()
@@ -76,6 +96,10 @@ class WorkQueue:
         self._timer_at = 0.0
         self._failures: dict[str, int] = {}
         self._shut_down = False
+        self._added_at: dict[str, float] = {}
+        self._adds, self._retries = _ADDS.child(name), _RETRIES.child(name)
+        self._waited, self._worked = _WAITED.child(name), _WORKED.child(name)
+        _queues.add(self)
 
     def __len__(self) -> int:
         """Keys that wait for a worker, without the delayed ones."""
@@ -102,6 +126,8 @@ class WorkQueue:
         if self._shut_down or key in self._dirty:
             return
         self._dirty.add(key)
+        self._adds.value += 1
+        self._added_at[key] = time.perf_counter()
         if key not in self._processing:
             self._push(key)
 
@@ -117,6 +143,9 @@ class WorkQueue:
     def _take(self, key: str) -> None:
         self._dirty.discard(key)
         self._processing.add(key)
+        added_at = self._added_at.pop(key, None)
+        if added_at is not None:
+            self._waited.observe(time.perf_counter() - added_at)
 
     async def get(self) -> str:
         """The next key; it is the caller's until `done(key)`. Raises `QueueShutDown`."""
@@ -244,14 +273,17 @@ class WorkQueue:
                 key = await self.get()
             except QueueShutDown:
                 return
+            began = time.perf_counter()
             try:
                 await reconcile(key)
             except Exception as error:
                 self._log_failure(key, error)
+                self._retries.value += 1
                 self.add_rate_limited(key)
             else:
                 self.forget(key)
             finally:
+                self._worked.observe(time.perf_counter() - began)
                 self.done(key)
 
     def _log_failure(self, key: str, error: Exception) -> None:

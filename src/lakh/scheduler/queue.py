@@ -101,6 +101,13 @@ class SchedulingQueue:
         """How many pods can be popped."""
         return self._active_count
 
+    def counts(self) -> dict[State, int]:
+        """How many pods are in each state. O(pods)."""
+        found: dict[State, int] = {}
+        for pod in self._pods.values():
+            found[pod.state] = found.get(pod.state, 0) + 1
+        return found
+
     def add(self, pod: PendingPod) -> None:
         """Add a new pod: it is active."""
         self._arrivals += 1

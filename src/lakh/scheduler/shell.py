@@ -44,6 +44,7 @@ from lakh.client.types import ObjectReference
 from lakh.machinery import times
 
 from .core import Core
+from .metrics import SchedulerMetrics
 from .podclass import PodClass
 from .queue import PendingPod, SchedulingQueue, State, backoff_seconds
 from .views import Node, Pod, PodSpec
@@ -111,6 +112,7 @@ class Scheduler:
         self._reports: dict[str, tuple[PendingPod, str]] = {}
         self._reporting = 0
         self._has_condition: set[str] = set()
+        self._metrics = SchedulerMetrics(self.queue, scheduler_name)
 
     def __repr__(self) -> str:
         return f"Scheduler({self.core!r}, {self.queue!r}, binding={len(self._binding)}, bound={self.bound})"
@@ -263,15 +265,17 @@ class Scheduler:
                 break
 
     def _schedule(self, pod: PendingPod) -> None:
+        began = time.perf_counter()
         node = self.core.decide(pod.cls)
         if node is None:
+            self._metrics.unschedulable.attempted(began)
             self._park(pod)
             return
         self.core.place(pod.uid, pod.cls, node)
         self._recheck(pod.cls)
         self._binding[pod.uid] = pod
         self._binds_in_flight += 1
-        self._guard.spawn(self._bind(pod, node), name="bind")
+        self._guard.spawn(self._bind(pod, node, began), name="bind")
 
     def _park(self, pod: PendingPod) -> None:
         message = self._explain(pod.cls)
@@ -297,7 +301,7 @@ class Scheduler:
 
     # Binding
 
-    async def _bind(self, pod: PendingPod, node: str) -> None:
+    async def _bind(self, pod: PendingPod, node: str, began: float) -> None:
         try:
             await self._client.create(
                 PODS, binding(pod, node), pod.namespace, type=bytes, name=pod.name, subresource="binding"
@@ -305,6 +309,7 @@ class Scheduler:
         except ClientClosed:
             return
         except ClientError as error:
+            self._metrics.error.attempted(began)
             log.warning("binding %s/%s to %s: %s", pod.namespace, pod.name, node, error)
             if is_unknown(error):
                 await self._resolve(pod)
@@ -314,6 +319,7 @@ class Scheduler:
                     message = f'binding rejected: running Bind plugin "DefaultBinder": {error}'
                     self._recorder.event(reference(pod), "Warning", "FailedScheduling", message)
         else:
+            self._metrics.scheduled.attempted(began)
             self._succeeded(pod, node)
         finally:
             self._binds_in_flight -= 1

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from lakh.client.metricserver import answer, serving_metrics
+from lakh.client.workqueue import WorkQueue
+
+
+async def fetch(port: int, path: str) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    found = await reader.read()
+    writer.close()
+    return found
+
+
+async def test_a_component_serves_its_metrics() -> None:
+    queue = WorkQueue("of-the-test")
+    queue.add("a")
+    async with serving_metrics(0) as port:
+        found = await fetch(port, "/metrics")
+        assert found.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b'workqueue_adds_total{name="of-the-test"} 1' in found
+        assert b'workqueue_depth{name="of-the-test"} 1' in found
+        assert b"process_resident_memory_bytes" in found
+        assert (await fetch(port, "/healthz")).endswith(b"\r\n\r\nok")
+
+
+async def test_not_asked_for() -> None:
+    async with serving_metrics(None) as port:
+        assert port == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [(b"GET /nothing HTTP/1.1", b"404"), (b"POST /metrics HTTP/1.1", b"405"), (b"", b"404")],
+)
+def test_what_it_does_not_have(line: bytes, status: bytes) -> None:
+    assert answer(line).split()[1] == status
