@@ -1,10 +1,14 @@
 """A fleet of simulated kubelets in one process, over the real API.
 
-One process stands for thousands of kubelets, so what a kubelet does for itself is done here for all: one watch of the pods that are assigned to
-nodes, one heap of pods that are due, one ring of leases. Every node still has its own Node and Lease, and every pod its own
+One process stands for thousands of kubelets, so what a kubelet does for itself is done here for all: one watch of the pods that are
+assigned to nodes, one heap of pods that are due, one ring of leases. Every node still has its own Node and Lease, and every pod its own
 status writes; the API server sees the same requests as from real kubelets.
 
-Ownership: a pod is worked on by at most one task at a time; while it is, news of it only marks it for another look.
+Ownership: a pod is worked on by at most one task at a time; while it is, news of it only marks it for another look. A lease is written by
+one of the ring's workers at a time, as a ring passes a node once a period.
+
+Costs: an idle node is one lease renewal every ten seconds (see docs/performance.md) and about 2 KB of memory. Nothing polls: a timer is
+set for the pod that is due next.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ import heapq
 import logging
 import random
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 
@@ -30,63 +36,92 @@ from lakh.client.events import EventRecorder
 from lakh.client.informer import Informer
 from lakh.client.resources import LEASES, NODES, PODS
 from lakh.client.tasks import TaskGuard
-from lakh.client.types import ObjectMeta, ObjectReference, ObjectView
+from lakh.client.types import ObjectReference
 from lakh.machinery import times
 from lakh.nodes import objects, pods
 from lakh.nodes.catalogue import InstanceType
+from lakh.nodes.ring import Ring
 
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 10.0
 # kubelet's nodeStatusReportFrequency.
 STATUS_SECONDS = 300.0
-TICK_SECONDS = 0.05
 # Requests under way at once for each kind of work; the client's connections are fewer.
 REGISTRATIONS = 64
 RENEWALS = 64
+STATUS_REPORTS = 8
 POD_WRITES = 128
+# Pods looked at before others get a turn: 2 ms.
+POD_BATCH = 256
+# One to learn that somebody else wrote the lease, one more for a lease that is made or deleted meanwhile.
+RENEW_ATTEMPTS = 3
 RETRY_SECONDS = 1.0
 RETRY_MAX_SECONDS = 30.0
 # A node with this annotation stays silent, as if its machine had died: for trying out what the cluster does then.
 SILENT = "lakh.dev/silent"
 
 
-class Kubelet:
-    """One simulated node. `taken` are the pod addresses in use, by number in the node's network."""
+class _Annotations(msgspec.Struct, gc=False, frozen=True):
+    silent: str | None = msgspec.field(name=SILENT, default=None)
 
-    __slots__ = (
-        "address",
-        "gone",
-        "index",
-        "lease",
-        "lease_version",
-        "name",
-        "network",
-        "silent",
-        "since",
-        "taken",
-        "uid",
-    )
+
+class _NodeMeta(msgspec.Struct, gc=False):
+    name: str = ""
+    namespace: str | None = None
+    uid: str = ""
+    resourceVersion: str | None = None
+    annotations: _Annotations | None = None
+
+
+class NodeView(msgspec.Struct, gc=False):
+    """What a kubelet reads of its node."""
+
+    metadata: _NodeMeta
+
+
+class _Version(msgspec.Struct, gc=False):
+    resourceVersion: str | None = None
+
+
+class Versioned(msgspec.Struct, gc=False):
+    """The resourceVersion of an answer; the rest is skipped."""
+
+    metadata: _Version
+
+
+class Kubelet:
+    """One simulated node. `taken` are the pod addresses in use: the bits of their numbers in the node's network.
+
+    It is `idle` while it does nothing: not registered yet, silent, or its Node deleted. Like a real kubelet it does not make a
+    deleted Node again before it is started again.
+    """
+
+    __slots__ = ("gone", "index", "lease_version", "name", "parked", "silent", "since", "taken", "uid")
 
     def __init__(self, instance: InstanceType, index: int) -> None:
         self.index = index
         self.name = objects.node_name(instance, index)
-        self.address = objects.node_address(index)
-        self.network = objects.pod_network(index)
         self.uid = ""
         self.since = ""
-        self.lease: bytes | None = None
         self.lease_version: str | None = None
-        self.taken: set[int] = set()
+        self.taken = 0
+        self.parked: list[str] | None = None
         self.silent = False
         self.gone = False
 
     def __repr__(self) -> str:
-        return f"<Kubelet {self.name}>"
+        state = "gone" if self.gone else "silent" if self.silent else "registered" if self.uid else "new"
+        return f"<Kubelet {self.name} {state}>"
+
+    @property
+    def idle(self) -> bool:
+        """It writes nothing."""
+        return self.silent or self.gone or not self.uid
 
 
 class _Pod:
-    """What the fleet knows of a pod beside its view."""
+    """What the fleet knows of a pod beside its view. `number` is its address in the node's network, 0 while it has none."""
 
     __slots__ = ("again", "busy", "due", "failures", "kubelet", "number", "seen", "stage", "view")
 
@@ -96,24 +131,34 @@ class _Pod:
         self.number = 0
         self.seen = 0.0
         self.stage: tuple[str, bool] = ("", False)
-        self.due = 0.0
+        self.due: float | None = None
         self.busy = False
         self.again = False
         self.failures = 0
 
 
 class Fleet:
-    """All kubelets of one instance type. `run` works until it is cancelled."""
+    """Kubelets of one instance type, from index `start` on. `run` works until it is cancelled. `wall` tells the time of day."""
 
-    def __init__(self, client: Client, instance: InstanceType, count: int) -> None:
+    def __init__(
+        self,
+        client: Client,
+        instance: InstanceType,
+        count: int,
+        start: int = 0,
+        *,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self.client = client
         self.instance = instance
-        self.kubelets = {k.name: k for k in (Kubelet(instance, i) for i in range(count))}
+        self.kubelets = {k.name: k for k in (Kubelet(instance, i) for i in range(start, start + count))}
         self.registered = 0
+        self._wall = wall
         self._pods: dict[str, _Pod] = {}
         self._due: list[tuple[float, str]] = []
-        self._pod_slots = asyncio.Semaphore(POD_WRITES)
-        self._renewing = asyncio.Semaphore(RENEWALS)
+        self._writing = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._events = EventRecorder(client, "kubelet")
         self._guard = TaskGuard("fleet")
 
@@ -124,9 +169,11 @@ class Fleet:
         """Registers the nodes, then keeps them alive and their pods moving."""
         async with self._guard:
             try:
-                self._guard.spawn(self._renew_leases(), name="leases", forever=True)
+                ring = list(self.kubelets.values())
+                renewals = Ring(ring, RENEW_SECONDS, RENEWALS, self._renew_safely)
+                self._guard.spawn(renewals.run(), name="leases", forever=True)
                 await self._register_all()
-                node_informer = Informer(self.client, NODES, ObjectView)
+                node_informer = Informer(self.client, NODES, NodeView)
                 node_informer.add_handler(
                     on_add=self._on_node,
                     on_update=lambda old, new: self._on_node(new),
@@ -138,12 +185,14 @@ class Fleet:
                     on_update=lambda old, new: self._on_pod(new),
                     on_delete=self._on_pod_gone,
                 )
+                statuses = Ring(ring, STATUS_SECONDS, STATUS_REPORTS, self._report_status)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(node_informer.run(), name="nodes")
                     group.create_task(pod_informer.run(), name="pods")
-                    group.create_task(self._work(), name="work")
-                    group.create_task(self._report_statuses(), name="statuses")
+                    group.create_task(statuses.run(), name="statuses")
             finally:
+                if self._timer is not None:
+                    self._timer.cancel()
                 await self._events.close()
 
     # -- nodes -----------------------------------------------------------------------------------------------------------------
@@ -153,7 +202,7 @@ class Fleet:
 
         async def register_next() -> None:
             for kubelet in waiting:
-                await self._until_done(lambda k=kubelet: self._register(k), f"register {kubelet.name}")
+                await self._until_done(partial(self._register, kubelet), f"register {kubelet.name}")
                 self.registered += 1
 
         began = time.monotonic()
@@ -162,12 +211,12 @@ class Fleet:
                 group.create_task(register_next())
         log.info("%d nodes registered in %.1f s", len(self.kubelets), time.monotonic() - began)
 
-    async def _until_done(self, work: object, what: str) -> None:
+    async def _until_done(self, work: Callable[[], Awaitable[None]], what: str) -> None:
         """Tries until it works: a kubelet does not give up on its API server."""
         delay = RETRY_SECONDS
         while True:
             try:
-                await work()  # type: ignore[operator]
+                await work()
                 return
             except ClientClosed:
                 raise
@@ -177,112 +226,106 @@ class Fleet:
             delay = min(delay * 2, RETRY_MAX_SECONDS)
 
     async def _register(self, kubelet: Kubelet) -> None:
-        now = times.now()
+        now = times.of_seconds(self._wall())
         try:
             node = await self.client.create(
-                NODES, objects.node_object(self.instance, kubelet.index, now), type=ObjectView
+                NODES, objects.node_object(self.instance, kubelet.index, now), type=NodeView
             )
         except ApiError as e:
             if not is_already_exists(e):
                 raise
-            status = objects.node_status(self.instance, kubelet.index, now)
-            node = await self.client.patch(
-                NODES,
-                kubelet.name,
-                {"status": status},
-                patch_type=STRATEGIC,
-                subresource="status",
-                type=ObjectView,
-            )
-        kubelet.uid = node.metadata.uid or ""
+            node = await self.client.get(NODES, kubelet.name, type=NodeView)
+            if not _is_silent(node):
+                status = objects.node_status(self.instance, kubelet.index, now)
+                await self._patch_status(kubelet, status)
         kubelet.since = now
-        await self._renew(kubelet)
+        kubelet.silent = _is_silent(node)
+        kubelet.uid = node.metadata.uid
+        if not kubelet.silent:
+            await self._renew(kubelet)
 
-    def _on_node(self, node: ObjectView) -> None:
-        kubelet = self.kubelets.get(node.metadata.name or "")
+    def _on_node(self, node: NodeView) -> None:
+        kubelet = self.kubelets.get(node.metadata.name)
         if kubelet is None:
             return
-        silent = (node.metadata.annotations or {}).get(SILENT) == "true"
+        was_idle = kubelet.idle
+        silent = _is_silent(node)
         if silent != kubelet.silent:
-            kubelet.silent = silent
             log.info("%s is %s", kubelet.name, "silent" if silent else "heard again")
-            if not silent:
-                self._guard.spawn(self._report_status(kubelet), name="status")
-                for state in self._pods.values():
-                    if state.kubelet is kubelet:
-                        self._look(state, 0.0)
+        if kubelet.uid != node.metadata.uid:
+            # Somebody made the Node again. Its lease went with the old one.
+            kubelet.lease_version = None
+        kubelet.uid = node.metadata.uid
+        kubelet.silent = silent
         kubelet.gone = False
+        if was_idle and not kubelet.idle:
+            self._guard.spawn(self._report_status(kubelet), name="status")
+            for uid in kubelet.parked or ():
+                state = self._pods.get(uid)
+                if state is not None and not state.busy:
+                    self._look(state, 0.0)
+            kubelet.parked = None
 
-    def _on_node_gone(self, node: ObjectView) -> None:
-        kubelet = self.kubelets.get(node.metadata.name or "")
-        if kubelet is not None and (node.metadata.uid or "") == kubelet.uid:
+    def _on_node_gone(self, node: NodeView) -> None:
+        kubelet = self.kubelets.get(node.metadata.name)
+        if kubelet is not None and node.metadata.uid == kubelet.uid:
             kubelet.gone = True
+            log.info("%s is deleted", kubelet.name)
 
-    async def _renew_leases(self) -> None:
-        """One ring over all nodes: each tick renews the next few, so that renewals are spread evenly."""
-        ring = list(self.kubelets.values())
-        position, began = 0.0, time.monotonic()
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            upto = (time.monotonic() - began) / RENEW_SECONDS * len(ring)
-            # After a stall, skip what would be a second renewal of the same node.
-            position = max(position, upto - len(ring))
-            while position < upto:
-                kubelet = ring[int(position) % len(ring)]
-                position += 1
-                if kubelet.uid and not kubelet.silent and not kubelet.gone:
-                    await self._renewing.acquire()
-                    self._guard.spawn(self._renew_guarded(kubelet), name="renew")
-
-    async def _renew_guarded(self, kubelet: Kubelet) -> None:
+    async def _renew_safely(self, kubelet: Kubelet) -> None:
+        if kubelet.idle:
+            return
         try:
             await self._renew(kubelet)
         except ClientError as e:
             log.warning("lease of %s: %s", kubelet.name, e)
-        finally:
-            self._renewing.release()
 
     async def _renew(self, kubelet: Kubelet) -> None:
-        now = times.now_micro()
-        lease = objects.lease_object(kubelet.name, kubelet.uid, now, kubelet.lease_version)
-        try:
-            if kubelet.lease_version is None:
-                answer = await self.client.create(LEASES, lease, objects.NODE_LEASES, type=_Versioned)
+        """Renews the lease; learns its version, or that it is gone, and tries again, so that the sign of life is not late."""
+        for attempt in range(1, RENEW_ATTEMPTS + 1):
+            version = kubelet.lease_version
+            now = times.micro_of_seconds(self._wall())
+            lease = objects.lease_json(kubelet.name, kubelet.uid, now, version)
+            try:
+                if version is None:
+                    answer = await self.client.create(LEASES, lease, objects.NODE_LEASES, type=Versioned)
+                else:
+                    answer = await self.client.update(
+                        LEASES, lease, objects.NODE_LEASES, name=kubelet.name, type=Versioned
+                    )
+            except ApiError as e:
+                if is_already_exists(e) or is_conflict(e):
+                    found = await self.client.get(LEASES, kubelet.name, objects.NODE_LEASES, type=Versioned)
+                    kubelet.lease_version = found.metadata.resourceVersion
+                elif is_not_found(e) and version is not None:
+                    kubelet.lease_version = None
+                else:
+                    raise
+                if attempt == RENEW_ATTEMPTS:
+                    raise
             else:
-                answer = await self.client.update(
-                    LEASES, lease, objects.NODE_LEASES, name=kubelet.name, type=_Versioned
-                )
-        except ApiError as e:
-            if is_not_found(e):
-                kubelet.lease_version = None
-            elif is_conflict(e) or is_already_exists(e):
-                found = await self.client.get(LEASES, kubelet.name, objects.NODE_LEASES, type=_Versioned)
-                kubelet.lease_version = found.metadata.resourceVersion
-            else:
-                raise
-            return
-        kubelet.lease_version = answer.metadata.resourceVersion
-
-    async def _report_statuses(self) -> None:
-        """Kubelets report their status every five minutes even when nothing changes."""
-        while True:
-            began = time.monotonic()
-            kubelets = list(self.kubelets.values())
-            for index, kubelet in enumerate(kubelets):
-                due = began + STATUS_SECONDS * (index + 1) / len(kubelets)
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
-                if not kubelet.silent and not kubelet.gone:
-                    await self._report_status(kubelet)
+                kubelet.lease_version = answer.metadata.resourceVersion
+                return
 
     async def _report_status(self, kubelet: Kubelet) -> None:
-        now = times.now()
-        patch = {"status": {"conditions": objects.conditions(now, kubelet.since)}}
+        """Kubelets report their status every five minutes even when nothing changes."""
+        if kubelet.idle:
+            return
+        now = times.of_seconds(self._wall())
         try:
-            await self.client.patch(
-                NODES, kubelet.name, patch, patch_type=STRATEGIC, subresource="status", type=_Versioned
-            )
+            await self._patch_status(kubelet, {"conditions": objects.conditions(now, kubelet.since)})
         except ClientError as e:
             log.warning("status of %s: %s", kubelet.name, e)
+
+    async def _patch_status(self, kubelet: Kubelet, status: dict[str, object]) -> None:
+        await self.client.patch(
+            NODES,
+            kubelet.name,
+            {"status": status},
+            patch_type=STRATEGIC,
+            subresource="status",
+            type=Versioned,
+        )
 
     # -- pods ------------------------------------------------------------------------------------------------------------------
 
@@ -290,115 +333,150 @@ class Fleet:
         kubelet = self.kubelets.get(view.spec.nodeName or "")
         if kubelet is None:
             return
-        uid = view.metadata.uid or ""
+        uid = view.metadata.uid
         state = self._pods.get(uid)
         if state is None:
             state = self._pods[uid] = _Pod(view, kubelet)
         state.view = view
-        stage = (
-            (view.status.phase if view.status else None) or "Pending",
-            view.metadata.deletionTimestamp is not None,
-        )
+        phase = (view.status.phase if view.status else None) or "Pending"
+        stage = (phase, view.metadata.deletionTimestamp is not None)
         if stage != state.stage:
             state.stage = stage
-            state.seen = time.time()
+            state.seen = self._wall()
+            self._keep_address(state, phase)
         if state.busy:
             state.again = True
         else:
             self._look(state, 0.0)
 
+    def _keep_address(self, state: _Pod, phase: str) -> None:
+        """The address follows what the API says: a running pod has its own, also after the fleet was started again."""
+        view, kubelet = state.view, state.kubelet
+        if phase in ("Succeeded", "Failed"):
+            self._free_address(state)
+        elif not state.number and not view.spec.hostNetwork and view.status is not None and view.status.podIP:
+            number = objects.pod_number(kubelet.index, view.status.podIP)
+            if number is not None:
+                state.number = number
+                kubelet.taken |= 1 << number
+
+    def _free_address(self, state: _Pod) -> None:
+        if state.number:
+            state.kubelet.taken &= ~(1 << state.number)
+            state.number = 0
+
     def _on_pod_gone(self, view: pods.PodView) -> None:
-        state = self._pods.pop(view.metadata.uid or "", None)
+        state = self._pods.pop(view.metadata.uid, None)
         if state is not None:
-            state.kubelet.taken.discard(state.number)
+            self._free_address(state)
 
     def _look(self, state: _Pod, seconds: float) -> None:
         """Puts a pod on the heap, unless it is there for an earlier time."""
-        due = time.monotonic() + seconds
-        if state.due and state.due <= due:
+        due = asyncio.get_running_loop().time() + seconds
+        if state.due is not None and state.due <= due:
             return
         state.due = due
-        heapq.heappush(self._due, (due, state.view.metadata.uid or ""))
+        heapq.heappush(self._due, (due, state.view.metadata.uid))
+        self._wake()
 
-    async def _work(self) -> None:
-        """Takes pods off the heap as they fall due."""
-        while True:
-            now = time.monotonic()
-            while self._due and self._due[0][0] <= now:
-                due, uid = heapq.heappop(self._due)
-                state = self._pods.get(uid)
-                if state is None or state.due != due or state.busy:
-                    continue
-                state.due = 0.0
-                if state.kubelet.silent or state.kubelet.gone:
-                    continue
-                self._decide(state)
-                if self._pod_slots.locked():
-                    await asyncio.sleep(0)
-                    break
-            else:
-                await asyncio.sleep(TICK_SECONDS)
+    def _wake(self) -> None:
+        """Sets the timer for the pod that is due next, unless all writers are busy: the next that is free looks itself."""
+        if not self._due or self._writing >= POD_WRITES:
+            return
+        at = self._due[0][0]
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = asyncio.get_running_loop().call_at(at, self._work)
+
+    def _work(self) -> None:
+        """Takes pods off the heap that have fallen due."""
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for _ in range(POD_BATCH):
+            if not self._due or self._due[0][0] > now or self._writing >= POD_WRITES:
+                break
+            due, uid = heapq.heappop(self._due)
+            state = self._pods.get(uid)
+            if state is None or state.due != due:
                 continue
-            async with self._pod_slots:
-                pass
+            state.due = None
+            if state.busy:
+                state.again = True
+            elif state.kubelet.idle:
+                if state.kubelet.parked is None:
+                    state.kubelet.parked = []
+                state.kubelet.parked.append(uid)
+            else:
+                self._decide(state)
+        self._wake()
 
     def _decide(self, state: _Pod) -> None:
-        if not state.number:
-            address, state.number = pods.pod_address(state.kubelet.network, state.kubelet.taken)
-            state.kubelet.taken.add(state.number)
-        address = str(state.kubelet.network[state.number])
-        plan = pods.step(state.view, state.kubelet.address, address, time.time(), state.seen)
+        kubelet, view = state.kubelet, state.view
+        if not state.number and state.stage == ("Pending", False) and not view.spec.hostNetwork:
+            state.number = objects.free_number(kubelet.taken)
+            kubelet.taken |= 1 << state.number
+        address = objects.pod_address(kubelet.index, state.number)
+        plan = pods.step(view, objects.node_address(kubelet.index), address, self._wall(), state.seen)
         if plan.status is None and not plan.remove:
             if plan.again_seconds is not None:
                 self._look(state, plan.again_seconds)
             return
         state.busy = True
         state.again = False
+        self._writing += 1
         self._guard.spawn(self._carry_out(state, plan), name="pod")
 
     async def _carry_out(self, state: _Pod, plan: pods.Plan) -> None:
+        """Writes what was decided. The pod is this task's until then."""
         view = state.view
         metadata = view.metadata
-        name, namespace, uid = metadata.name or "", metadata.namespace or "", metadata.uid or ""
+        name, namespace, uid = metadata.name, metadata.namespace, metadata.uid
         delay = plan.again_seconds
-        async with self._pod_slots:
-            try:
-                if plan.status is not None:
-                    patch = {"metadata": {"uid": uid}, "status": plan.status}
-                    await self.client.patch(
-                        PODS,
-                        name,
-                        patch,
-                        namespace,
-                        patch_type=STRATEGIC,
-                        subresource="status",
-                        type=_Versioned,
-                    )
-                if plan.remove:
-                    await self.client.delete(PODS, name, namespace, grace_period_seconds=0, uid=uid)
-                state.failures = 0
-            except ClientError as e:
-                if isinstance(e, ApiError) and (is_not_found(e) or is_conflict(e)):
-                    # Gone, or another pod of its name: the watch tells.
-                    delay = RETRY_MAX_SECONDS
-                else:
-                    state.failures += 1
-                    delay = min(RETRY_SECONDS * 2 ** min(state.failures, 5), RETRY_MAX_SECONDS)
-                    log.warning("pod %s/%s: %s; trying again in %.0f s", namespace, name, e, delay)
+        try:
+            if plan.status is not None:
+                patch = {"metadata": {"uid": uid}, "status": plan.status}
+                await self.client.patch(
+                    PODS,
+                    name,
+                    patch,
+                    namespace,
+                    patch_type=STRATEGIC,
+                    subresource="status",
+                    type=Versioned,
+                )
+            if plan.remove:
+                await self.client.delete(PODS, name, namespace, grace_period_seconds=0, uid=uid)
+            state.failures = 0
+        except ClientError as e:
+            if isinstance(e, ApiError) and (is_not_found(e) or is_conflict(e)):
+                # Gone, or another pod of its name: the watch tells.
+                delay = RETRY_MAX_SECONDS
             else:
-                self._record(state.kubelet, view, plan)
-        state.busy = False
-        if uid not in self._pods:
-            return
-        if state.again:
-            state.again = False
-            self._look(state, 0.0)
-        elif delay is not None:
-            self._look(state, delay)
+                delay = min(RETRY_SECONDS * 2 ** min(state.failures, 5), RETRY_MAX_SECONDS)
+                state.failures += 1
+                log.warning("pod %s/%s: %s; trying again in %.0f s", namespace, name, e, delay)
+        else:
+            self._record(view, plan)
+        finally:
+            state.busy = False
+            self._writing -= 1
+        if uid in self._pods:
+            if state.again:
+                state.again = False
+                self._look(state, 0.0)
+            elif delay is not None:
+                self._look(state, delay)
+        self._wake()
 
-    def _record(self, kubelet: Kubelet, view: pods.PodView, plan: pods.Plan) -> None:
+    def _record(self, view: pods.PodView, plan: pods.Plan) -> None:
         metadata = view.metadata
-        for container, reason, message in plan.events:
+        events = plan.events
+        if plan.remove and plan.status is not None:
+            events = [(c.name, "Killing", f"Stopping container {c.name}") for c in view.spec.containers]
+        for container, reason, message in events:
             ref = ObjectReference(
                 kind="Pod",
                 namespace=metadata.namespace,
@@ -408,22 +486,9 @@ class Fleet:
                 resourceVersion=metadata.resourceVersion,
                 fieldPath=f"spec.containers{{{container}}}",
             )
-            kind = "Warning" if reason == "BackOff" else "Normal"
-            self._events.event(ref, kind, reason, message)
-        if plan.remove and plan.status is not None:
-            for c in view.spec.containers:
-                ref = ObjectReference(
-                    kind="Pod",
-                    namespace=metadata.namespace,
-                    name=metadata.name,
-                    uid=metadata.uid,
-                    apiVersion="v1",
-                    fieldPath=f"spec.containers{{{c.name}}}",
-                )
-                self._events.event(ref, "Normal", "Killing", f"Stopping container {c.name}")
+            self._events.event(ref, "Warning" if reason == "BackOff" else "Normal", reason, message)
 
 
-class _Versioned(msgspec.Struct, gc=False):
-    """The resourceVersion of an answer; the rest is skipped."""
-
-    metadata: ObjectMeta
+def _is_silent(node: NodeView) -> bool:
+    annotations = node.metadata.annotations
+    return annotations is not None and annotations.silent == "true"

@@ -7,6 +7,9 @@ from lakh.nodes.catalogue import CATALOGUE
 from lakh.nodes.fleet import Fleet
 
 
-async def run(client: Client, *, count: int, instance_type: str) -> None:
-    """Runs `count` kubelets of a type of the catalogue until cancelled; raises KeyError for an unknown type."""
-    await Fleet(client, CATALOGUE[instance_type], count).run()
+async def run(client: Client, *, count: int, instance_type: str, start_index: int = 0) -> None:
+    """Runs `count` kubelets of a type of the catalogue until cancelled; raises KeyError for an unknown type.
+
+    Names and addresses follow from a node's index: fleets beside each other need ranges of their own.
+    """
+    await Fleet(client, CATALOGUE[instance_type], count, start_index).run()

@@ -12,13 +12,28 @@ from typing import Any
 from lakh.nodes.catalogue import InstanceType
 
 REGION = "us-east-1"
-ZONES = ("use1-az4", "use1-az5", "use1-az6")
+# Zones as labels name them, and their ids, which are the same places in every account.
+ZONES = (("us-east-1a", "use1-az4"), ("us-east-1b", "use1-az5"), ("us-east-1c", "use1-az6"))
 # The fleet's racks and spines: nodes below one switch of the lowest layer, of the middle one, of the highest.
 NODES_PER_LAYER = (4096, 512, 16)
-# A /25 each for the pods of 131,072 nodes, and the nodes' own addresses beside it.
-POD_NETWORK = ipaddress.ip_network("10.0.0.0/8")
+# A /25 each for a node's 110 pods, out of 10.0.0.0/8 without the services' 10.96.0.0/12, then out of 100.64.0.0/10.
 POD_PREFIX = 25
-NODE_NETWORK = ipaddress.ip_network("172.16.0.0/12")
+POD_NETWORK_ADDRESSES = 1 << (32 - POD_PREFIX)
+_POD_RANGES = tuple(
+    (
+        int(ipaddress.IPv4Address(first)),
+        (int(ipaddress.IPv4Address(last)) + 1 - int(ipaddress.IPv4Address(first))),
+    )
+    for first, last in (
+        ("10.0.0.0", "10.95.255.255"),
+        ("10.112.0.0", "10.255.255.255"),
+        ("100.64.0.0", "100.127.255.255"),
+    )
+)
+# The nodes' own addresses, from 172.16.0.0/12.
+NODE_NETWORK_FIRST = int(ipaddress.IPv4Address("172.16.0.0"))
+# So many nodes have addresses of their own.
+NODES_MAX = sum(size for _, size in _POD_RANGES) // POD_NETWORK_ADDRESSES
 KUBELET_VERSION = "v1.36.0"
 LEASE_SECONDS = 40
 NODE_LEASES = "kube-node-lease"
@@ -31,18 +46,49 @@ def node_name(instance: InstanceType, index: int) -> str:
 
 def node_address(index: int) -> str:
     """The node's internal address."""
-    return str(NODE_NETWORK[index + 1 & NODE_NETWORK.num_addresses - 1])
+    return str(ipaddress.IPv4Address(NODE_NETWORK_FIRST + index + 1))
 
 
-def pod_network(index: int) -> ipaddress.IPv4Network:
+def pod_network(index: int) -> int:
+    """The first address of the node's pod network, as a number."""
+    offset = index * POD_NETWORK_ADDRESSES
+    for first, size in _POD_RANGES:
+        if offset < size:
+            return first + offset
+        offset -= size
+    raise ValueError(f"node {index}: there are pod networks for {NODES_MAX} nodes")
+
+
+def pod_cidr(index: int) -> str:
     """The network of the node's pods."""
-    size = 1 << (32 - POD_PREFIX)
-    start = int(POD_NETWORK.network_address) + index * size % POD_NETWORK.num_addresses
-    return ipaddress.IPv4Network((start, POD_PREFIX))
+    return f"{ipaddress.IPv4Address(pod_network(index))}/{POD_PREFIX}"
 
 
-def zone(index: int) -> str:
-    """Nodes below one high-layer switch are in one zone."""
+def pod_address(index: int, number: int) -> str:
+    """Address `number` of the node's pod network."""
+    return str(ipaddress.IPv4Address(pod_network(index) + number))
+
+
+def pod_number(index: int, address: str) -> int | None:
+    """The number of an address in the node's pod network; None when it is not of it."""
+    try:
+        number = int(ipaddress.IPv4Address(address)) - pod_network(index)
+    except ValueError:
+        return None
+    return number if 0 <= number < POD_NETWORK_ADDRESSES else None
+
+
+def free_number(taken: int) -> int:
+    """The lowest free number of a pod network, by the bits taken. The first two are the network's and the bridge's.
+
+    The last one stands for all when none is free: the node's limit of pods should have come first.
+    """
+    taken |= 0b11
+    return min(((taken + 1) & ~taken).bit_length() - 1, POD_NETWORK_ADDRESSES - 1)
+
+
+def zone(index: int) -> tuple[str, str]:
+    """The zone's name and id. Nodes below one high-layer switch are in one zone."""
     return ZONES[index // NODES_PER_LAYER[0] % len(ZONES)]
 
 
@@ -81,7 +127,8 @@ def conditions(now: str, since: str) -> list[dict[str, str]]:
 def node_object(instance: InstanceType, index: int, now: str) -> dict[str, Any]:
     """The Node that a kubelet registers."""
     name = node_name(instance, index)
-    place = zone(index)
+    place, place_id = zone(index)
+    cidr = pod_cidr(index)
     instance_id = "i-" + hashlib.sha256(name.encode()).hexdigest()[:17]
     return {
         "apiVersion": "v1",
@@ -97,6 +144,7 @@ def node_object(instance: InstanceType, index: int, now: str) -> dict[str, Any]:
                 "node.kubernetes.io/instance-type": instance.name,
                 "topology.kubernetes.io/region": REGION,
                 "topology.kubernetes.io/zone": place,
+                "topology.k8s.aws/zone-id": place_id,
                 **network_layers(index),
                 **instance.labels,
             },
@@ -104,8 +152,8 @@ def node_object(instance: InstanceType, index: int, now: str) -> dict[str, Any]:
         },
         "spec": {
             "providerID": f"aws:///{place}/{instance_id}",
-            "podCIDR": str(pod_network(index)),
-            "podCIDRs": [str(pod_network(index))],
+            "podCIDR": cidr,
+            "podCIDRs": [cidr],
         },
         "status": node_status(instance, index, now),
     }
@@ -139,18 +187,16 @@ def node_status(instance: InstanceType, index: int, now: str) -> dict[str, Any]:
     }
 
 
-def lease_object(name: str, uid: str, now_micro: str, version: str | None) -> dict[str, Any]:
-    """The node's heartbeat."""
-    metadata: dict[str, Any] = {
-        "name": name,
-        "namespace": NODE_LEASES,
-        "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}],
-    }
-    if version is not None:
-        metadata["resourceVersion"] = version
-    return {
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": metadata,
-        "spec": {"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now_micro},
-    }
+_LEASE = (
+    '{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"%s","namespace":"'
+    + NODE_LEASES
+    + '",'
+    '"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"%s","uid":"%s"}]%s},'
+    '"spec":{"holderIdentity":"%s","leaseDurationSeconds":' + str(LEASE_SECONDS) + ',"renewTime":"%s"}}'
+)
+
+
+def lease_json(name: str, uid: str, now_micro: str, version: str | None) -> bytes:
+    """The node's heartbeat, encoded: names, uids and times need no escapes, so it costs half a microsecond."""
+    at = f',"resourceVersion":"{version}"' if version is not None else ""
+    return (_LEASE % (name, name, uid, at, name, now_micro)).encode()

@@ -14,13 +14,12 @@ What a simulated container does is said by annotations of its pod:
 from __future__ import annotations
 
 import hashlib
-import ipaddress
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from lakh.client.types import ObjectMeta
 from lakh.machinery import times
 
 START_SECONDS = "lakh.dev/start-seconds"
@@ -34,6 +33,10 @@ START_FROM_SECONDS, START_TO_SECONDS = 0.2, 1.0
 # kubelet's back-off of containers that fail again and again.
 BACKOFF_FIRST_SECONDS = 10.0
 BACKOFF_MAX_SECONDS = 300.0
+# A container that ran twice the longest back-off starts anew.
+BACKOFF_RESET_SECONDS = 2 * BACKOFF_MAX_SECONDS
+# A container that ends at once is not looked at in a busy loop.
+RESTART_MIN_SECONDS = 0.5
 TERMINATED_BY_SIGNAL = 143
 
 
@@ -78,9 +81,10 @@ class ContainerStatus(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 class PodStatus(msgspec.Struct, gc=False, omit_defaults=True):
-    """What `step` reads of a pod's status."""
+    """What `step` reads of a pod's status, and `podIP`, by which the fleet knows taken addresses."""
 
     phase: str | None = None
+    podIP: str | None = None
     startTime: str | None = None
     containerStatuses: list[ContainerStatus] | None = None
 
@@ -105,10 +109,35 @@ class PodSpec(msgspec.Struct, gc=False):
     activeDeadlineSeconds: int | None = None
 
 
+class Annotations(msgspec.Struct, gc=False, omit_defaults=True, frozen=True):
+    """The annotations that say what a simulated container does."""
+
+    start_seconds: str | None = msgspec.field(name=START_SECONDS, default=None)
+    run_seconds: str | None = msgspec.field(name=RUN_SECONDS, default=None)
+    exit_code: str | None = msgspec.field(name=EXIT_CODE, default=None)
+    stop_seconds: str | None = msgspec.field(name=STOP_SECONDS, default=None)
+
+
+NO_ANNOTATIONS = Annotations()
+
+
+class PodMeta(msgspec.Struct, gc=False, omit_defaults=True):
+    """What the fleet reads of a pod's metadata."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resourceVersion: str | None = None
+    generation: int | None = None
+    deletionTimestamp: str | None = None
+    deletionGracePeriodSeconds: int | None = None
+    annotations: Annotations | None = None
+
+
 class PodView(msgspec.Struct, gc=False):
     """The pod."""
 
-    metadata: ObjectMeta
+    metadata: PodMeta
     spec: PodSpec
     status: PodStatus | None = None
 
@@ -129,14 +158,19 @@ class Plan:
 NOTHING = Plan()
 
 
-def _number(pod: PodView, name: str, default: float) -> float:
-    text = (pod.metadata.annotations or {}).get(name)
+def _annotations(pod: PodView) -> Annotations:
+    return pod.metadata.annotations or NO_ANNOTATIONS
+
+
+def _number(text: str | None, default: float) -> float:
+    """An annotation's number; the default when it is none, or no number that makes sense."""
     if text is None:
         return default
     try:
-        return max(0.0, float(text))
+        number = float(text)
     except ValueError:
         return default
+    return max(0.0, number) if math.isfinite(number) else default
 
 
 def _jitter(uid: str) -> float:
@@ -146,10 +180,15 @@ def _jitter(uid: str) -> float:
 
 def run_seconds(pod: PodView) -> float | None:
     """How long its containers run; None for ever."""
-    text = (pod.metadata.annotations or {}).get(RUN_SECONDS)
+    text = _annotations(pod).run_seconds
     if text is None and (pod.spec.restartPolicy or "Always") == "Always":
         return None
-    return _number(pod, RUN_SECONDS, DEFAULT_RUN_SECONDS)
+    return _number(text, DEFAULT_RUN_SECONDS)
+
+
+def exit_code(pod: PodView) -> int:
+    """How its containers end."""
+    return int(_number(_annotations(pod).exit_code, 0)) & 0xFF
 
 
 def step(pod: PodView, node_address: str, pod_address: str, now: float, seen: float) -> Plan:
@@ -161,37 +200,43 @@ def step(pod: PodView, node_address: str, pod_address: str, now: float, seen: fl
     if phase in ("Succeeded", "Failed"):
         return NOTHING
     if phase == "Pending":
-        default = START_FROM_SECONDS + _jitter(pod.metadata.uid or "") * (
-            START_TO_SECONDS - START_FROM_SECONDS
-        )
-        wait = seen + _number(pod, START_SECONDS, default) - now
+        default = START_FROM_SECONDS + _jitter(pod.metadata.uid) * (START_TO_SECONDS - START_FROM_SECONDS)
+        wait = seen + _number(_annotations(pod).start_seconds, default) - now
         if wait > 0:
             return Plan(again_seconds=wait)
         return _start(pod, node_address, pod_address, now)
     return _run(pod, now)
 
 
-def _conditions(pod: PodView, now: str, ready: bool, reason: str = "") -> list[dict[str, Any]]:
-    """The kubelet's conditions; a strategic merge keeps those of others."""
+# -- conditions ----------------------------------------------------------------------------------------------------------------
 
-    def condition(kind: str, good: bool) -> dict[str, Any]:
-        found: dict[str, Any] = {
-            "type": kind,
-            "status": "True" if good else "False",
-            "lastTransitionTime": now,
-        }
-        if pod.metadata.generation:
-            found["observedGeneration"] = pod.metadata.generation
-        if (reason and not good) or (reason and kind == "Initialized"):
-            found["reason"] = reason
-        return found
 
+def _condition(
+    pod: PodView, kind: str, good: bool, now: str, reason: str | None = None, message: str | None = None
+) -> dict[str, Any]:
+    """A condition that changes now. `None` takes an earlier reason away."""
+    found: dict[str, Any] = {
+        "type": kind,
+        "status": "True" if good else "False",
+        "lastTransitionTime": now,
+        "reason": reason,
+        "message": message,
+    }
+    if pod.metadata.generation:
+        found["observedGeneration"] = pod.metadata.generation
+    return found
+
+
+def _ready_conditions(
+    pod: PodView, now: str, reason: str | None, message: str | None = None
+) -> list[dict[str, Any]]:
+    """Ready and ContainersReady: true without a reason."""
     return [
-        condition("PodReadyToStartContainers", not reason),
-        condition("Initialized", True),
-        condition("Ready", ready),
-        condition("ContainersReady", ready),
+        _condition(pod, kind, reason is None, now, reason, message) for kind in ("Ready", "ContainersReady")
     ]
+
+
+# -- container statuses --------------------------------------------------------------------------------------------------------
 
 
 def _container_id(pod: PodView, name: str, count: int) -> str:
@@ -199,82 +244,111 @@ def _container_id(pod: PodView, name: str, count: int) -> str:
     return f"simulated://{digest}"
 
 
-def _running_status(pod: PodView, container: Container, now: str, restarts: int) -> dict[str, Any]:
+def _container_status(
+    pod: PodView,
+    container: Container,
+    restarts: int,
+    state: str,
+    details: dict[str, Any],
+    last: Terminated | None = None,
+) -> dict[str, Any]:
+    """A container's status in one of its three states; the other two are taken away."""
     image = container.image or ""
-    return {
+    states: dict[str, Any] = {"running": None, "terminated": None, "waiting": None}
+    states[state] = details
+    running = state == "running"
+    found = {
         "name": container.name,
         "image": image,
         "imageID": "sha256:" + hashlib.sha256(image.encode()).hexdigest(),
         "containerID": _container_id(pod, container.name, restarts),
         "restartCount": restarts,
-        "ready": True,
-        "started": True,
-        "state": {"running": {"startedAt": now}, "terminated": None, "waiting": None},
+        "ready": running,
+        "started": running,
+        "state": states,
     }
+    if last is not None:
+        found["lastState"] = {"terminated": msgspec.to_builtins(last)}
+    return found
+
+
+def _running_status(
+    pod: PodView, container: Container, now: str, restarts: int, last: Terminated | None = None
+) -> dict[str, Any]:
+    return _container_status(pod, container, restarts, "running", {"startedAt": now}, last)
+
+
+def _terminated(
+    pod: PodView, container: Container, began: str | None, now: str, code: int, restarts: int
+) -> Terminated:
+    return Terminated(
+        exitCode=code,
+        reason="Completed" if code == 0 else "Error",
+        startedAt=began or now,
+        finishedAt=now,
+        containerID=_container_id(pod, container.name, restarts),
+    )
 
 
 def _terminated_status(
-    pod: PodView, container: Container, began: str | None, now: str, code: int, restarts: int
+    pod: PodView, container: Container, ended: Terminated, restarts: int
 ) -> dict[str, Any]:
-    image = container.image or ""
-    name = container.name
-    return {
-        "name": name,
-        "image": image,
-        "imageID": "sha256:" + hashlib.sha256(image.encode()).hexdigest(),
-        "containerID": _container_id(pod, name, restarts),
-        "restartCount": restarts,
-        "ready": False,
-        "started": False,
-        "state": {
-            "running": None,
-            "waiting": None,
-            "terminated": {
-                "exitCode": code,
-                "reason": "Completed" if code == 0 else "Error",
-                "startedAt": began or now,
-                "finishedAt": now,
-                "containerID": _container_id(pod, name, restarts),
-            },
-        },
+    details = {
+        "exitCode": ended.exitCode,
+        "reason": ended.reason,
+        "startedAt": ended.startedAt,
+        "finishedAt": ended.finishedAt,
+        "containerID": ended.containerID,
     }
+    return _container_status(pod, container, restarts, "terminated", details)
+
+
+# -- starting ------------------------------------------------------------------------------------------------------------------
+
+
+def _started_events(container: Container) -> list[tuple[str, str, str]]:
+    return [
+        (container.name, "Pulled", f'Container image "{container.image or ""}" already present on machine'),
+        (container.name, "Created", "Container created"),
+        (container.name, "Started", "Container started"),
+    ]
 
 
 def _start(pod: PodView, node_address: str, pod_address: str, at: float) -> Plan:
     now = times.of_seconds(at)
     address = node_address if pod.spec.hostNetwork else pod_address
-    began = (pod.status.startTime if pod.status is not None else None) or now
     status: dict[str, Any] = {
         "phase": "Running",
-        "startTime": began,
+        "startTime": (pod.status.startTime if pod.status is not None else None) or now,
         "hostIP": node_address,
         "hostIPs": [{"ip": node_address}],
         "podIP": address,
         "podIPs": [{"ip": address}],
-        "conditions": _conditions(pod, now, True),
+        "conditions": [
+            _condition(pod, "PodReadyToStartContainers", True, now),
+            _condition(pod, "Initialized", True, now),
+            *_ready_conditions(pod, now, None),
+        ],
         "containerStatuses": [_running_status(pod, c, now, 0) for c in pod.spec.containers],
     }
     if pod.metadata.generation:
         status["observedGeneration"] = pod.metadata.generation
-    events = []
     if pod.spec.initContainers:
         # Sidecars (restartPolicy Always) run on; the others are done before the containers start.
         status["initContainerStatuses"] = [
             _running_status(pod, c, now, 0)
             if c.restartPolicy == "Always"
-            else {**_terminated_status(pod, c, now, now, 0, 0), "ready": True}
+            else {**_terminated_status(pod, c, _terminated(pod, c, now, now, 0, 0), 0), "ready": True}
             for c in pod.spec.initContainers
         ]
+    events: list[tuple[str, str, str]] = []
     for container in (*(pod.spec.initContainers or ()), *pod.spec.containers):
-        image = container.image or ""
-        events += [
-            (container.name, "Pulled", f'Container image "{image}" already present on machine'),
-            (container.name, "Created", "Container created"),
-            (container.name, "Started", "Container started"),
-        ]
-    seconds = run_seconds(pod)
-    deadline = pod.spec.activeDeadlineSeconds
-    return Plan(status=status, events=events, again_seconds=_earliest(seconds, deadline))
+        events += _started_events(container)
+    return Plan(
+        status=status,
+        events=events,
+        again_seconds=_earliest(run_seconds(pod), pod.spec.activeDeadlineSeconds),
+    )
 
 
 def _earliest(*seconds: float | None) -> float | None:
@@ -282,8 +356,29 @@ def _earliest(*seconds: float | None) -> float | None:
     return min(known) if known else None
 
 
-def _backoff_seconds(restarts: int) -> float:
-    return min(BACKOFF_FIRST_SECONDS * 2.0 ** min(restarts, 10), BACKOFF_MAX_SECONDS)
+# -- running -------------------------------------------------------------------------------------------------------------------
+
+
+def backoff_seconds(restarts: int, ran_seconds: float) -> float:
+    """How long a kubelet waits before it starts a container again that was restarted so often and ran so long this time.
+
+    Never the first time, nor after a long run; then 10 s, and twice as long each time, up to five minutes.
+    """
+    if restarts == 0 or ran_seconds >= BACKOFF_RESET_SECONDS:
+        return 0.0
+    return float(min(BACKOFF_FIRST_SECONDS * 2 ** min(restarts - 1, 10), BACKOFF_MAX_SECONDS))
+
+
+def _ran_seconds(ended: Terminated) -> float:
+    if not ended.startedAt or not ended.finishedAt:
+        return 0.0
+    return times.parse(ended.finishedAt) - times.parse(ended.startedAt)
+
+
+def _seen_status(pod: PodView, name: str) -> ContainerStatus:
+    """A container's status as the API has it; one that is not there is of a container that has not run."""
+    statuses = (pod.status.containerStatuses if pod.status is not None else None) or ()
+    return next((s for s in statuses if s.name == name), ContainerStatus(name))
 
 
 def _run(pod: PodView, at: float) -> Plan:
@@ -306,89 +401,150 @@ def _run(pod: PodView, at: float) -> Plan:
     seconds = run_seconds(pod)
     if seconds is None:
         return Plan(again_seconds=left)
-    code = int(_number(pod, EXIT_CODE, 0)) & 0xFF
-    policy = pod.spec.restartPolicy or "Always"
-    known = {c.name: c for c in status.containerStatuses or ()}
+    plan = Plan()
     changed: list[dict[str, Any]] = []
-    events: list[tuple[str, str, str]] = []
     waits: list[float | None] = [left]
-    done = True
+    unready_before: list[str] = []
+    unready: list[str] = []
+    codes: list[int] = []
     for container in pod.spec.containers:
-        was = known.get(container.name)
-        state = was.state if was is not None else None
-        restarts = was.restartCount if was is not None else 0
-        if state is not None and state.terminated is not None:
-            continue
-        if state is not None and state.waiting is not None:
-            last = was.lastState.terminated if was is not None and was.lastState is not None else None
-            if last is not None and last.finishedAt:
-                wait = times.parse(last.finishedAt) + _backoff_seconds(restarts) - at
-                if wait > 0:
-                    waits.append(wait)
-                    done = False
-                    continue
-            changed.append(_running_status(pod, container, now, restarts + 1))
-            events.append((container.name, "Started", "Container started"))
-            waits.append(seconds)
-            done = False
-            continue
-        began = state.running.startedAt if state is not None and state.running is not None else None
-        wait = (times.parse(began) if began else at) + seconds - at
-        if wait > 0:
-            waits.append(wait)
-            done = False
-            continue
-        ended = _terminated_status(pod, container, began, now, code, restarts)
-        if policy == "Always" or (policy == "OnFailure" and code != 0):
-            backoff = _backoff_seconds(restarts)
-            ended["lastState"] = {"terminated": ended["state"]["terminated"]}
-            ended["state"] = {
-                "running": None,
-                "terminated": None,
-                "waiting": {
-                    "reason": "CrashLoopBackOff",
-                    "message": f"back-off {int(backoff)}s restarting failed container={container.name} "
-                    f"pod={pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})",
-                },
-            }
-            events.append(
-                (container.name, "BackOff", f"Back-off restarting failed container {container.name}")
+        was = _seen_status(pod, container.name)
+        fate = _container(pod, container, was, at, seconds)
+        if was.state is None or was.state.running is None:
+            unready_before.append(container.name)
+        if fate.status is not None:
+            changed.append(fate.status)
+        plan.events += fate.events
+        if fate.code is not None:
+            codes.append(fate.code)
+        else:
+            waits.append(fate.again_seconds)
+        if not fate.running:
+            unready.append(container.name)
+    if len(codes) == len(pod.spec.containers):
+        plan.status = _ended(pod, now, "Failed" if any(codes) else "Succeeded", exit_code(pod))
+        return plan
+    plan.again_seconds = _earliest(*waits)
+    if changed:
+        plan.status = {"containerStatuses": changed}
+        if unready != unready_before:
+            reason = "ContainersNotReady" if unready else None
+            message = f"containers with unready status: [{' '.join(unready)}]" if unready else None
+            conditions = _ready_conditions(pod, now, reason, message)
+            if bool(unready) == bool(unready_before):
+                # Another text, the same state: since when stays as it is.
+                for condition in conditions:
+                    del condition["lastTransitionTime"]
+            plan.status["conditions"] = conditions
+    return plan
+
+
+@dataclass(slots=True)
+class _Fate:
+    """What becomes of one container: its new status if that changes, `code` if it is done for good."""
+
+    running: bool
+    status: dict[str, Any] | None = None
+    code: int | None = None
+    again_seconds: float | None = None
+    events: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def _container(pod: PodView, container: Container, was: ContainerStatus, at: float, seconds: float) -> _Fate:
+    """One container of a running pod."""
+    now = times.of_seconds(at)
+    state = was.state or State()
+    restarts = was.restartCount
+    if state.terminated is not None:
+        return _Fate(False, code=state.terminated.exitCode)
+    if state.waiting is not None:
+        last = was.lastState.terminated if was.lastState is not None else None
+        if last is not None and last.finishedAt:
+            wait = times.parse(last.finishedAt) + backoff_seconds(restarts, _ran_seconds(last)) - at
+            if wait > 0:
+                return _Fate(False, again_seconds=wait)
+        return _Fate(
+            True,
+            _running_status(pod, container, now, restarts + 1),
+            None,
+            seconds,
+            _started_events(container),
+        )
+    began = state.running.startedAt if state.running is not None else None
+    wait = (times.parse(began) if began else at) + seconds - at
+    if wait > 0:
+        return _Fate(True, again_seconds=wait)
+    code = exit_code(pod)
+    ended = _terminated(pod, container, began, now, code, restarts)
+    policy = container.restartPolicy or pod.spec.restartPolicy or "Always"
+    if policy == "Never" or (policy == "OnFailure" and code == 0):
+        return _Fate(False, _terminated_status(pod, container, ended, restarts), code)
+    backoff = backoff_seconds(restarts, _ran_seconds(ended))
+    if not backoff:
+        again = _running_status(pod, container, now, restarts + 1, ended)
+        return _Fate(True, again, None, max(seconds, RESTART_MIN_SECONDS), _started_events(container))
+    metadata = pod.metadata
+    whose = f"{metadata.name}_{metadata.namespace}({metadata.uid})"
+    waiting = {
+        "reason": "CrashLoopBackOff",
+        "message": f"back-off {_go_duration(backoff)} restarting failed container={container.name} pod={whose}",
+    }
+    return _Fate(
+        False,
+        _container_status(pod, container, restarts, "waiting", waiting, ended),
+        None,
+        backoff,
+        [
+            (
+                container.name,
+                "BackOff",
+                f"Back-off restarting failed container {container.name} in pod {whose}",
             )
-            waits.append(backoff)
-            done = False
-        changed.append(ended)
-    again = _earliest(*waits)
-    if done:
-        failed = code != 0
-        return Plan(status=_ended(pod, now, "Failed" if failed else "Succeeded", code))
-    if not changed:
-        return Plan(again_seconds=again)
-    ready = all("running" in c["state"] and c["state"]["running"] for c in changed)
-    return Plan(
-        status={"containerStatuses": changed, "conditions": _conditions(pod, now, ready)},
-        events=events,
-        again_seconds=again,
+        ],
     )
 
 
+def _go_duration(seconds: float) -> str:
+    """As Go prints it: `10s`, `1m20s`."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+# -- ending --------------------------------------------------------------------------------------------------------------------
+
+
 def _ended(pod: PodView, now: str, phase: str, code: int) -> dict[str, Any]:
-    """The status of a pod whose containers are all done."""
-    known = {c.name: c for c in (pod.status.containerStatuses if pod.status is not None else None) or ()}
+    """The status of a pod whose containers are all done; those that still run end now with `code`."""
     containers = []
     for container in pod.spec.containers:
-        was = known.get(container.name)
-        state = was.state if was is not None else None
-        if state is not None and state.terminated is not None:
+        was = _seen_status(pod, container.name)
+        state = was.state or State()
+        if state.terminated is not None:
             continue
-        began = state.running.startedAt if state is not None and state.running is not None else None
-        restarts = was.restartCount if was is not None else 0
-        containers.append(_terminated_status(pod, container, began, now, code, restarts))
-    status: dict[str, Any] = {
-        "phase": phase,
-        "conditions": _conditions(pod, now, False, "PodCompleted" if phase == "Succeeded" else "PodFailed"),
-    }
+        ended = was.lastState.terminated if state.waiting is not None and was.lastState is not None else None
+        if ended is None:
+            began = state.running.startedAt if state.running is not None else None
+            ended = _terminated(pod, container, began, now, code, was.restartCount)
+        containers.append(_terminated_status(pod, container, ended, was.restartCount))
+    succeeded = phase == "Succeeded"
+    reason = "PodCompleted" if succeeded else "PodFailed"
+    conditions = [
+        _condition(pod, "PodReadyToStartContainers", False, now),
+        *_ready_conditions(pod, now, reason),
+    ]
+    if succeeded:
+        conditions.append({"type": "Initialized", "status": "True", "reason": reason})
+    status: dict[str, Any] = {"phase": phase, "conditions": conditions}
     if containers:
         status["containerStatuses"] = containers
+    began = pod.status.startTime if pod.status is not None else None
+    sidecars = [
+        _terminated_status(pod, c, _terminated(pod, c, began, now, 0, 0), 0)
+        for c in pod.spec.initContainers or ()
+        if c.restartPolicy == "Always"
+    ]
+    if sidecars:
+        status["initContainerStatuses"] = sidecars
     return status
 
 
@@ -397,16 +553,7 @@ def _stop(pod: PodView, phase: str, at: float, seen: float) -> Plan:
     if phase in ("Succeeded", "Failed", "Pending"):
         return Plan(remove=True)
     grace = pod.metadata.deletionGracePeriodSeconds or 0
-    wait = seen + min(float(grace), _number(pod, STOP_SECONDS, DEFAULT_STOP_SECONDS)) - at
+    wait = seen + min(float(grace), _number(_annotations(pod).stop_seconds, DEFAULT_STOP_SECONDS)) - at
     if wait > 0:
         return Plan(again_seconds=wait)
     return Plan(status=_ended(pod, times.of_seconds(at), "Failed", TERMINATED_BY_SIGNAL), remove=True)
-
-
-def pod_address(network: ipaddress.IPv4Network, taken: set[int]) -> tuple[str, int]:
-    """A free address of a node's network, and its number there. The first is the bridge's."""
-    for number in range(2, network.num_addresses - 1):
-        if number not in taken:
-            return str(network[number]), number
-    # More pods than addresses: the node's limit of pods should have come first.
-    return str(network[network.num_addresses - 1]), network.num_addresses - 1
