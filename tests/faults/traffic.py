@@ -145,8 +145,11 @@ class Traffic:
         self.hang_up()
         _, late = await asyncio.wait(self._tasks, timeout=SETTLE_SECONDS)
         for task in late:
-            task.cancel()
-        await asyncio.gather(*self._tasks)
+            task.cancel()  # what it has not seen, `replayed` tells
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for task in self._tasks:
+            if not task.cancelled() and task.exception() is not None:
+                raise Stuck(f"{task.get_name()} broke") from task.exception()
         await self._replay()
 
     async def _final(self, finisher: _Worker, resource: Resource) -> None:
@@ -254,6 +257,8 @@ class Traffic:
                 )
                 self._streams.add(stream)
                 try:
+                    if self._settling and seconds > 1:  # it was being opened when all others were broken
+                        raise TimeoutError
                     while batch := await stream.read_batch():
                         now = self._now()
                         for event in batch:
