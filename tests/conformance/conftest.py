@@ -12,23 +12,8 @@ from kubernetes import client, config
 from .cluster import Cluster, Kubectl, eventually
 
 NODES = 20
-SLOW = "slow"
 
 _numbers = itertools.count(1)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Declares the marker."""
-    config.addinivalue_line("markers", f"{SLOW}: takes minutes; runs with `make test-slow` only")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Slow tests run when asked for."""
-    if SLOW in config.option.markexpr:
-        return
-    for item in items:
-        if item.get_closest_marker(SLOW):
-            item.add_marker(pytest.mark.skip(reason="takes minutes: run `make test-slow`"))
 
 
 @pytest.fixture(scope="session")
