@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -103,6 +104,11 @@ def test_times() -> None:
     for seconds in (2**62, -(2**62)):
         with pytest.raises(ProtobufError, match="year outside"):
             plain("v1", "Pod", field(1, field(8, field(1, seconds))))
+
+
+def test_the_zero_time_is_null() -> None:
+    obj = {"apiVersion": "v1", "kind": "Pod", "metadata": {"creationTimestamp": "0001-01-01T00:00:00Z"}}
+    assert encode(obj) == body("v1", "Pod", field(1, field(8, b"")))
 
 
 def test_numbers_are_signed_and_may_be_packed() -> None:
@@ -291,8 +297,10 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=4,
 )
-seconds = st.datetimes().map(lambda t: t.replace(microsecond=0).isoformat() + "Z")
-micros = st.datetimes().map(lambda t: t.isoformat(timespec="microseconds") + "Z")
+# The first second of year 1 is Go's zero time: null.
+moments = st.datetimes(min_value=datetime(1, 1, 1, 0, 0, 1))
+seconds = moments.map(lambda t: t.replace(microsecond=0).isoformat() + "Z")
+micros = moments.map(lambda t: t.isoformat(timespec="microseconds") + "Z")
 
 
 def values(node: Node, level: int) -> st.SearchStrategy[Any]:
@@ -327,7 +335,11 @@ def values(node: Node, level: int) -> st.SearchStrategy[Any]:
         case _:
             if definition.endswith((".JSONSchemaProps", ".JSONSchemaPropsOrBool", ".JSONSchemaPropsOrArray")):
                 return st.builds(lambda t, p: {"type": t, "properties": {p: {}}}, texts, texts)
-            return json_values
+            # A message without fields.
+            empty = (
+                _message_name(definition) in KNOWN and not protobuf.message(_message_name(definition)).fields
+            )
+            return st.just({}) if empty else json_values
 
 
 @st.composite

@@ -1,7 +1,7 @@
 """`application/vnd.kubernetes.protobuf`: the built-in kinds as protobuf, from and to plain JSON values.
 
 A body is the magic `k8s\\0` and an envelope (`runtime.Unknown`) of apiVersion, kind and the object's own message. What the messages' fields are
-called, numbered and made of is a table, `protobuf_fields.txt`; it is read with the first body (1 ms), and a message's line is compiled
+called, numbered and made of is a table, `protobuf_fields.txt`; it is read with the first body (3 ms), and a message's line is compiled
 when it is first met. Nothing here knows a kind.
 
 The values are those that Go's JSON would have: a zero scalar is dropped where JSON leaves it out (`omitempty`) and kept where the field is a
@@ -9,7 +9,7 @@ pointer or JSON always has it. What is absent stays absent. Unknown fields are s
 messages merge: proto2's rules.
 
 Whatever the bytes are, `decode` raises nothing but `ProtobufError`. Depth is bounded by `MAX_DEPTH`; time and memory are linear in the
-body. A pod takes about 0.1 ms either way.
+body. A small pod takes 30 µs either way.
 """
 
 from __future__ import annotations
