@@ -11,6 +11,7 @@ from pathlib import Path
 
 from . import rounds
 from .history import History
+from .server import BUGS
 from .validators import judge
 
 
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first; the others count up (default: 1)")
     parser.add_argument("--engine", choices=rounds.ENGINES, default="file")
     parser.add_argument("--seconds", type=float, default=None, help="of traffic a round (default: 2 to 5)")
+    parser.add_argument("--break", dest="bug", choices=BUGS, default="", help="plant a bug in the server")
     parser.add_argument("--keep", type=Path, default=None, help="where histories with violations are kept")
     parser.add_argument("--judge", type=Path, default=None, metavar="FILE", help="judge a kept history again")
     options = parser.parse_args()
@@ -35,7 +37,7 @@ def main() -> int:
     begun = time.monotonic()
     for seed in range(options.seed, options.seed + options.rounds):
         directory = keep / f"seed-{seed}-{time.time_ns()}"
-        outcome = rounds.run(rounds.plan(seed, options.engine, options.seconds), directory)
+        outcome = rounds.run(rounds.plan(seed, options.engine, options.seconds, options.bug), directory)
         history, verdict = outcome.history, outcome.verdict
         print(outcome.line(), flush=True)
         for violation in verdict.violations:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ class Injector:
 
     async def inject(self, kind: str) -> None:
         """One fault, from its beginning to the recovery. Raises ServerDied."""
-        note = Injected(asyncio.get_running_loop().time(), kind, done=False)
+        note = Injected(time.monotonic(), kind, done=False)
         self.notes.append(note)
         await asyncio.sleep(0)
         note.detail = await getattr(self, f"_{kind}")() or ""

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import uvloop
 
-from .faults import Injector
-from .history import UNKNOWN, History, Injected
+from .faults import FILE_FAULTS, Injector
+from .history import UNKNOWN, History
 from .topology import FileTopology, ServerDied, can_mount
 from .traffic import PARTITIONS, Stuck, Traffic
 from .validators import Verdict, Violation, judge
@@ -36,23 +36,26 @@ class Plan(NamedTuple):
     small: bool  # small limits: segments, snapshots, pieces
     small_disk: bool
     faults: int
+    bug: str = ""  # planted, see `server`
 
     def to_dict(self) -> dict[str, str | int | float | bool]:
         """For the history."""
         return {**self._asdict(), "compacts": self.small}
 
 
-def plan(seed: int, engine: str = "file", seconds: float | None = None) -> Plan:
+def plan(seed: int, engine: str = "file", seconds: float | None = None, bug: str = "") -> Plan:
     """The plan of a seed."""
     rng = random.Random(f"plan-{seed}")
+    drawn_seconds = rng.uniform(2.0, 5.0)
     return Plan(
         seed=seed,
         engine=engine,
-        seconds=seconds or rng.uniform(2.0, 5.0),
+        seconds=seconds or drawn_seconds,
         workers=rng.choice((4, 8, 12)),
         small=rng.random() < 0.6,
-        small_disk=can_mount() and rng.random() < 0.4,
+        small_disk=rng.random() < 0.4 and can_mount(),
         faults=rng.randint(1, 4),
+        bug=bug,
     )
 
 
@@ -97,7 +100,7 @@ def run(drawn: Plan, directory: Path) -> Outcome:
 async def _run(drawn: Plan, directory: Path) -> tuple[History, list[Violation]]:
     rng = random.Random(f"faults-{drawn.seed}")
     history = History(drawn.seed, drawn.to_dict(), PARTITIONS)
-    topology = FileTopology(directory, small=drawn.small, small_disk=drawn.small_disk)
+    topology = FileTopology(directory, small=drawn.small, small_disk=drawn.small_disk, bug=drawn.bug)
     broken: list[Violation] = []
     traffic: Traffic | None = None
     try:
@@ -107,7 +110,7 @@ async def _run(drawn: Plan, directory: Path) -> tuple[History, list[Violation]]:
         traffic.start()
         injector = Injector(topology, traffic, rng)
         history.faults = injector.notes
-        await _inject(injector, drawn, rng, topology.faults)
+        await _inject(injector, drawn, rng)
         await traffic.settle()
         topology.check()
     except ServerDied as error:
@@ -121,17 +124,23 @@ async def _run(drawn: Plan, directory: Path) -> tuple[History, list[Violation]]:
     return history, broken
 
 
-async def _inject(
-    injector: Injector, drawn: Plan, rng: random.Random, weights: dict[str, int]
-) -> list[Injected]:
+def kinds(drawn: Plan) -> list[str]:
+    """The faults of a plan, the last one after the traffic's time."""
+    rng = random.Random(f"kinds-{drawn.seed}")
+    weights = {
+        kind: weight for kind, weight in FILE_FAULTS.items() if drawn.small_disk or kind != "full_disk"
+    }
+    return [*rng.choices(list(weights), list(weights.values()), k=drawn.faults), rng.choice(LAST_FAULTS)]
+
+
+async def _inject(injector: Injector, drawn: Plan, rng: random.Random) -> None:
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    times = sorted(rng.uniform(0.2, drawn.seconds - 0.3) for _ in range(drawn.faults))
-    kinds = rng.choices(list(weights), list(weights.values()), k=drawn.faults)
-    for at, kind in zip(times, kinds, strict=True):
+    *during, last = kinds(drawn)
+    times = sorted(rng.uniform(0.2, drawn.seconds - 0.3) for _ in during)
+    for at, kind in zip(times, during, strict=True):
         await asyncio.sleep(max(0.0, begun + at - loop.time()))
         await injector.inject(kind)
     await asyncio.sleep(max(0.2, begun + drawn.seconds - loop.time()))
-    await injector.inject(rng.choice(LAST_FAULTS))
+    await injector.inject(last)
     await asyncio.sleep(0.3)
-    return injector.notes

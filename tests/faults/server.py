@@ -1,6 +1,6 @@
 """A server to be mistreated: `lakh` with small limits, a disk that can be slowed, and a ledger of what was synced.
 
-    python -m tests.faults.server CONTROL [--small] -- apiserver --data-dir D --port P
+    python -m tests.faults.server CONTROL [--small] [--break NAME] -- apiserver --data-dir D --port P
 
 The control directory holds `delay` (the longest a sync is held up, in seconds; each takes a random part of it) and
 `ledger`, to which is appended what became durable:
@@ -14,6 +14,8 @@ neither, so it is the harness that takes it (see `topology`).
 
 `--small` makes segments, snapshots, pieces of lists and the wait for bookmarks so small that a round of a few
 seconds crosses each border many times. A limit that is gone or was renamed is an error, not a silent no-op.
+
+`--break` plants a bug (see BUGS), so that the whole harness can be seen to find it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import stat
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 SMALL = {
     "lakh.store.partition": {"COMPACT_SLACK_BYTES": 256 << 10},
@@ -39,8 +42,11 @@ def main(arguments: list[str]) -> int:
     cut = arguments.index("--")
     control = Path(arguments[0])
     watch_disk(control)
-    if "--small" in arguments[1:cut]:
+    options = arguments[1:cut]
+    if "--small" in options:
         make_small()
+    if "--break" in options:
+        BUGS[options[options.index("--break") + 1]]()
     from lakh.cli import main as lakh
 
     return lakh(arguments[cut + 1 :])
@@ -60,6 +66,58 @@ def make_small() -> None:
     if "segment_bytes" not in (defaults or {}):
         raise SystemExit("FileJournal.open has no default of segment_bytes any more")
     defaults["segment_bytes"] = SMALL_SEGMENT_BYTES
+
+
+def acknowledge_early() -> None:
+    """The journal says that a batch is durable before it is synced."""
+    os.fdatasync = lambda fd: None  # type: ignore[assignment, misc]
+
+
+def skip_on_resume() -> None:
+    """A resumed watch misses the first event after its revision."""
+    from lakh.store.state import History
+
+    since = History.since
+    History.since = lambda self, revision: since(self, revision)[1:]  # type: ignore[method-assign]
+
+
+def repeat_on_resume() -> None:
+    """A resumed watch begins with the event that it has seen last."""
+    from lakh.store.state import History
+
+    since = History.since
+    History.since = lambda self, revision: since(self, max(self.oldest, revision - 1))  # type: ignore[method-assign]
+
+
+def forget_versions() -> None:
+    """An update with an old resourceVersion succeeds."""
+    from lakh.server.storage import ResourceStore
+
+    check = ResourceStore._check_identity
+
+    def lax(self: ResourceStore, new: Any, old: Any, namespace: str, name: str) -> None:
+        new.resourceVersion = old.resourceVersion
+        check(self, new, old, namespace, name)
+
+    ResourceStore._check_identity = lax  # type: ignore[method-assign]
+
+
+def serve_the_present() -> None:
+    """Later pages of a list, and lists of a past revision, show the present under the old revision."""
+    from lakh.store.state import State
+
+    range_ = State.range
+
+    def present(self: State, table: str, scope: str | None = None, **options: Any) -> Any:
+        return range_(self, table, scope, **{**options, "revision": None})
+
+    State.range = present  # type: ignore[method-assign, assignment]
+
+
+BUGS = {
+    bug.__name__: bug
+    for bug in (acknowledge_early, skip_on_resume, repeat_on_resume, forget_versions, serve_the_present)
+}
 
 
 def watch_disk(control: Path) -> None:

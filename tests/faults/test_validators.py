@@ -54,12 +54,23 @@ class Recorder:
         self.clock += 1
         items = [item for (of, _), item in sorted(self.objects.items()) if of == resource]
         listing = Listing(
-            2, mode, resource, "", self.clock, self.clock + 0.5, OK, 200, revisions=[self.revision], items=items
+            2,
+            mode,
+            resource,
+            "",
+            self.clock,
+            self.clock + 0.5,
+            OK,
+            200,
+            revisions=[self.revision],
+            items=items,
         )
         self.history.listings.append(listing)
         return listing
 
-    def watch(self, watcher: int, start: int, to: int, resumes: bool = False, replay: bool = False) -> Segment:
+    def watch(
+        self, watcher: int, start: int, to: int, resumes: bool = False, replay: bool = False
+    ) -> Segment:
         events = [copy.copy(e) for of, e in self.log if of == "configmaps" and start < e.revision <= to]
         events.append(Shown(self.clock + 0.6, "BOOKMARK", "", to))
         segment = Segment(
@@ -123,7 +134,9 @@ def lost_write_of_an_object_nobody_watched(h: History) -> None:
 def resurrected(h: History) -> None:
     """An acknowledged deletion did not happen."""
     deleted = operation(h, 6)
-    h.listings[1].items.insert(0, Seen(deleted.key, operation(h, 2).revision, operation(h, 2).value, deleted.uid))
+    h.listings[1].items.insert(
+        0, Seen(deleted.key, operation(h, 2).revision, operation(h, 2).value, deleted.uid)
+    )
 
 
 def stale_get(h: History) -> None:

@@ -17,8 +17,6 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from .faults import FILE_FAULTS
-
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.01
@@ -37,8 +35,6 @@ class Topology(Protocol):
     """What a round needs of the servers."""
 
     kubeconfigs: list[Path]
-    faults: dict[str, int]
-    """Kinds that can be injected, and their weights."""
 
     def start(self) -> None:
         """Bring everything up. Raises ServerDied."""
@@ -139,16 +135,13 @@ def free_port() -> int:
 class FileTopology:
     """One API server on the file engine."""
 
-    def __init__(self, directory: Path, *, small: bool, small_disk: bool) -> None:
+    def __init__(self, directory: Path, *, small: bool, small_disk: bool, bug: str = "") -> None:
         self.directory = directory
         self.control = directory / "control"
         self.data = directory / "data"
         self.ballast = self.data / "ballast"
         self.kubeconfigs = [self.data / "kubeconfig"]
         self.small_disk = small_disk
-        self.faults = dict(FILE_FAULTS)
-        if not small_disk:
-            del self.faults["full_disk"]
         self.data.mkdir(parents=True)
         self.control.mkdir()
         if small_disk:
@@ -159,6 +152,7 @@ class FileTopology:
         self.server = Process(
             [sys.executable, "-m", "tests.faults.server", str(self.control)]
             + (["--small"] if small else [])
+            + (["--break", bug] if bug else [])
             + ["--", "apiserver", "--data-dir", str(self.data), "--port", str(port)],
             directory / "server.log",
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class Traffic:
         self._streams: set[WatchStream[Any]] = set()
         self._numbers = itertools.count(1)
         self._chains = itertools.count(1)
-        self._now = asyncio.get_running_loop().time
+        self._now = time.monotonic  # not the loop's clock, which ticks once an iteration
 
     def client(self, number: int) -> Client:
         """A client of its own; they are spread over the servers."""
