@@ -102,6 +102,7 @@ class Api:
         return cls(server)
 
     async def stop(self) -> None:
+        self.server.custom.stop()
         self.server.watching.stop()
         for partition in self.server.cluster.partitions.values():
             await partition.close()

@@ -68,11 +68,17 @@ class CustomResource(Resource):
     current_from: int = 0
     mixed: bool = False
 
+    @property
+    def list_name(self) -> str:
+        """The kind of its lists, as the definition names it."""
+        return self.list_kind
+
 
 class CustomStrategy(Strategy):
     """The strategy of one version of a custom resource."""
 
     allow_unconditional_update = False
+    any_finalizer = True
 
     def __init__(self, api_version: str, kind: str, structural: Structural, version: Any) -> None:
         self.api_version = api_version

@@ -51,6 +51,8 @@ class Strategy:
     generation: bool = False
     allow_create_on_update: bool = False
     allow_unconditional_update: bool = True
+    # Whether finalizers without a domain are fine: built-in kinds know only three of them.
+    any_finalizer: bool = False
     # Finalizers of garbage collection by default: "background" for all but a few old kinds.
     default_propagation: str = "Background"
     columns: tuple[Column, ...] = (NAME_COLUMN, Column("Created At", "date", "", AGE_COLUMN.description))
@@ -166,6 +168,11 @@ class Resource:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
+    def list_name(self) -> str:
+        """The kind of its lists."""
+        return f"{self.kind}List"
+
+    @property
     def table(self) -> str:
         """The name of its table in the store: `pods`, `deployments.apps`."""
         if self.stored_as is not None:
@@ -199,10 +206,11 @@ SCALE = Subresource("Scale", STATUS_VERBS, "autoscaling", "v1")
 
 
 class Registry:
-    """All resources served, by group, version and plural."""
+    """All resources served, by group, version and plural. `generation` counts its changes, for whoever keeps what was made of it."""
 
     def __init__(self, resources: tuple[Resource, ...] = ()) -> None:
         self._by_path: dict[tuple[str, str, str], Resource] = {}
+        self.generation = 0
         for resource in resources:
             self.add(resource)
 
@@ -212,6 +220,18 @@ class Registry:
         if key in self._by_path:
             raise ValueError(f"{key} is registered twice")
         self._by_path[key] = resource
+        self.generation += 1
+
+    def remove(self, resource: Resource) -> None:
+        """Removes a resource; nothing happens when it is not there."""
+        key = (resource.group, resource.version, resource.plural)
+        if self._by_path.get(key) is resource:
+            del self._by_path[key]
+            self.generation += 1
+
+    def copy(self) -> Registry:
+        """A registry of the same resources, to be changed on its own."""
+        return Registry(tuple(self._by_path.values()))
 
     def get(self, group: str, version: str, plural: str) -> Resource | None:
         """The resource at a path, or None."""

@@ -26,6 +26,7 @@ from lakh.server.authn import ANONYMOUS, Authenticator, User
 from lakh.server.bootstrap import bootstrap
 from lakh.server.cluster import PARTITIONS, Cluster
 from lakh.server.codec import encode_json
+from lakh.server.customresources import CustomResources
 from lakh.server.discovery import Discovery
 from lakh.server.expiry import expire_events
 from lakh.server.fairness import Fairness, Grant
@@ -66,6 +67,7 @@ class ApiServer:
         self.handlers = Handlers(
             cluster, admission, self.watching, Reviews(authenticator), Subresources(cluster, issuer)
         )
+        self.custom = CustomResources(cluster)
         self.discovery = Discovery(cluster.registry)
         self.openapi = OpenApi(cluster.registry)
         self.metrics = ServerMetrics(cluster, self.watching)
@@ -119,6 +121,7 @@ class ApiServer:
         """Ends watches and requests, closes the partitions, releases the directory."""
         self.ready = False
         self.metrics.stop()
+        self.custom.stop()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)

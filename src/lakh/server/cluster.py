@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from lakh.apis.custom import CustomResource
 from lakh.apis.registry import Registry, Resource
+from lakh.server.custom_store import CustomResourceDefinitionStore, CustomStore
 from lakh.server.storage import CertificateSigningRequestStore, NamespaceStore, ResourceStore
 from lakh.store.partition import Partition
 
@@ -12,9 +14,10 @@ from lakh.store.partition import Partition
 PARTITIONS = ("pods", "nodes", "leases", "events", "default")
 
 
-STORES = {
+STORES: dict[str, type[ResourceStore]] = {
     "namespaces": NamespaceStore,
     "certificatesigningrequests.certificates.k8s.io": CertificateSigningRequestStore,
+    "customresourcedefinitions.apiextensions.k8s.io": CustomResourceDefinitionStore,
 }
 
 
@@ -39,7 +42,8 @@ class Cluster:
     """All partitions and resource stores."""
 
     def __init__(self, registry: Registry, partitions: dict[str, Partition]) -> None:
-        self.registry = registry
+        # Our own copy: custom resources come and go.
+        self.registry = registry.copy()
         self.partitions = partitions
         self._stores: dict[Resource, ResourceStore] = {}
         self._namespaces: dict[str, tuple[int, NamespaceView]] = {}
@@ -48,9 +52,17 @@ class Cluster:
         """The store of a resource."""
         store = self._stores.get(resource)
         if store is None:
-            kind = STORES.get(resource.table, ResourceStore)
+            kind = (
+                CustomStore
+                if isinstance(resource, CustomResource)
+                else STORES.get(resource.table, ResourceStore)
+            )
             store = self._stores[resource] = kind(resource, self.partitions[resource.partition])
         return store
+
+    def forget(self, resource: Resource) -> None:
+        """Drops the store of a resource that is served no more."""
+        self._stores.pop(resource, None)
 
     def named(self, group: str, version: str, plural: str) -> ResourceStore:
         """The store at a path; the resource must be served."""

@@ -95,6 +95,9 @@ class Codec:
 
     __slots__ = ("_decoder", "api_version", "kind", "node", "prefix", "resource", "struct")
 
+    # Whether strategic merge patches can be applied.
+    strategic = True
+
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
         self.kind = resource.kind
@@ -199,6 +202,10 @@ class Codec:
         plain: dict[str, Any] = msgspec.to_builtins(obj)
         plain["apiVersion"], plain["kind"] = self.api_version, self.kind
         return plain
+
+    def managed(self, obj: Any) -> Any:
+        """An object as field ownership looks at it."""
+        return obj
 
     def decode_stored(self, value: bytes) -> Any:
         """An object at rest."""

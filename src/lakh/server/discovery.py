@@ -2,7 +2,7 @@
 
 A client learns everything in two requests from the aggregated form (`/api` and `/apis`), or in one for each group version from the plain one.
 Documents are made when first asked for (1 ms for the largest), kept, and answered with an entity tag, so a client that has them pays
-for a 304. The registry must be complete when it is given here.
+for a 304. When the registry changes, they are made again.
 """
 
 from __future__ import annotations
@@ -51,14 +51,27 @@ class Discovery:
     """Serves /api, /apis and what is directly below."""
 
     def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._generation = -1
         self._groups: dict[str, dict[str, list[Resource]]] = {}
-        for resource in registry.all():
-            self._groups.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
-        self._core: Mapping[str, list[Resource]] = self._groups.get("", {})
+        self._core: Mapping[str, list[Resource]] = {}
         self._documents: dict[tuple[str, bool], Document] = {}
+        self._follow()
+
+    def _follow(self) -> None:
+        """Forgets what was made of a registry that has changed."""
+        if self._generation == self._registry.generation:
+            return
+        self._generation = self._registry.generation
+        self._groups = {}
+        for resource in self._registry.all():
+            self._groups.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
+        self._core = self._groups.get("", {})
+        self._documents = {}
 
     def handle(self, request: Request, path: str, query: dict[str, str]) -> Response | None:
         """The document at a path; None when the path is of no document."""
+        self._follow()
         path = path.rstrip("/") or "/"
         aggregated = path in ("/api", "/apis") and _wants_aggregated(request.headers.get("accept", ""))
         document = self._documents.get((path, aggregated))

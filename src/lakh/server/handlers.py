@@ -493,8 +493,8 @@ class Handlers:
         items = b",".join(store.codec.list_item(i.value, i.revision) for i in found)
         return Response(
             200,
-            b'{"kind":"%sList","apiVersion":"%s","metadata":{"resourceVersion":"%d"},"items":[%s]}\n'
-            % (store.resource.kind.encode(), store.resource.api_version.encode(), revision, items),
+            b'{"kind":"%s","apiVersion":"%s","metadata":{"resourceVersion":"%d"},"items":[%s]}\n'
+            % (store.resource.list_name.encode(), store.resource.api_version.encode(), revision, items),
         )
 
 
@@ -529,12 +529,14 @@ def parse_patch(kind: str, body: bytes, store: ResourceStore) -> Any:
         if not isinstance(patch, dict):
             raise errors.bad_request("json: a merge patch must be an object")
         return lambda plain: mergepatch.apply(plain, patch)
-    if kind == STRATEGIC_PATCH:
+    if kind == STRATEGIC_PATCH and store.codec.strategic:
         patch = load_json(body)
         if not isinstance(patch, dict):
             raise errors.bad_request("json: a strategic merge patch must be an object")
         return lambda plain: strategic.apply(plain, patch, store.codec.node)
-    raise errors.unsupported_media_type(PATCH_TYPES)
+    raise errors.unsupported_media_type(
+        PATCH_TYPES if store.codec.strategic else [t for t in PATCH_TYPES if t != STRATEGIC_PATCH]
+    )
 
 
 def _must_be_object(value: Any) -> Any:

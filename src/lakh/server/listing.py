@@ -218,8 +218,8 @@ def respond(
         pages = _Pages(store, asked, PIECE)
         list_item = store.codec.list_item
         render = lambda item: list_item(item.value, item.revision)  # noqa: E731
-        head = b'{"kind":"%sList","apiVersion":"%s","items":[' % (
-            store.resource.kind.encode(),
+        head = b'{"kind":"%s","apiVersion":"%s","items":[' % (
+            store.resource.list_name.encode(),
             store.resource.api_version.encode(),
         )
     items = pages.read()

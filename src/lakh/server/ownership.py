@@ -40,7 +40,7 @@ def track_create(codec: Codec, obj: Any, context: Context) -> None:
     obj.metadata.managedFields = _ordered(
         ssa.update_managed_fields(
             None,
-            obj,
+            codec.managed(obj),
             [],
             context.manager,
             codec.api_version,
@@ -73,8 +73,8 @@ def track_update(codec: Codec, old: Any, new: Any, context: Context, subresource
     old.metadata.managedFields = new.metadata.managedFields = None
     new.metadata.managedFields = _ordered(
         ssa.update_managed_fields(
-            old,
-            new,
+            codec.managed(old),
+            codec.managed(new),
             managers,
             context.manager,
             codec.api_version,

@@ -20,7 +20,7 @@ from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
 from lakh.machinery import errors, times
 from lakh.server import ownership
-from lakh.server.codec import codec_of
+from lakh.server.codec import Codec, codec_of
 from lakh.server.context import Context
 from lakh.store.errors import Conflict, NotFound
 from lakh.store.partition import Partition
@@ -88,11 +88,15 @@ class ResourceStore:
         self.resource = resource
         self.strategy = resource.strategy
         self.partition = partition
-        self.codec = codec_of(resource)
+        self.codec = self.make_codec(resource)
         self.table = resource.table
 
     def __repr__(self) -> str:
         return f"<ResourceStore {self.table}>"
+
+    def make_codec(self, resource: Resource) -> Codec:
+        """The codec of its objects."""
+        return codec_of(resource)
 
     def key(self, namespace: str, name: str) -> str:
         """The key of an object in the partition."""
@@ -175,7 +179,10 @@ class ResourceStore:
         strategy.prepare_for_create(obj)
         context.admit("create", self, obj, None)
         findings = meta.validate_object_meta(
-            metadata, namespaced=self.resource.namespaced, name_rule=strategy.validate_name
+            metadata,
+            namespaced=self.resource.namespaced,
+            name_rule=strategy.validate_name,
+            any_finalizer=strategy.any_finalizer,
         )
         findings += strategy.validate(obj)
         if findings:
@@ -289,9 +296,12 @@ class ResourceStore:
             strategy.prepare_for_update(new, old)
         context.admit("update", self, new, old, subresource)
         findings = meta.validate_object_meta(
-            metadata, namespaced=self.resource.namespaced, name_rule=strategy.validate_name
+            metadata,
+            namespaced=self.resource.namespaced,
+            name_rule=strategy.validate_name,
+            any_finalizer=strategy.any_finalizer,
         )
-        findings += meta.validate_object_meta_update(metadata, was)
+        findings += meta.validate_object_meta_update(metadata, was, any_finalizer=strategy.any_finalizer)
         if subresource in ("approval", "finalize", "status"):
             findings += strategy.validate_status_update(new, old)
         else:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from lakh.apis.custom import CustomResource, Unstructured
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
 from lakh.machinery import dynamic, errors, selectors, times
 from lakh.server import kubelet
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
-from lakh.server.codec import Codec, encode_json, load_json
+from lakh.server.codec import Codec, FieldValidation, encode_json, load_json
 from lakh.server.context import Context
 from lakh.server.routing import RequestInfo
 from lakh.server.storage import DeleteOptions, ResourceStore
@@ -100,7 +101,9 @@ class Subresources:
         assert where is not None
         plain = load_json(item.value)
         meta = plain["metadata"]
-        selector = dynamic.get(plain, where.selector) or {}
+        selector = (dynamic.get(plain, where.selector) or {}) if where.selector else {}
+        if isinstance(store.resource, CustomResource) and dynamic.get(plain, where.spec_replicas) is None:
+            raise errors.internal(f'the spec replicas field ".{where.spec_replicas}" does not exist')
         scale: dict[str, Any] = {
             "kind": "Scale",
             "apiVersion": "autoscaling/v1",
@@ -109,6 +112,9 @@ class Subresources:
             "status": {"replicas": dynamic.get(plain, where.status_replicas) or 0},
         }
         scale["metadata"]["resourceVersion"] = str(item.revision)
+        if isinstance(selector, str):
+            scale["status"]["selector"] = selector
+            return scale
         # ReplicationControllers have a plain map as selector.
         if "matchLabels" not in selector and "matchExpressions" not in selector:
             selector = {"matchLabels": selector}
@@ -160,18 +166,23 @@ class Subresources:
             new = store.decode(item)
             new.metadata.resourceVersion = scale.metadata.resourceVersion or new.metadata.resourceVersion
             new.metadata.uid = scale.metadata.uid or new.metadata.uid
-            new.spec.replicas = replicas
+            if isinstance(new, Unstructured):
+                assert store.resource.scale is not None
+                dynamic.put(new.content, store.resource.scale.spec_replicas, replicas)
+            else:
+                new.spec.replicas = replicas
             return new
 
         item, _ = await store.update(context, info.namespace, info.name, mutate, subresource="scale")
         if isinstance(item, bytes):
             plain = load_json(item)
+            revision = int(plain["metadata"]["resourceVersion"])
             item = Item(
                 "",
-                store.codec.encode_stored(msgspec.convert(plain, store.codec.struct)),
+                store.codec.encode_stored(store.codec.convert(plain, FieldValidation.IGNORE, [])),
                 (),
                 0,
-                int(plain["metadata"]["resourceVersion"]),
+                revision,
             )
         return Response(
             200, encode_json(self._scale_of(store, item)), b"application/json", context.warning_headers()

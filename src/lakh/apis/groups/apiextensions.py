@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from lakh.apis import meta
 from lakh.apis.groups.base import GroupStrategy, child, declare
@@ -11,6 +12,36 @@ from lakh.machinery import names
 from lakh.machinery.errors import FieldError, invalid_value, not_supported, required, type_invalid
 
 GROUP = "apiextensions.k8s.io"
+APPROVED_ANNOTATION = "api-approved.kubernetes.io"
+_APPROVAL_HELP = "see https://github.com/kubernetes/enhancements/pull/1111"
+
+
+def is_protected(group: str) -> bool:
+    """Whether a group belongs to the Kubernetes community."""
+    return any(group == domain or group.endswith("." + domain) for domain in ("k8s.io", "kubernetes.io"))
+
+
+def approval(group: str, annotation: str) -> tuple[str, str, str] | None:
+    """Status, reason and message of the approval condition; None for groups that need none."""
+    if not is_protected(group):
+        return None
+    if not annotation:
+        return (
+            "False",
+            "MissingAnnotation",
+            f'protected groups must have approval annotation "{APPROVED_ANNOTATION}", {_APPROVAL_HELP}',
+        )
+    if annotation.startswith("unapproved"):
+        return ("False", "UnapprovedAnnotation", f"not approved: {annotation!r}".replace("'", '"'))
+    parts = urlsplit(annotation)
+    if parts.scheme and parts.netloc:
+        return ("True", "ApprovedAnnotation", f"approved in {annotation}")
+    return (
+        "False",
+        "InvalidAnnotation",
+        f'protected groups must have approval annotation "{APPROVED_ANNOTATION}" with either a URL or a reason starting with '
+        f'"unapproved", {_APPROVAL_HELP}',
+    )
 
 
 class CustomResourceDefinitionStrategy(GroupStrategy):
@@ -19,6 +50,7 @@ class CustomResourceDefinitionStrategy(GroupStrategy):
     has_status = True
     generation = True
     allow_unconditional_update = False
+    any_finalizer = True
     columns = (NAME_COLUMN, Column("Created At", "date", description=AGE_COLUMN.description))
 
     def default(self, obj: Any) -> None:

@@ -1,0 +1,48 @@
+"""The stores of custom resources and of their definitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lakh.apis.custom import CustomResource
+from lakh.apis.registry import Resource
+from lakh.machinery import errors
+from lakh.server.codec import Codec
+from lakh.server.context import Context
+from lakh.server.custom_codec import CustomCodec
+from lakh.server.storage import DeleteOptions, ResourceStore
+from lakh.store.partition import Partition
+from lakh.store.state import Item
+
+CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+
+
+class CustomStore(ResourceStore):
+    """The objects of one version of a custom resource. `terminating`: its definition is being deleted, so there will be no new ones."""
+
+    def __init__(self, resource: Resource, partition: Partition) -> None:
+        super().__init__(resource, partition)
+        self.terminating = False
+
+    def make_codec(self, resource: Resource) -> Codec:
+        """The codec of its objects."""
+        assert isinstance(resource, CustomResource)
+        return CustomCodec(resource)
+
+    async def create(self, context: Context, obj: Any, namespace: str) -> Item | bytes:
+        """Stores a new object; raises 405 while the definition is being deleted."""
+        if self.terminating:
+            error = errors.method_not_supported(self.resource.group, self.resource.plural, "create")
+            error.message = "create not allowed while custom resource definition is terminating"
+            raise error
+        return await super().create(context, obj, namespace)
+
+
+class CustomResourceDefinitionStore(ResourceStore):
+    """Definitions wait for their instances: they get a finalizer with their deletion."""
+
+    def _mark_deleted(self, obj: Any, options: DeleteOptions) -> bool:
+        metadata = obj.metadata
+        if metadata.deletionTimestamp is None:
+            metadata.finalizers = list(dict.fromkeys((*(metadata.finalizers or ()), CLEANUP_FINALIZER)))
+        return super()._mark_deleted(obj, options)
