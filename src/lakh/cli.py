@@ -267,11 +267,15 @@ def _run_scheduler(options: argparse.Namespace) -> int:
 
 
 def _run_controllers(options: argparse.Namespace) -> int:
+    from lakh.client.errors import ClientError
     from lakh.client.kubeconfig import load_kubeconfig
     from lakh.controllers.main import run
 
     path = kubeconfig_path(options.kubeconfig)
-    root_ca = load_kubeconfig(path).ca_pem or b""
+    try:
+        root_ca = load_kubeconfig(path).ca_pem or b""
+    except ClientError as e:
+        raise Failure(str(e)) from e
     return _component(
         options,
         "kube-controller-manager",

@@ -28,6 +28,7 @@ from lakh.client.resources import NODES, PODS
 from lakh.client.tasks import TaskGuard
 from lakh.client.types import ObjectMeta
 from lakh.progress import Progress
+from lakh.store.directory import lock_holder
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +229,8 @@ async def _until_ready(server: Component, kubeconfig: Path) -> Client:
         assert process is not None
         if process.returncode is not None:
             raise Failure(server.last_words().removeprefix("lakh: "))
-        if kubeconfig.exists():
+        # Another process may serve this directory already: that one's answers do not count.
+        if kubeconfig.exists() and lock_holder(kubeconfig.parent) == process.pid:
             client = None
             try:
                 client = Client.from_kubeconfig(kubeconfig, user_agent=f"lakh/v{__version__}")

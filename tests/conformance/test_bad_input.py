@@ -46,7 +46,13 @@ class Answer:
 
 
 def request(
-    server: Server, method: str, path: str, body: bytes | None = None, kind: str = "application/json", *, anonymous: bool = False
+    server: Server,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    kind: str = "application/json",
+    *,
+    anonymous: bool = False,
 ) -> Answer:
     """One request on a connection of its own."""
     context = ssl.create_default_context(cafile=str(server.data / "pki" / "ca.crt"))
@@ -137,7 +143,16 @@ class TestRequests:
     def test_anonymous(self, server: Server) -> None:
         for path in ("/healthz", "/livez", "/readyz", "/version", "/readyz/ping"):
             assert request(server, "GET", path, anonymous=True).code == 200, path
-        for path in ("/", "/api", "/apis", "/api/v1/nodes", "/openapi/v2", "/openapi/v3", "/metrics", "/nope"):
+        for path in (
+            "/",
+            "/api",
+            "/apis",
+            "/api/v1/nodes",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/metrics",
+            "/nope",
+        ):
             answer = request(server, "GET", path, anonymous=True)
             assert (answer.code, answer.status["reason"]) == (401, "Unauthorized"), path
         answer = request(server, "POST", MAPS, b'{"metadata":{"name":"a"}}', anonymous=True)

@@ -55,7 +55,11 @@ async def test_kill_in_the_middle_of_creates(tmp_path: Path) -> None:
         try:
             listed = await client.list(CONFIGMAPS, "default")
             found = {o["metadata"]["name"]: o for o in listed.items}
-            lost = {n: uid for n, uid in acknowledged.items() if found.get(n, {}).get("metadata", {}).get("uid") != uid}
+            lost = {
+                n: uid
+                for n, uid in acknowledged.items()
+                if found.get(n, {}).get("metadata", {}).get("uid") != uid
+            }
             assert not lost
             # A write that nobody heard back from is whole or not there.
             assert all(o["data"] == {"n": str(int(n[1:]))} for n, o in found.items() if n.startswith("m"))

@@ -205,7 +205,9 @@ class TestPatches:
     def test_refusals(self, api: client.ApiClient, namespace: str, deployment: Any) -> None:
         json_patch = "application/json-patch+json"
         refused(422, "Invalid", deployment, [{"op": "remove", "path": "/spec/nope"}], json_patch)
-        nope = raw(api, "PATCH", f"/apis/apps/v1/namespaces/{namespace}/deployments/web", {}, "application/x-nope")
+        nope = raw(
+            api, "PATCH", f"/apis/apps/v1/namespaces/{namespace}/deployments/web", {}, "application/x-nope"
+        )
         assert (nope.status, nope.json()["reason"]) == (415, "UnsupportedMediaType")
         status = refused(
             422, "Invalid", deployment, {"spec": {"replicas": -1}}, "application/merge-patch+json"

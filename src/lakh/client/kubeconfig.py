@@ -86,7 +86,7 @@ class _Reader:
         except OSError as error:
             raise self._fail(error.strerror or str(error)) from error
         except yaml.YAMLError as error:
-            raise self._fail(f"not YAML: {error}") from error
+            raise self._fail(f"not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(document, dict):
             raise self._fail("not a mapping")
         context_name = context_name or document.get("current-context")

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from lakh.machinery import fieldset
+from lakh.machinery import fieldset, times
 from lakh.machinery.errors import StatusError, bad_request, show
 from lakh.machinery.fieldset import EMPTY, FieldSet, added
 from lakh.machinery.schema import Node
@@ -117,11 +117,13 @@ def _created(value: JSONObject, shape: Shape) -> FieldSet:
     """The fields of a new object: `added`, but for the parts that even an empty object has."""
     out: FieldSet = {}
     required = shape.node.required if shape.node is not None else ()
+    # Custom resources have no Go types, so none of their parts is there by itself.
+    typed = shape.node is not None and shape.node.definition is not None
     for name, child in value.items():
         if child is None:
             continue
         key, below = shape.field(name) if shape.kind == "struct" else (field_key(name), shape.element)
-        if name == "metadata" or (below.kind == "struct" and name in _ALWAYS_THERE):
+        if name == "metadata" or (typed and below.kind == "struct" and name in _ALWAYS_THERE):
             if isinstance(child, dict) and (node := _created(child, below)):
                 out[key] = node
         elif name in required and below.kind in ("list-map", "list-set"):
@@ -207,7 +209,11 @@ def decode_entries(entries: Any) -> list[Entry]:
         if kind != "FieldsV1":
             raise ValueError(f"invalid fieldsType {show(kind)} in managed fields entry {index}")
         fieldset.check(_fields(entry))
-        out.append({k: v for k, v in entry.items() if v is not None})
+        decoded = {k: v for k, v in entry.items() if v is not None}
+        if "time" in decoded:
+            # Clients send it back in their own notation; at rest there is one, or an unchanged entry would look changed.
+            decoded["time"] = times.canonical(decoded["time"])
+        out.append(decoded)
     return out
 
 

@@ -33,6 +33,15 @@ def make_directory(path: Path) -> None:
     fsync_directory(path.parent)
 
 
+def lock_holder(directory: Path) -> int | None:
+    """The pid of the process that took the directory's lock last, whether it lives or not."""
+    try:
+        text = (directory / LOCK_NAME).read_text()
+    except OSError:
+        return None
+    return int(text) if text.strip().isdigit() else None
+
+
 class DirectoryLock:
     """An exclusive lock on a directory, held by this object until `release`.
 
