@@ -297,7 +297,8 @@ class Fleet:
                 if is_already_exists(e) or is_conflict(e):
                     found = await self.client.get(LEASES, kubelet.name, objects.NODE_LEASES, type=Versioned)
                     kubelet.lease_version = found.metadata.resourceVersion
-                elif is_not_found(e) and version is not None:
+                elif version is not None and (is_not_found(e) or e.code == 400):
+                    # Gone: leases may be made by an update, but not with a version.
                     kubelet.lease_version = None
                 else:
                     raise

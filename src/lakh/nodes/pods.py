@@ -86,6 +86,7 @@ class PodStatus(msgspec.Struct, gc=False, omit_defaults=True):
     phase: str | None = None
     podIP: str | None = None
     startTime: str | None = None
+    initContainerStatuses: list[ContainerStatus] | None = None
     containerStatuses: list[ContainerStatus] | None = None
 
 
@@ -245,18 +246,11 @@ def _container_id(pod: PodView, name: str, count: int) -> str:
 
 
 def _container_status(
-    pod: PodView,
-    container: Container,
-    restarts: int,
-    state: str,
-    details: dict[str, Any],
-    last: Terminated | None = None,
+    pod: PodView, container: Container, restarts: int, state: State, last: State | None = None
 ) -> dict[str, Any]:
-    """A container's status in one of its three states; the other two are taken away."""
+    """A container's status, whole: a patch replaces the list of them."""
     image = container.image or ""
-    states: dict[str, Any] = {"running": None, "terminated": None, "waiting": None}
-    states[state] = details
-    running = state == "running"
+    running = state.running is not None
     found = {
         "name": container.name,
         "image": image,
@@ -265,42 +259,38 @@ def _container_status(
         "restartCount": restarts,
         "ready": running,
         "started": running,
-        "state": states,
+        "state": _plain(state),
     }
     if last is not None:
-        found["lastState"] = {"terminated": msgspec.to_builtins(last)}
+        found["lastState"] = _plain(last)
+    return found
+
+
+def _plain(state: State) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(state)
+    if state.terminated is not None:
+        found["terminated"]["exitCode"] = state.terminated.exitCode
     return found
 
 
 def _running_status(
-    pod: PodView, container: Container, now: str, restarts: int, last: Terminated | None = None
+    pod: PodView, container: Container, now: str, restarts: int, last: State | None = None
 ) -> dict[str, Any]:
-    return _container_status(pod, container, restarts, "running", {"startedAt": now}, last)
+    return _container_status(pod, container, restarts, State(running=Running(now)), last)
 
 
 def _terminated(
     pod: PodView, container: Container, began: str | None, now: str, code: int, restarts: int
-) -> Terminated:
-    return Terminated(
-        exitCode=code,
-        reason="Completed" if code == 0 else "Error",
-        startedAt=began or now,
-        finishedAt=now,
-        containerID=_container_id(pod, container.name, restarts),
+) -> State:
+    return State(
+        terminated=Terminated(
+            exitCode=code,
+            reason="Completed" if code == 0 else "Error",
+            startedAt=began or now,
+            finishedAt=now,
+            containerID=_container_id(pod, container.name, restarts),
+        )
     )
-
-
-def _terminated_status(
-    pod: PodView, container: Container, ended: Terminated, restarts: int
-) -> dict[str, Any]:
-    details = {
-        "exitCode": ended.exitCode,
-        "reason": ended.reason,
-        "startedAt": ended.startedAt,
-        "finishedAt": ended.finishedAt,
-        "containerID": ended.containerID,
-    }
-    return _container_status(pod, container, restarts, "terminated", details)
 
 
 # -- starting ------------------------------------------------------------------------------------------------------------------
@@ -338,7 +328,7 @@ def _start(pod: PodView, node_address: str, pod_address: str, at: float) -> Plan
         status["initContainerStatuses"] = [
             _running_status(pod, c, now, 0)
             if c.restartPolicy == "Always"
-            else {**_terminated_status(pod, c, _terminated(pod, c, now, now, 0, 0), 0), "ready": True}
+            else {**_container_status(pod, c, 0, _terminated(pod, c, now, now, 0, 0)), "ready": True}
             for c in pod.spec.initContainers
         ]
     events: list[tuple[str, str, str]] = []
@@ -375,10 +365,9 @@ def _ran_seconds(ended: Terminated) -> float:
     return times.parse(ended.finishedAt) - times.parse(ended.startedAt)
 
 
-def _seen_status(pod: PodView, name: str) -> ContainerStatus:
+def _seen_status(statuses: list[ContainerStatus] | None, name: str) -> ContainerStatus:
     """A container's status as the API has it; one that is not there is of a container that has not run."""
-    statuses = (pod.status.containerStatuses if pod.status is not None else None) or ()
-    return next((s for s in statuses if s.name == name), ContainerStatus(name))
+    return next((s for s in statuses or () if s.name == name), ContainerStatus(name))
 
 
 def _run(pod: PodView, at: float) -> Plan:
@@ -402,18 +391,23 @@ def _run(pod: PodView, at: float) -> Plan:
     if seconds is None:
         return Plan(again_seconds=left)
     plan = Plan()
-    changed: list[dict[str, Any]] = []
+    statuses: list[dict[str, Any]] = []
+    changed = False
     waits: list[float | None] = [left]
     unready_before: list[str] = []
     unready: list[str] = []
     codes: list[int] = []
     for container in pod.spec.containers:
-        was = _seen_status(pod, container.name)
+        was = _seen_status(status.containerStatuses, container.name)
         fate = _container(pod, container, was, at, seconds)
         if was.state is None or was.state.running is None:
             unready_before.append(container.name)
         if fate.status is not None:
-            changed.append(fate.status)
+            statuses.append(fate.status)
+            changed = True
+        else:
+            kept = was.state or State()
+            statuses.append(_container_status(pod, container, was.restartCount, kept, was.lastState))
         plan.events += fate.events
         if fate.code is not None:
             codes.append(fate.code)
@@ -426,7 +420,7 @@ def _run(pod: PodView, at: float) -> Plan:
         return plan
     plan.again_seconds = _earliest(*waits)
     if changed:
-        plan.status = {"containerStatuses": changed}
+        plan.status = {"containerStatuses": statuses}
         if unready != unready_before:
             reason = "ContainersNotReady" if unready else None
             message = f"containers with unready status: [{' '.join(unready)}]" if unready else None
@@ -478,20 +472,20 @@ def _container(pod: PodView, container: Container, was: ContainerStatus, at: flo
     ended = _terminated(pod, container, began, now, code, restarts)
     policy = container.restartPolicy or pod.spec.restartPolicy or "Always"
     if policy == "Never" or (policy == "OnFailure" and code == 0):
-        return _Fate(False, _terminated_status(pod, container, ended, restarts), code)
-    backoff = backoff_seconds(restarts, _ran_seconds(ended))
+        return _Fate(False, _container_status(pod, container, restarts, ended, was.lastState), code)
+    assert ended.terminated is not None
+    backoff = backoff_seconds(restarts, _ran_seconds(ended.terminated))
     if not backoff:
         again = _running_status(pod, container, now, restarts + 1, ended)
         return _Fate(True, again, None, max(seconds, RESTART_MIN_SECONDS), _started_events(container))
     metadata = pod.metadata
     whose = f"{metadata.name}_{metadata.namespace}({metadata.uid})"
-    waiting = {
-        "reason": "CrashLoopBackOff",
-        "message": f"back-off {_go_duration(backoff)} restarting failed container={container.name} pod={whose}",
-    }
+    message = f"back-off {_go_duration(backoff)} restarting failed container={container.name} pod={whose}"
     return _Fate(
         False,
-        _container_status(pod, container, restarts, "waiting", waiting, ended),
+        _container_status(
+            pod, container, restarts, State(waiting=Waiting("CrashLoopBackOff", message)), ended
+        ),
         None,
         backoff,
         [
@@ -515,17 +509,17 @@ def _go_duration(seconds: float) -> str:
 
 def _ended(pod: PodView, now: str, phase: str, code: int) -> dict[str, Any]:
     """The status of a pod whose containers are all done; those that still run end now with `code`."""
+    seen = pod.status or PodStatus()
     containers = []
     for container in pod.spec.containers:
-        was = _seen_status(pod, container.name)
-        state = was.state or State()
-        if state.terminated is not None:
-            continue
-        ended = was.lastState.terminated if state.waiting is not None and was.lastState is not None else None
-        if ended is None:
+        was = _seen_status(seen.containerStatuses, container.name)
+        state, last = was.state or State(), was.lastState
+        if state.waiting is not None and last is not None:
+            state, last = last, None
+        elif state.terminated is None:
             began = state.running.startedAt if state.running is not None else None
-            ended = _terminated(pod, container, began, now, code, was.restartCount)
-        containers.append(_terminated_status(pod, container, ended, was.restartCount))
+            state = _terminated(pod, container, began, now, code, was.restartCount)
+        containers.append(_container_status(pod, container, was.restartCount, state, last))
     succeeded = phase == "Succeeded"
     reason = "PodCompleted" if succeeded else "PodFailed"
     conditions = [
@@ -534,18 +528,21 @@ def _ended(pod: PodView, now: str, phase: str, code: int) -> dict[str, Any]:
     ]
     if succeeded:
         conditions.append({"type": "Initialized", "status": "True", "reason": reason})
-    status: dict[str, Any] = {"phase": phase, "conditions": conditions}
-    if containers:
-        status["containerStatuses"] = containers
-    began = pod.status.startTime if pod.status is not None else None
-    sidecars = [
-        _terminated_status(pod, c, _terminated(pod, c, began, now, 0, 0), 0)
-        for c in pod.spec.initContainers or ()
-        if c.restartPolicy == "Always"
-    ]
-    if sidecars:
-        status["initContainerStatuses"] = sidecars
+    status: dict[str, Any] = {"phase": phase, "conditions": conditions, "containerStatuses": containers}
+    if pod.spec.initContainers:
+        status["initContainerStatuses"] = [_init_ended(pod, c, now) for c in pod.spec.initContainers]
     return status
+
+
+def _init_ended(pod: PodView, container: Container, now: str) -> dict[str, Any]:
+    """An init container of a pod that ends: a sidecar ends with it, and well; the others ended before."""
+    was = _seen_status(pod.status.initContainerStatuses if pod.status is not None else None, container.name)
+    state = was.state or State()
+    if state.terminated is None:
+        began = state.running.startedAt if state.running is not None else None
+        state = _terminated(pod, container, began, now, 0, was.restartCount)
+    status = _container_status(pod, container, was.restartCount, state)
+    return {**status, "ready": container.restartPolicy != "Always"}
 
 
 def _stop(pod: PodView, phase: str, at: float, seen: float) -> Plan:
