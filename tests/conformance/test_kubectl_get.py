@@ -479,7 +479,7 @@ def test_one_of_each(kubectl: Kubectl) -> None:
                 assert re.match(r"Name: +(conformance-)?one\n", output.stdout), output
                 assert not output.stderr, output
     finally:
-        kubectl("delete", "-f", "-", input=ONE_OF_EACH)
+        kubectl("delete", "-f", "-", "--timeout=20s", input=ONE_OF_EACH)
 
 
 class TestDescribe:

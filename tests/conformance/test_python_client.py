@@ -399,14 +399,6 @@ class TestLists:
         )
         assert status["message"].startswith("Too large resource version: ")
         refused(422, "Invalid", core.list_namespaced_config_map, namespace, resource_version_match="Exact")
-        refused(
-            422,
-            "Invalid",
-            core.list_namespaced_config_map,
-            namespace,
-            resource_version="x",
-            resource_version_match="Exact",
-        )
 
     def test_everywhere(self, core: client.CoreV1Api) -> None:
         assert len(core.list_node().items) == NODES
