@@ -224,7 +224,13 @@ class ResourceStore:
                     f"the name of the object ({obj.metadata.name}) does not match the name on the URL ({name})"
                 )
             obj.metadata.name = name
-            return await self.create(context, obj, namespace), True
+            absence = self.absence(key)
+            try:
+                return await self.create(context, obj, namespace), True
+            except errors.StatusError:
+                # A refusal to create rests on the absence, which may still be on its way to disk.
+                await self.partition.settle(absence)
+                raise
         old = self.decode(item)
         try:
             new = mutate(item, old)
@@ -417,13 +423,18 @@ class ResourceStore:
 
     async def missing(self, namespace: str, name: str) -> errors.StatusError:
         """404 for an object that the head does not have; waits when its deletion is not durable yet."""
-        key = self.key(namespace, name)
-        if self.partition.get(key) is not None:
-            try:
-                self.partition.delete(key)
-            except NotFound as e:
-                await self.partition.settle(e.revision)
+        await self.partition.settle(self.absence(self.key(namespace, name)))
         return self.not_found(name)
+
+    def absence(self, key: str) -> int:
+        """The revision that must be durable for an answer that rests on the head not having this key."""
+        if self.partition.get(key) is None:
+            return 0
+        try:
+            self.partition.delete(key)
+        except NotFound as e:
+            return e.revision
+        raise AssertionError(f"{key} is there")
 
 
 class NamespaceStore(ResourceStore):
