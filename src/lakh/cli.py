@@ -17,6 +17,7 @@ from lakh import __version__
 
 DEFAULT_DATA_DIRECTORY = Path("data")
 DEFAULT_PORT = 6443
+PORT_MAX = 65535
 DEFAULT_INSTANCE_TYPE = "trn2.48xlarge"
 
 # Few tracked objects (Structs are not), so collections are rare and short; see docs/performance.md.
@@ -101,6 +102,13 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name == "nodes":
             component.add_argument("--count", type=_count, required=True, metavar="N", help="how many")
+            component.add_argument(
+                "--start-index",
+                type=_count,
+                default=0,
+                metavar="I",
+                help="number of the first one; fleets beside each other need ranges of their own (default: 0)",
+            )
             _fleet_options(component)
         else:
             component.add_argument(
@@ -124,6 +132,24 @@ def _count(text: str) -> int:
 _count.__name__ = "count"
 
 
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= PORT_MAX:
+        raise ValueError("no port")
+    return number
+
+
+_port.__name__ = "port"
+
+
+def _instance_type(text: str) -> str:
+    from lakh.nodes.catalogue import CATALOGUE
+
+    if text not in CATALOGUE:
+        raise argparse.ArgumentTypeError(f"unknown instance type {text!r}; known are {', '.join(CATALOGUE)}")
+    return text
+
+
 def _server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-dir",
@@ -136,13 +162,14 @@ def _server_options(parser: argparse.ArgumentParser) -> None:
         "--bind", default="127.0.0.1", metavar="A", help="address to listen on (default: 127.0.0.1)"
     )
     parser.add_argument(
-        "--port", type=_count, default=DEFAULT_PORT, help=f"port to listen on (default: {DEFAULT_PORT})"
+        "--port", type=_port, default=DEFAULT_PORT, help=f"port to listen on (default: {DEFAULT_PORT})"
     )
 
 
 def _fleet_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--instance-type",
+        type=_instance_type,
         default=DEFAULT_INSTANCE_TYPE,
         metavar="T",
         help=f"instance type of simulated nodes (default: {DEFAULT_INSTANCE_TYPE})",
@@ -195,7 +222,6 @@ async def with_parent(work: Coroutine[Any, Any, Any], watch_parent: bool) -> Non
 
 
 def _run_apiserver(options: argparse.Namespace) -> int:
-    from lakh.machinery import times
     from lakh.server.app import ApiServer
     from lakh.server.certs import PkiError
     from lakh.server.transport import ListenError
@@ -208,7 +234,8 @@ def _run_apiserver(options: argparse.Namespace) -> int:
             raise Failure(str(e)) from e
         gc.collect()
         gc.freeze()
-        logging.info("serving https://%s:%d at %s", options.bind, server.port, times.now())
+        # Whoever has started this process learns here that it listens, and where.
+        print(f"serving https://{options.bind}:{server.port}", flush=True)
         try:
             await with_parent(asyncio.Event().wait(), options.exit_with_parent)
         finally:
@@ -285,15 +312,20 @@ def _run_controllers(options: argparse.Namespace) -> int:
 
 
 def _run_nodes(options: argparse.Namespace) -> int:
-    from lakh.nodes.catalogue import CATALOGUE
     from lakh.nodes.main import run
+    from lakh.nodes.objects import NODES_MAX
 
-    if options.instance_type not in CATALOGUE:
-        raise Failure(f"unknown instance type {options.instance_type}; known are {', '.join(CATALOGUE)}")
+    if options.start_index + options.count > NODES_MAX:
+        raise Failure(f"there are addresses for {NODES_MAX} nodes; use a smaller --count or --start-index")
     return _component(
         options,
         "kubelet",
-        lambda client: run(client, count=options.count, instance_type=options.instance_type),
+        lambda client: run(
+            client,
+            count=options.count,
+            instance_type=options.instance_type,
+            start_index=options.start_index,
+        ),
         max_connections=32,
     )
 

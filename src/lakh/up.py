@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -28,7 +29,6 @@ from lakh.client.resources import NODES, PODS
 from lakh.client.tasks import TaskGuard
 from lakh.client.types import ObjectMeta
 from lakh.progress import Progress
-from lakh.store.directory import lock_holder
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,12 @@ class Component:
         return f"<Component {self.name} pid {self.process.pid if self.process else None}>"
 
     async def start(self) -> None:
-        """Starts the process; its output goes to its log file."""
-        with self.log_file.open("ab") as out:
+        """Starts the process; its log goes to its log file. Raises Failure when that cannot be written."""
+        try:
+            out = self.log_file.open("ab")
+        except OSError as e:
+            raise Failure(f"cannot write {self.log_file}: {e.strerror}") from e
+        with out:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -63,10 +67,19 @@ class Component:
                 *self.arguments,
                 "--exit-with-parent",
                 stdin=asyncio.subprocess.PIPE,
-                stdout=out,
+                stdout=asyncio.subprocess.PIPE if self.name == "apiserver" else out,
                 stderr=out,
                 start_new_session=True,
             )
+
+    async def first_line(self) -> str:
+        """What the process says first on standard output; empty when it ends without a word."""
+        process = self.process
+        assert process is not None and process.stdout is not None
+        line = (await process.stdout.readline()).decode(errors="replace").strip()
+        if not line:
+            await process.wait()
+        return line
 
     async def supervise(self) -> None:
         """Starts the process again whenever it ends; runs until cancelled."""
@@ -168,9 +181,11 @@ async def run(options: argparse.Namespace) -> int:
         )
         kubeconfig = directory / "kubeconfig"
         progress.show("starting the API server …")
-        await server.start()
         components.append(server)
+        await server.start()
         client = await _until_ready(server, kubeconfig)
+        # Started again it has to come back where the kubeconfigs say it is, also when the port was 0.
+        server.arguments[server.arguments.index("--port") + 1] = str(urlsplit(client.config.server).port)
         stack.push_async_callback(client.close)
         progress.show(f"API server ready after {time.monotonic() - began:.1f} s")
         for name in ("scheduler", "controllers", "nodes"):
@@ -180,8 +195,8 @@ async def run(options: argparse.Namespace) -> int:
             if name == "nodes":
                 arguments += ["--count", str(options.nodes), "--instance-type", options.instance_type]
             component = Component(name, arguments, logs)
-            await component.start()
             components.append(component)
+            await component.start()
         guard = await stack.enter_async_context(TaskGuard("up"))
         for component in components:
             guard.spawn(component.supervise(), name=component.name, forever=True)
@@ -194,7 +209,10 @@ async def run(options: argparse.Namespace) -> int:
         )
         if manifest:
             await submit(client, manifest, progress)
+            jobs = [o["metadata"]["name"] for o in manifest if o["kind"] == "Job"]
             progress.line(NEXT_STEPS.format(kubeconfig=kubeconfig.resolve()))
+            for name in jobs:
+                progress.line(f"    kubectl describe job {name}\n    kubectl delete job {name}")
         await asyncio.Event().wait()
     return 0
 
@@ -204,10 +222,7 @@ The cluster stays up until Ctrl-C. In another terminal:
 
     export KUBECONFIG={kubeconfig}
     kubectl get nodes -L node.kubernetes.io/instance-type
-    kubectl get pods -o wide
-    kubectl describe job training
-    kubectl delete job training
-"""
+    kubectl get pods -o wide"""
 
 
 async def stop_all(components: list[Component], progress: Progress) -> None:
@@ -222,27 +237,24 @@ async def stop_all(components: list[Component], progress: Progress) -> None:
 
 
 async def _until_ready(server: Component, kubeconfig: Path) -> Client:
-    """A client of the server, once /readyz is ok; raises Failure when it does not come up."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        process = server.process
-        assert process is not None
-        if process.returncode is not None:
-            raise Failure(server.last_words().removeprefix("lakh: "))
-        # Another process may serve this directory already: that one's answers do not count.
-        if kubeconfig.exists() and lock_holder(kubeconfig.parent) == process.pid:
-            client = None
-            try:
-                client = Client.from_kubeconfig(kubeconfig, user_agent=f"lakh/v{__version__}")
-                if (await client.raw("GET", "/readyz")).status == 200:
-                    return client
-            except ClientError:
-                pass
-            if client is not None:
-                await client.close()
-        if time.monotonic() > deadline:
-            raise Failure(f"the API server was not ready within {START_SECONDS:.0f} s; see {server.log_file}")
-        await asyncio.sleep(POLL_SECONDS)
+    """A client of the server, once /readyz is ok; raises Failure when it does not come up.
+
+    Its own word that it listens is waited for first: on the address of the kubeconfig another cluster may be answering.
+    """
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            if not await server.first_line():
+                raise Failure(server.last_words().removeprefix("lakh: "))
+            client = Client.from_kubeconfig(kubeconfig, user_agent=f"lakh/v{__version__}")
+            while True:
+                with contextlib.suppress(ClientError):
+                    if (await client.raw("GET", "/readyz")).status == 200:
+                        return client
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        raise Failure(
+            f"the API server was not ready within {START_SECONDS:.0f} s; see {server.log_file}"
+        ) from None
 
 
 @contextlib.asynccontextmanager
@@ -286,10 +298,12 @@ def load_manifest(path: Path) -> list[dict[str, Any]]:
 
     try:
         objects = [o for o in yaml.safe_load_all(path.read_text()) if o]
-    except (OSError, yaml.YAMLError) as e:
-        raise Failure(f"cannot read the manifest {path}: {e}") from e
+    except (OSError, ValueError, yaml.YAMLError) as e:
+        raise Failure(f"cannot read the manifest {path}: {' '.join(str(e).split())}") from e
     for obj in objects:
-        if not isinstance(obj, dict) or not obj.get("kind") or not (obj.get("metadata") or {}).get("name"):
+        whole = isinstance(obj, dict) and all(isinstance(obj.get(n), str) for n in ("apiVersion", "kind"))
+        metadata = obj.get("metadata") if whole else None
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
             raise Failure(f"{path}: every object needs apiVersion, kind and metadata.name")
     return objects
 
@@ -320,7 +334,7 @@ async def submit(client: Client, manifest: list[dict[str, Any]], progress: Progr
         except ClientError as e:
             raise Failure(f"cannot apply {resource.plural}/{name}: {e}") from e
         if obj["kind"] == "Job":
-            jobs.append((namespace or "default", name, obj["spec"].get("parallelism", 1)))
+            jobs.append((namespace or "default", name, (obj.get("spec") or {}).get("parallelism") or 1))
         progress.line(f"applied {obj['kind'].lower()}/{name}")
     for namespace, name, count in jobs:
         await _until_pods_run(client, namespace, name, count, progress)

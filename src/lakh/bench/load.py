@@ -7,6 +7,7 @@ times whatever the server does, and latency counts from when a request was due, 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -39,7 +40,8 @@ class Measure:
         count = len(ordered)
 
         def percentile(share: float) -> float:
-            return round(ordered[min(count - 1, int(count * share))], 3) if count else 0.0
+            """By nearest rank: the least latency that a share of all does not exceed."""
+            return round(ordered[max(0, math.ceil(count * share) - 1)], 3) if count else 0.0
 
         within = sum(ms <= WITHIN_MS for ms in ordered)
         return {

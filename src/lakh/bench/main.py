@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -33,10 +34,12 @@ def add_parser(commands: Any) -> None:
 
     api = kind("api", "creates, lease renewals, gets, patches, deletes")
     api.add_argument("--clients", type=_positive, default=32, help="requests under way at once (default: 32)")
-    api.add_argument("--seconds", type=float, default=10.0, help="length of each phase (default: 10)")
+    api.add_argument(
+        "--seconds", type=_positive_float, default=10.0, help="length of each phase (default: 10)"
+    )
     api.add_argument(
         "--rate",
-        type=float,
+        type=_positive_float,
         default=0.0,
         help="offer so many requests a second instead of as many as possible",
     )
@@ -44,7 +47,37 @@ def add_parser(commands: Any) -> None:
     listing.add_argument("--objects", type=_positive, default=17500, help="how many (default: 17500)")
     watch = kind("watch", "events to many watchers")
     watch.add_argument("--watchers", type=_positive, default=100, help="how many (default: 100)")
-    watch.add_argument("--seconds", type=float, default=10.0, help="how long to write (default: 10)")
+    watch.add_argument(
+        "--seconds", type=_positive_float, default=10.0, help="how long to write (default: 10)"
+    )
+    cluster = kind("cluster", "a cluster of N nodes under the load of the public 100,000-node tests")
+    cluster.add_argument("--nodes", type=_positive, default=1000, help="how many (default: 1000)")
+    cluster.add_argument("--instance-type", default="trn2.48xlarge", metavar="T", help="of the nodes")
+    cluster.add_argument(
+        "--phases",
+        default="",
+        help="which, with commas: pretraining, finetuning, mixed, fullness, degraded "
+        "(default: all; degraded, which takes a minute, from 2000 nodes on)",
+    )
+    cluster.add_argument(
+        "--pods-per-node", type=_positive, default=10, help="of the fullness phase (default: 10)"
+    )
+    cluster.add_argument(
+        "--churn-seconds", type=float, default=5.0, help="of the fullness phase (default: 5)"
+    )
+    cluster.add_argument(
+        "--deadline-seconds", type=float, default=900.0, help="for each step of a phase (default: 900)"
+    )
+    cluster.add_argument(
+        "--report", type=Path, metavar="FILE", help="write an HTML page; JSON goes beside it"
+    )
+    cluster.add_argument(
+        "--work-dir", type=Path, metavar="D", help="where the cluster's data goes (default: temporary)"
+    )
+    compare = kinds.add_parser("compare", help="two JSON reports of `bench cluster` side by side")
+    compare.add_argument("a", type=Path, metavar="A.json")
+    compare.add_argument("b", type=Path, metavar="B.json")
+    compare.set_defaults(run=_compare)
 
 
 def _positive(text: str) -> int:
@@ -54,11 +87,19 @@ def _positive(text: str) -> int:
     return number
 
 
-_positive.__name__ = "positive number"
+def _positive_float(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError("not positive")
+    return number
+
+
+_positive_float.__name__ = _positive.__name__ = "positive number"
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lakh.bench import api, reads
+    from lakh.bench import api, cluster, reads
+    from lakh.bench import report as pages
     from lakh.cli import Failure, kubeconfig_path, run_async
     from lakh.client.errors import ClientError
     from lakh.progress import Progress
@@ -76,6 +117,12 @@ def _run(options: argparse.Namespace) -> int:
                 case "list":
                     report = await reads.run_list(options, progress)
                     rows = [list(report), [str(v) for v in report.values()]]
+                case "cluster":
+                    report = await cluster.run(options, progress)
+                    rows = pages.rows(report)
+                    if options.report is not None:
+                        options.report.write_text(pages.render(report))
+                        options.report.with_suffix(".json").write_text(json.dumps(report))
                 case _:
                     report = await reads.run_watch(options, progress)
                     rows = [list(report), [str(v) for v in report.values()]]
@@ -86,9 +133,29 @@ def _run(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps(report))
             return
-        table = Table(*rows[0])
+        table = Table(rows[0][0], padding=(0, 0, 0, 1), box=box.SIMPLE_HEAD)
+        for heading in rows[0][1:]:
+            table.add_column(heading, justify="right", no_wrap=True)
         for row in rows[1:]:
             table.add_row(*row)
         Console().print(table)
+        if options.what == "api":
+            print("Latencies in ms.", api.BUDGETS)
 
     return run_async(work)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from lakh.bench import report as pages
+    from lakh.cli import Failure
+
+    try:
+        one, two = (pages.decode(path.read_bytes()) for path in (options.a, options.b))
+        rows = pages.compare(one, two)
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise Failure(f"cannot compare {options.a} and {options.b}: {e}") from e
+    table = Table(*rows[0])
+    for row in rows[1:]:
+        table.add_row(*row)
+    Console().print(table)
+    return 0

@@ -42,14 +42,14 @@ async def target(kubeconfig: Path | None, clients: int) -> AsyncIterator[Client]
                 "0",
                 "--exit-with-parent",
                 stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
                 stderr=out,
             )
         try:
             async with asyncio.timeout(START_SECONDS):
-                while not (data / "kubeconfig").exists():
-                    if process.returncode is not None:
-                        raise Failure(f"the API server did not start: {errors.read_text()[-2000:]}")
-                    await asyncio.sleep(0.05)
+                assert process.stdout is not None
+                if not await process.stdout.readline():
+                    raise Failure(f"the API server did not start: {errors.read_text()[-2000:]}")
             async with Client.from_kubeconfig(
                 data / "kubeconfig", user_agent=f"lakh-bench/{__version__}", max_connections=clients
             ) as client:
