@@ -289,7 +289,7 @@ def _run_scheduler(options: argparse.Namespace) -> int:
         options,
         "kube-scheduler",
         lambda client: run(client, leader_elect=options.leader_elect),
-        max_connections=64,
+        max_connections=300,
     )
 
 

@@ -218,17 +218,237 @@ def preferred(pod: Json, node: Json) -> int:
     return sum(term["weight"] for term in terms if term_holds(term["preference"], node))
 
 
-def evaluate(pod: Json, nodes: list[Json], placed: dict[str, list[Json]]) -> dict[str, int]:
+# Other pods: PodTopologySpread and InterPodAffinity
+
+HOSTNAME = "kubernetes.io/hostname"
+ZONE = "topology.kubernetes.io/zone"
+
+
+class Cluster:
+    """What the plugins that look at other pods need: all nodes, placed pods by node, namespaces' labels, services."""
+
+    def __init__(
+        self,
+        nodes: list[Json],
+        placed: dict[str, list[Json]],
+        namespaces: dict[str, dict[str, str]] | None = None,
+        services: list[Json] | None = None,
+    ) -> None:
+        self.nodes, self.namespaces, self.services = nodes, namespaces or {}, services or []
+        self.on = {node["metadata"]["name"]: placed.get(node["metadata"]["name"], []) for node in nodes}
+
+    def pods(self) -> list[tuple[Json, Json]]:
+        return [(pod, node) for node in self.nodes for pod in self.on[node["metadata"]["name"]]]
+
+
+def labels_of(thing: Json) -> dict[str, str]:
+    found: dict[str, str] = thing["metadata"].get("labels") or {}
+    return found
+
+
+def selects(selector: Json | None, labels: dict[str, str]) -> bool:
+    if selector is None:
+        return False
+    return all(labels.get(k) == v for k, v in selector.get("matchLabels", {}).items()) and all(
+        requirement_holds(r, labels) for r in selector.get("matchExpressions", [])
+    )
+
+
+def term_selects(term: Json, owner: Json, pod: Json, cluster: Cluster) -> bool:
+    names = term.get("namespaces", [])
+    if not names and "namespaceSelector" not in term:
+        names = [owner["metadata"]["namespace"]]
+    namespace = pod["metadata"]["namespace"]
+    if namespace not in names and not selects(
+        term.get("namespaceSelector"), cluster.namespaces.get(namespace, {})
+    ):
+        return False
+    return selects(term.get("labelSelector"), labels_of(pod))
+
+
+def pod_terms(pod: Json, part: str) -> tuple[list[Json], list[tuple[int, Json]]]:
+    affinity = pod["spec"].get("affinity", {}).get(part, {})
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", [])
+    preferred = affinity.get("preferredDuringSchedulingIgnoredDuringExecution", [])
+    return required, [(p["weight"], p["podAffinityTerm"]) for p in preferred]
+
+
+def same_domain(key: str, one: Json, other: Json) -> bool:
+    return key in labels_of(one) and labels_of(one)[key] == labels_of(other).get(key)
+
+
+def interpod_refusal(pod: Json, node: Json, cluster: Cluster) -> str | None:
+    required, _ = pod_terms(pod, "podAffinity")
+    if required:
+        if any(term["topologyKey"] not in labels_of(node) for term in required):
+            return "node(s) didn't match pod affinity rules"
+        matching = [
+            at for other, at in cluster.pods() if all(term_selects(t, pod, other, cluster) for t in required)
+        ]
+        near = all(any(same_domain(t["topologyKey"], node, at) for at in matching) for t in required)
+        somewhere = any(t["topologyKey"] in labels_of(at) for t in required for at in matching)
+        own = all(term_selects(t, pod, pod, cluster) for t in required)
+        if not near and (somewhere or not own):
+            return "node(s) didn't match pod affinity rules"
+    for term in pod_terms(pod, "podAntiAffinity")[0]:
+        for other, at in cluster.pods():
+            if same_domain(term["topologyKey"], node, at) and term_selects(term, pod, other, cluster):
+                return "node(s) didn't match pod anti-affinity rules"
+    for other, at in cluster.pods():
+        for term in pod_terms(other, "podAntiAffinity")[0]:
+            if same_domain(term["topologyKey"], node, at) and term_selects(term, other, pod, cluster):
+                return "node(s) didn't satisfy existing pods anti-affinity rules"
+    return None
+
+
+def interpod_score(pod: Json, node: Json, cluster: Cluster) -> int:
+    score = 0
+    for other, at in cluster.pods():
+        for part, sign in (("podAffinity", 1), ("podAntiAffinity", -1)):
+            for weight, term in pod_terms(pod, part)[1]:
+                if same_domain(term["topologyKey"], node, at) and term_selects(term, pod, other, cluster):
+                    score += sign * weight
+            theirs = list(pod_terms(other, part)[1])
+            if sign == 1:
+                theirs += [(1, term) for term in pod_terms(other, part)[0]]
+            for weight, term in theirs:
+                if same_domain(term["topologyKey"], node, at) and term_selects(term, other, pod, cluster):
+                    score += sign * weight
+    return score
+
+
+def constraints(pod: Json, when: str, cluster: Cluster) -> tuple[list[Json], bool]:
+    """Spread constraints with their selectors completed; and whether nodes need all labels to be scored."""
+    found = pod["spec"].get("topologySpreadConstraints", [])
+    if not found and when == "ScheduleAnyway":
+        merged: dict[str, str] = {}
+        for service in cluster.services:
+            wanted = service["spec"]["selector"]
+            if service["metadata"]["namespace"] == pod["metadata"]["namespace"] and all(
+                labels_of(pod).get(k) == v for k, v in wanted.items()
+            ):
+                merged.update(wanted)
+        selector = {"matchLabels": merged}
+        defaults = [
+            {"topologyKey": HOSTNAME, "maxSkew": 3, "labelSelector": selector},
+            {"topologyKey": ZONE, "maxSkew": 5, "labelSelector": selector},
+        ]
+        return (defaults if merged else []), False
+    result = []
+    for constraint in found:
+        if constraint["whenUnsatisfiable"] == when:
+            selector = constraint.get("labelSelector")
+            own = {k: labels_of(pod)[k] for k in constraint.get("matchLabelKeys", []) if k in labels_of(pod)}
+            if selector is not None:
+                selector = {
+                    **selector,
+                    "matchExpressions": [
+                        *selector.get("matchExpressions", []),
+                        *({"key": k, "operator": "In", "values": [v]} for k, v in own.items()),
+                    ],
+                }
+            result.append({**constraint, "labelSelector": selector})
+    return result, True
+
+
+def included(constraint: Json, pod: Json, node: Json) -> bool:
+    if constraint.get("nodeAffinityPolicy", "Honor") == "Honor" and not affinity_holds(pod, node):
+        return False
+    return constraint.get("nodeTaintsPolicy", "Ignore") == "Ignore" or all(
+        taint["effect"] not in ("NoSchedule", "NoExecute")
+        or tolerated(pod["spec"].get("tolerations", []), taint)
+        for taint in node["spec"].get("taints", [])
+    )
+
+
+def matching_pods(constraint: Json, pod: Json, node: Json, cluster: Cluster) -> int:
+    return sum(
+        other["metadata"]["namespace"] == pod["metadata"]["namespace"]
+        and not other["metadata"].get("deletionTimestamp")
+        and selects(constraint["labelSelector"], labels_of(other))
+        for other in cluster.on[node["metadata"]["name"]]
+    )
+
+
+def domain_counts(constraint: Json, pod: Json, nodes: list[Json], cluster: Cluster) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for node in nodes:
+        if included(constraint, pod, node):
+            value = labels_of(node).get(constraint["topologyKey"], "")
+            counts[value] = counts.get(value, 0) + matching_pods(constraint, pod, node, cluster)
+    return counts
+
+
+def spread_refusal(pod: Json, node: Json, cluster: Cluster) -> str | None:
+    hard, _ = constraints(pod, "DoNotSchedule", cluster)
+    labelled = [n for n in cluster.nodes if all(c["topologyKey"] in labels_of(n) for c in hard)]
+    for constraint in hard:
+        reason = "node(s) didn't match pod topology spread constraints"
+        value = labels_of(node).get(constraint["topologyKey"])
+        if value is None:
+            return reason + " (missing required label)"
+        counts = domain_counts(constraint, pod, labelled, cluster)
+        lowest = min(counts.values(), default=0)
+        if len(counts) < constraint.get("minDomains", 1):
+            lowest = 0
+        own = selects(constraint["labelSelector"], labels_of(pod))
+        if counts.get(value, 0) + own - lowest > constraint["maxSkew"]:
+            return reason
+    return None
+
+
+def spread_scores(pod: Json, feasible: list[Json], cluster: Cluster) -> dict[str, int]:
+    soft, require_all = constraints(pod, "ScheduleAnyway", cluster)
+    if not soft:
+        return {}
+    has_all = [n for n in cluster.nodes if all(c["topologyKey"] in labels_of(n) for c in soft)]
+    counted = has_all if require_all else cluster.nodes
+    scored = [n for n in feasible if not require_all or n in has_all]
+    raw: dict[str, int] = {}
+    for node in scored:
+        total = 0.0
+        for constraint in soft:
+            key = constraint["topologyKey"]
+            if key not in labels_of(node):
+                continue
+            if key == HOSTNAME:
+                size, count = len(scored), matching_pods(constraint, pod, node, cluster)
+            else:
+                size = len({labels_of(n).get(key, "") for n in scored})
+                count = domain_counts(constraint, pod, counted, cluster).get(labels_of(node)[key], 0)
+            total += count * math.log(size + 2) + (constraint["maxSkew"] - 1)
+        raw[node["metadata"]["name"]] = math.floor(total + 0.5)
+    if not raw:
+        return {}
+    low, high = min(raw.values()), max(raw.values())
+    return {name: 100 * (high + low - value) // high if high else 100 for name, value in raw.items()}
+
+
+def evaluate(
+    pod: Json, nodes: list[Json], placed: dict[str, list[Json]], cluster: Cluster | None = None
+) -> dict[str, int]:
     """Feasible nodes with their total scores."""
     feasible = [node for node in nodes if not refusal(pod, node, placed.get(node["metadata"]["name"], []))]
+    if cluster is not None:
+        feasible = [
+            node
+            for node in feasible
+            if not spread_refusal(pod, node, cluster) and not interpod_refusal(pod, node, cluster)
+        ]
     most_taints = max((soft_taints(pod, node) for node in feasible), default=0)
     most_preferred = max((preferred(pod, node) for node in feasible), default=0)
+    spread = spread_scores(pod, feasible, cluster) if cluster else {}
+    interpod = [interpod_score(pod, node, cluster) for node in feasible] if cluster else []
     scores = {}
-    for node in feasible:
+    for index, node in enumerate(feasible):
         name = node["metadata"]["name"]
         pods = placed.get(name, [])
         total = least_allocated(pod, node, pods) + balanced_allocation(pod, node, pods)
         total += 3 * (100 - 100 * soft_taints(pod, node) // most_taints if most_taints else 100)
         total += 2 * (100 * preferred(pod, node) // most_preferred if most_preferred else 0)
+        total += 2 * spread.get(name, 0)
+        if interpod and max(interpod) > min(interpod):
+            difference = float(max(interpod) - min(interpod))
+            total += 2 * int(100.0 * ((interpod[index] - min(interpod)) / difference))
         scores[name] = total
     return scores

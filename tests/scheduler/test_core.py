@@ -315,19 +315,9 @@ def test_message_of_an_empty_cluster() -> None:
     assert explain([], clusters.pod("p")) == "no nodes available to schedule pods"
 
 
-TERM = {"topologyKey": "zone", "labelSelector": {}}
-REQUIRED = {"requiredDuringSchedulingIgnoredDuringExecution": [TERM]}
-
-
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        ({"affinity": {"podAffinity": REQUIRED}}, "required inter-pod affinity is not supported"),
-        ({"affinity": {"podAntiAffinity": REQUIRED}}, "required inter-pod anti-affinity is not supported"),
-        (
-            {"topologySpreadConstraints": [{"whenUnsatisfiable": "DoNotSchedule"}]},
-            "topology spread constraints",
-        ),
         ({"resourceClaims": [{"name": "c"}]}, "resource claims are not supported"),
         ({"containers": [{"resources": {"requests": {"cpu": "one"}}}]}, "invalid resource requests"),
     ],

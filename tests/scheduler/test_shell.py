@@ -375,3 +375,33 @@ async def interleave(rng: random.Random) -> int:
     assert api.scheduler._binds_in_flight == 0
     await api.close()
     return api.scheduler.bound
+
+
+WEB = {"labels": {"app": "web"}}
+NEAR_DB = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "db"}}}
+AFFINITY = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [NEAR_DB]}}
+
+
+async def test_a_pod_that_wants_company_is_woken_when_it_comes(api: FakeApi) -> None:
+    for number in range(3):
+        api.set_node(clusters.node(f"n{number}", labels={"zone": f"z{number}"}))
+    api.add_pod(neurons("web", 1, metadata=WEB | {"namespace": "default"}, affinity=AFFINITY))
+    await api.settle()
+    assert api.events[0][2].startswith("0/3 nodes are available: 3 node(s) didn't match pod affinity rules.")
+    api.add_pod(neurons("db", 1, metadata={"labels": {"app": "db"}}, nodeSelector={"zone": "z1"}))
+    await api.settle()
+    api.now += 2.0
+    await api.settle()
+    assert api.node_of("web") == api.node_of("db") == "n1"
+
+
+async def test_foreign_anti_affinity_keeps_a_pod_away(api: FakeApi) -> None:
+    apart = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "web"}}}
+    hermit = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}}
+    for number in range(2):
+        api.set_node(clusters.node(f"n{number}", labels={"zone": f"z{number}"}))
+    api.add_pod(neurons("other", 0, affinity=hermit, nodeName="n0", schedulerName="another"))
+    for number in range(3):
+        api.add_pod(neurons(f"web{number}", 1, metadata=WEB))
+    await api.settle()
+    assert {api.node_of(f"web{n}") for n in range(3)} == {"n1"}

@@ -22,6 +22,8 @@ from . import plugins
 from .candidates import CandidateOrder
 from .columns import NodeColumns
 from .diagnosis import explain
+from .groups import GroupedOrder
+from .interpod import Identity, InterPodIndex
 from .podclass import ClassTable, PodClass
 from .views import Node
 
@@ -35,16 +37,33 @@ MAX_REFUSED = 65_536
 """Classes known to fit nowhere: a number each."""
 
 
+class Placed:
+    """A pod on a node."""
+
+    __slots__ = ("active", "cls", "identity", "name", "node", "started")
+
+    def __init__(
+        self, cls: PodClass, node: str, identity: Identity | None, active: bool, name: str, started: str
+    ) -> None:
+        self.cls = cls
+        self.node = node
+        self.identity = identity
+        self.active = active
+        self.name = name
+        self.started = started
+
+
 class Core:
     """Columns, accounting and decisions."""
 
     def __init__(self) -> None:
         self.columns = NodeColumns()
         self.classes = ClassTable()
-        self._placed: dict[str, tuple[PodClass, str]] = {}
+        self.interpods = InterPodIndex()
+        self._placed: dict[str, Placed] = {}
         self._on_node: dict[str, set[str]] = {}
         self._priorities: Counter[int] = Counter()
-        self._orders: OrderedDict[PodClass, CandidateOrder] = OrderedDict()
+        self._orders: OrderedDict[PodClass, CandidateOrder | GroupedOrder] = OrderedDict()
         self._refused: OrderedDict[PodClass, int] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -60,35 +79,57 @@ class Core:
         if new:
             row = self.columns.row_of[name]
             for uid in self._on_node.get(name, ()):
-                self.columns.add_pod(row, self._placed[uid][0])
+                self._count(self._placed[uid], row, 1)
         return changed
 
     def remove_node(self, name: str) -> None:
         """Forget a node. Its pods stay placed on the name: they count again should the node come back."""
+        row = self.columns.row_of.get(name)
+        if row is None:
+            return
+        for uid in self._on_node.get(name, ()):
+            placed = self._placed[uid]
+            if placed.identity is not None:
+                self.interpods.count(placed.identity, placed.cls, row, -1, active=placed.active)
         self.columns.remove_node(name)
 
     # Pods
 
-    def place(self, uid: str, cls: PodClass, node: str) -> None:
-        """Count a pod on a node, and no longer where it was counted before."""
-        before = self._placed.get(uid)
-        if before is not None:
-            if before[0] is cls and before[1] == node:
+    def place(
+        self,
+        uid: str,
+        cls: PodClass,
+        node: str,
+        identity: Identity | None = None,
+        *,
+        active: bool = True,
+        name: str = "",
+        started: str = "",
+    ) -> None:
+        """Count a pod on a node, and no longer where it was counted before. A pod that terminates is not `active`."""
+        if cls.base is not None:
+            cls = cls.base
+        placed = self._placed.get(uid)
+        if placed is not None:
+            if placed.cls is cls and placed.node == node and placed.identity is identity:
+                placed.started = started or placed.started
+                if placed.active != active:
+                    self._set_active(placed, active)
                 return
             self.remove(uid)
-        self._placed[uid] = cls, node
+        placed = self._placed[uid] = Placed(cls, node, identity, active, name, started)
         self._on_node.setdefault(node, set()).add(uid)
         self._priorities[cls.priority] += 1
         row = self.columns.row_of.get(node)
         if row is not None:
-            self.columns.add_pod(row, cls)
+            self._count(placed, row, 1)
 
     def remove(self, uid: str) -> bool:
         """Count a pod no longer. Returns whether it was placed."""
         placed = self._placed.pop(uid, None)
         if placed is None:
             return False
-        cls, node = placed
+        cls, node = placed.cls, placed.node
         uids = self._on_node[node]
         uids.discard(uid)
         if not uids:
@@ -98,23 +139,50 @@ class Core:
             del self._priorities[cls.priority]
         row = self.columns.row_of.get(node)
         if row is not None:
-            self.columns.add_pod(row, cls, -1)
+            self._count(placed, row, -1)
         return True
+
+    def _count(self, placed: Placed, row: int, sign: int) -> None:
+        if placed.identity is not None:
+            self.interpods.count(placed.identity, placed.cls, row, sign, active=placed.active)
+        self.columns.add_pod(row, placed.cls, sign)
+
+    def _set_active(self, placed: Placed, active: bool) -> None:
+        placed.active = active
+        row = self.columns.row_of.get(placed.node)
+        if row is not None and placed.identity is not None:
+            self.interpods.count_terminating(placed.identity, row, 1 if active else -1)
+            self.columns.changed(row, static=False)
 
     def node_of(self, uid: str) -> str | None:
         """Where a pod is placed."""
         placed = self._placed.get(uid)
-        return placed[1] if placed else None
+        return placed.node if placed else None
 
     def placed(self) -> dict[str, tuple[PodClass, str]]:
         """All placed pods: uid → class, node."""
-        return dict(self._placed)
+        return {uid: (placed.cls, placed.node) for uid, placed in self._placed.items()}
+
+    def resolve(self, cls: PodClass, identity: Identity) -> PodClass:
+        """The class to decide for: with what the pod and the placed pods want of each other."""
+        return self.interpods.resolve(cls, identity)
+
+    def set_namespace(self, name: str, labels: dict[str, str] | None) -> bool:
+        """A namespace's labels; None when it is gone. Returns whether that matters to scheduling."""
+        changed = self.interpods.set_namespace(name, labels)
+        if changed:  # counts may have changed on any row: whoever derived something from them starts over
+            self.columns.epoch += 1
+        return changed
 
     # Decisions
 
     def decide(self, cls: PodClass) -> str | None:
         """The best node for a pod of the class, or None. Nothing is placed."""
-        row = self._best_pinned(cls) if cls.pinned_nodes is not None else self._best(cls)
+        pinned = cls.pinned_nodes
+        if pinned is None or (cls.interpod is not None and (cls.interpod.filters or len(pinned) > 1)):
+            row = self._best(cls)
+        else:
+            row = self._best_pinned(cls)
         return None if row is None else self.columns.names[row]
 
     def feasible(self, cls: PodClass) -> bool:
@@ -129,16 +197,18 @@ class Core:
     def _best(self, cls: PodClass) -> int | None:
         order = self._orders.get(cls)
         if order is None:
-            if self._still_refused(cls):
+            if cls.interpod is None and self._still_refused(cls):
                 return None
             limit = max(MIN_ORDERS, min(MAX_ORDERS, MAX_ORDER_CELLS // self.columns.capacity))
             while len(self._orders) >= limit:
                 self._orders.popitem(last=False)
-            order = self._orders[cls] = CandidateOrder(self.columns, cls)
+            order = self._orders[cls] = (
+                CandidateOrder(self.columns, cls) if cls.interpod is None else GroupedOrder(self.columns, cls)
+            )
         else:
             self._orders.move_to_end(cls)
         row = order.best()
-        if row is None:
+        if row is None and cls.interpod is None:
             self._refuse(cls)
         return row
 

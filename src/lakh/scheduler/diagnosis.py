@@ -14,7 +14,7 @@ from collections import Counter
 
 import numpy as np
 
-from . import plugins
+from . import domains, plugins
 from .columns import NodeColumns
 from .podclass import PodClass
 from .requests import PODS
@@ -25,6 +25,16 @@ NO_NODES = "no nodes available to schedule pods"
 NO_CLAIMS = "no new claims to deallocate"
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
+INTERPOD_REASONS = {
+    domains.NO_LABEL: (
+        "node(s) didn't match pod topology spread constraints (missing required label)",
+        False,
+    ),
+    domains.SKEW: ("node(s) didn't match pod topology spread constraints", True),
+    domains.AFFINITY: ("node(s) didn't match pod affinity rules", False),
+    domains.ANTI_AFFINITY: ("node(s) didn't match pod anti-affinity rules", True),
+    domains.EXISTING: ("node(s) didn't satisfy existing pods anti-affinity rules", True),
+}
 NEVER = "not eligible due to preemptionPolicy=Never."
 
 
@@ -70,6 +80,14 @@ def explain(columns: NodeColumns, cls: PodClass, *, lower_priority_pods: bool) -
         )
         never |= amount > allocatable
     unresolvable += int(np.count_nonzero(never))
+    if cls.interpod is not None and cls.interpod.filters:
+        state = domains.InterPodState(columns, cls)
+        rows = rows[plugins.fits(columns, cls, rows)]
+        verdicts = state.verdicts(lambda counts: counts.of_rows(rows), len(rows))
+        for code, (reason, resolvable) in INTERPOD_REASONS.items():
+            refused = int(np.count_nonzero(verdicts == code))
+            reasons[reason] += refused
+            unresolvable += 0 if resolvable else refused
     return _message(
         total, _histogram(reasons), cls, unresolvable=unresolvable, lower_priority_pods=lower_priority_pods
     )

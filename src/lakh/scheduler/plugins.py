@@ -19,7 +19,10 @@ from .views import NodeSelectorTerm, Requirement
 
 __all__ = [
     "AFFINITY_WEIGHT",
+    "INTERPOD_WEIGHT",
+    "MAX_NODE_SCORE",
     "MAX_TOTAL_SCORE",
+    "SPREAD_WEIGHT",
     "TAINT_WEIGHT",
     "affinity_ok",
     "affinity_raw",
@@ -42,7 +45,9 @@ Ints = npt.NDArray[np.int64]
 MAX_NODE_SCORE = 100
 TAINT_WEIGHT = 3
 AFFINITY_WEIGHT = 2
-MAX_TOTAL_SCORE = MAX_NODE_SCORE * (1 + 1 + TAINT_WEIGHT + AFFINITY_WEIGHT)
+SPREAD_WEIGHT = 2
+INTERPOD_WEIGHT = 2
+MAX_TOTAL_SCORE = MAX_NODE_SCORE * (1 + 1 + TAINT_WEIGHT + AFFINITY_WEIGHT + SPREAD_WEIGHT + INTERPOD_WEIGHT)
 """Fit and BalancedAllocation weigh 1 each."""
 
 

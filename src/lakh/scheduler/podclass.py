@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .requests import CPU, MEMORY, pod_requests
 from .views import NodeSelectorTerm, PodSpec, Taint, Toleration, spec_key
+
+if TYPE_CHECKING:
+    from .interpod import InterPod
 
 __all__ = ["MAX_CLASSES", "ClassTable", "HostPort", "PodClass", "compile_class", "tolerates"]
 
@@ -73,6 +77,12 @@ class PodClass:
     """The only nodes that node affinity names by `metadata.name`, like a daemon's; None: not pinned."""
     problem: str | None
     """Why no node will do, known from the spec alone."""
+    carries_terms: bool = False
+    """The spec has inter-pod affinity or anti-affinity: its placed pods concern others."""
+    interpod: InterPod | None = None
+    """What its pods and others want of each other; only classes that `InterPodIndex.resolve` made have it."""
+    base: PodClass | None = None
+    """The class of the spec alone, where this one was made from it."""
 
     @property
     def never_preempts(self) -> bool:
@@ -123,21 +133,6 @@ def _pinned_nodes(terms: tuple[NodeSelectorTerm, ...] | None) -> tuple[str, ...]
 
 def _unsupported(spec: PodSpec) -> str | None:
     """Hard constraints that this scheduler cannot honour must not be ignored: such pods wait, and say why."""
-    affinity = spec.affinity
-    if (
-        affinity
-        and affinity.podAffinity
-        and affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution
-    ):
-        return "required inter-pod affinity is not supported by this scheduler"
-    if (
-        affinity
-        and affinity.podAntiAffinity
-        and affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution
-    ):
-        return "required inter-pod anti-affinity is not supported by this scheduler"
-    if any(c.whenUnsatisfiable != "ScheduleAnyway" for c in spec.topologySpreadConstraints or ()):
-        return "topology spread constraints with DoNotSchedule are not supported by this scheduler"
     if spec.resourceClaims:
         return "resource claims are not supported by this scheduler"
     return None
@@ -186,6 +181,7 @@ def compile_class(spec: PodSpec, key: bytes) -> PodClass:
         host_ports=_host_ports(spec),
         pinned_nodes=pinned,
         problem=problem,
+        carries_terms=bool(spec.affinity and (spec.affinity.podAffinity or spec.affinity.podAntiAffinity)),
     )
 
 

@@ -22,6 +22,7 @@ import enum
 import heapq
 from collections.abc import Iterable, Iterator
 
+from .interpod import Identity
 from .podclass import PodClass
 
 __all__ = ["PendingPod", "SchedulingQueue", "State"]
@@ -48,6 +49,7 @@ class PendingPod:
         "arrival",
         "attempts",
         "cls",
+        "identity",
         "name",
         "namespace",
         "reported",
@@ -57,11 +59,14 @@ class PendingPod:
         "uid",
     )
 
-    def __init__(self, uid: str, namespace: str, name: str, cls: PodClass) -> None:
+    def __init__(
+        self, uid: str, namespace: str, name: str, cls: PodClass, identity: Identity | None = None
+    ) -> None:
         self.uid = uid
         self.namespace = namespace
         self.name = name
         self.cls = cls
+        self.identity = identity
         self.attempts = 0
         self.retry_at = 0.0
         self.arrival = 0
@@ -158,6 +163,11 @@ class SchedulingQueue:
     def parked_classes(self) -> Iterator[PodClass]:
         """Classes that have parked pods."""
         return iter(tuple(self._parked))
+
+    @property
+    def any_parked(self) -> bool:
+        """Whether any pods are parked."""
+        return bool(self._parked)
 
     def is_parked(self, cls: PodClass) -> bool:
         """Whether pods of the class are parked."""

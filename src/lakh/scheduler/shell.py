@@ -44,9 +44,11 @@ from lakh.client.types import ObjectReference
 from lakh.machinery import times
 
 from .core import Core
+from .interpod import Identity, Selection
 from .metrics import SchedulerMetrics
 from .podclass import PodClass
 from .queue import PendingPod, SchedulingQueue, State, backoff_seconds
+from .sources import informers
 from .views import Node, Pod, PodSpec
 
 __all__ = ["DEFAULT_SCHEDULER_NAME", "Scheduler"]
@@ -102,11 +104,18 @@ class Scheduler:
         self._nodes.add_handler(
             on_add=self.on_node, on_update=lambda old, new: self.on_node(new), on_delete=self.on_node_deleted
         )
+        self._informers: list[Informer[Any]] = [
+            self._nodes,
+            self._pods,
+            *informers(client, self.core.interpods, self.on_namespace),
+        ]
         self._guard = TaskGuard(scheduler_name)
         self._kick = asyncio.Event()
         self._binding: dict[str, PendingPod] = {}
         self._binds_in_flight = 0
         self._gained: set[str] = set()
+        self._counted: set[Selection] = set()
+        """Selections that have gained a pod: affinity and spread may be satisfied now."""
         self._to_wake: deque[PodClass] = deque()
         self._explanations: dict[PodClass, tuple[str, int, float]] = {}
         self._reports: dict[str, tuple[PendingPod, str]] = {}
@@ -118,6 +127,12 @@ class Scheduler:
         return f"Scheduler({self.core!r}, {self.queue!r}, binding={len(self._binding)}, bound={self.bound})"
 
     # What the informers say
+
+    def on_namespace(self, name: str, labels: dict[str, str] | None) -> None:
+        """A namespace's labels; None when it is gone."""
+        if self.core.set_namespace(name, labels):
+            self._to_wake.extend(cls for cls in self.queue.parked_classes() if cls.interpod is not None)
+            self._kick.set()
 
     def on_node(self, node: Node) -> None:
         """A node is new or has changed."""
@@ -134,7 +149,7 @@ class Scheduler:
         if pod.status.phase in ("Succeeded", "Failed"):
             self._forget(uid)
         elif spec.nodeName:
-            self._assigned(uid, self._classify(spec), spec.nodeName)
+            self._assigned(pod)
         elif uid in self._binding or self.core.node_of(uid) is not None:
             self._binding_pod_changed(pod)
         elif (
@@ -153,6 +168,7 @@ class Scheduler:
         if waiting is not None and pod.metadata.deletionTimestamp:
             self._dequeue(waiting.uid)
         elif waiting is not None:
+            waiting.identity = self.core.interpods.identity(pod.metadata)
             self.queue.reclassify(waiting, self._classify(pod.spec))
 
     def on_pod_deleted(self, pod: Pod) -> None:
@@ -176,15 +192,17 @@ class Scheduler:
     def _enqueue(self, pod: Pod) -> None:
         metadata = pod.metadata
         cls = self._classify(pod.spec)
+        identity = self.core.interpods.identity(metadata)
         waiting = self.queue.get(metadata.uid)
         if waiting is not None:
-            if waiting.cls is not cls:
+            if (waiting.cls.base or waiting.cls) is not cls or waiting.identity is not identity:
                 old = waiting.cls
+                waiting.identity = identity
                 self.queue.reclassify(waiting, cls)
                 self._recheck(old)
                 self._kick.set()
             return
-        waiting = PendingPod(metadata.uid, metadata.namespace or "", metadata.name, cls)
+        waiting = PendingPod(metadata.uid, metadata.namespace or "", metadata.name, cls, identity)
         for condition in pod.status.conditions or ():
             if condition.type == "PodScheduled" and condition.status == "False":
                 self._has_condition.add(metadata.uid)
@@ -193,9 +211,22 @@ class Scheduler:
         self.queue.add(waiting)
         self._kick.set()
 
-    def _assigned(self, uid: str, cls: PodClass, node: str) -> None:
+    def _assigned(self, pod: Pod) -> None:
+        metadata, uid, node = pod.metadata, pod.metadata.uid, pod.spec.nodeName
+        assert node
         before = self.core.node_of(uid)
-        self.core.place(uid, cls, node)
+        identity = self.core.interpods.identity(metadata)
+        self.core.place(
+            uid,
+            self._classify(pod.spec),
+            node,
+            identity,
+            active=not metadata.deletionTimestamp,
+            name=metadata.name,
+            started=pod.status.startTime or "",
+        )
+        if before != node:
+            self._count(identity)
         self._binding.pop(uid, None)
         self._dequeue(uid)
         if before is not None and before != node:
@@ -220,6 +251,12 @@ class Scheduler:
         """Something may fit on the node that did not."""
         self._gained.add(node)
         self._kick.set()
+
+    def _count(self, identity: Identity | None) -> None:
+        """A pod has been placed."""
+        if identity is not None and identity.matched and self.queue.any_parked:
+            self._counted.update(identity.matched)
+            self._kick.set()
 
     def _recheck(self, cls: PodClass) -> None:
         """A pod of the class left the queue: another one may take its place."""
@@ -257,6 +294,9 @@ class Scheduler:
                 and (cls.pinned_nodes is None or not self._gained.isdisjoint(cls.pinned_nodes))
             )
             self._gained.clear()
+        if self._counted:
+            self._to_wake.extend(cls for cls in self.queue.parked_classes() if wants(cls, self._counted))
+            self._counted.clear()
         while self._to_wake:
             cls = self._to_wake.popleft()
             if self.queue.is_parked(cls) and self.core.feasible(cls):
@@ -266,12 +306,15 @@ class Scheduler:
 
     def _schedule(self, pod: PendingPod) -> None:
         began = time.perf_counter()
+        if pod.identity is not None:
+            pod.cls = self.core.resolve(pod.cls, pod.identity)
         node = self.core.decide(pod.cls)
         if node is None:
             self._metrics.unschedulable.attempted(began)
             self._park(pod)
             return
-        self.core.place(pod.uid, pod.cls, node)
+        self.core.place(pod.uid, pod.cls, node, pod.identity, name=pod.name)
+        self._count(pod.identity)
         self._recheck(pod.cls)
         self._binding[pod.uid] = pod
         self._binds_in_flight += 1
@@ -371,7 +414,7 @@ class Scheduler:
                 self._dequeue(pod.uid)
             elif found.spec.nodeName:
                 if pod.uid in self._binding:
-                    self._assigned(pod.uid, pod.cls, found.spec.nodeName)
+                    self._assigned(found)
             else:
                 self._undo(pod)
 
@@ -411,14 +454,14 @@ class Scheduler:
         """Keep the picture of the cluster up to date, until cancelled."""
         async with TaskGuard(f"{self.scheduler_name} informers") as guard:
             await asyncio.gather(
-                guard.spawn(self._nodes.run(), name="nodes"), guard.spawn(self._pods.run(), name="pods")
+                *(guard.spawn(informer.run(), name="informer") for informer in self._informers)
             )
 
     async def schedule(self) -> None:
         """Schedule, once the picture is complete, until cancelled. Binds under way are broken off at the end."""
         async with self._guard:
-            await self._nodes.wait_synced()
-            await self._pods.wait_synced()
+            for informer in self._informers:
+                await informer.wait_synced()
             log.info("%s: scheduling, %r", self.scheduler_name, self.core)
             while True:
                 self._kick.clear()
@@ -433,6 +476,14 @@ class Scheduler:
                         await self._kick.wait()
                 except TimeoutError:
                     pass
+
+
+def wants(cls: PodClass, counted: set[Selection]) -> bool:
+    """Whether a class may fit better after pods of these selections were placed."""
+    interpod = cls.interpod
+    return interpod is not None and (
+        interpod.affinity in counted or any(spread.selection in counted for spread in interpod.hard)
+    )
 
 
 def reference(pod: PendingPod) -> ObjectReference:

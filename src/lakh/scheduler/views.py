@@ -89,10 +89,42 @@ class NodeAffinity(msgspec.Struct, gc=False, omit_defaults=True):
     preferredDuringSchedulingIgnoredDuringExecution: list[WeightedTerm] | None = None
 
 
-class PodAffinity(msgspec.Struct, gc=False, omit_defaults=True):
-    """core/v1 PodAffinity and PodAntiAffinity: only whether there are required terms."""
+class SelectorRequirement(msgspec.Struct, gc=False, omit_defaults=True):
+    """metav1 LabelSelectorRequirement."""
 
-    requiredDuringSchedulingIgnoredDuringExecution: list[Any] | None = None
+    key: str
+    operator: str
+    values: list[str] | None = None
+
+
+class LabelSelector(msgspec.Struct, gc=False, omit_defaults=True):
+    """metav1 LabelSelector."""
+
+    matchLabels: dict[str, str] | None = None
+    matchExpressions: list[SelectorRequirement] | None = None
+
+
+class PodAffinityTerm(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 PodAffinityTerm. The API server has written `matchLabelKeys` and `mismatchLabelKeys` into the selector."""
+
+    topologyKey: str = ""
+    labelSelector: LabelSelector | None = None
+    namespaces: list[str] | None = None
+    namespaceSelector: LabelSelector | None = None
+
+
+class WeightedPodAffinityTerm(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 WeightedPodAffinityTerm."""
+
+    weight: int = 0
+    podAffinityTerm: PodAffinityTerm = msgspec.field(default_factory=PodAffinityTerm)
+
+
+class PodAffinity(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 PodAffinity and PodAntiAffinity."""
+
+    requiredDuringSchedulingIgnoredDuringExecution: list[PodAffinityTerm] | None = None
+    preferredDuringSchedulingIgnoredDuringExecution: list[WeightedPodAffinityTerm] | None = None
 
 
 class Affinity(msgspec.Struct, gc=False, omit_defaults=True):
@@ -113,9 +145,22 @@ class Toleration(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 class SpreadConstraint(msgspec.Struct, gc=False, omit_defaults=True):
-    """core/v1 TopologySpreadConstraint: only whether it is hard."""
+    """core/v1 TopologySpreadConstraint."""
 
+    maxSkew: int = 1
+    topologyKey: str = ""
     whenUnsatisfiable: str | None = None
+    labelSelector: LabelSelector | None = None
+    minDomains: int | None = None
+    nodeAffinityPolicy: str | None = None
+    nodeTaintsPolicy: str | None = None
+    matchLabelKeys: list[str] | None = None
+
+
+class SchedulingGroup(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 PodSchedulingGroup."""
+
+    podGroupName: str | None = None
 
 
 class PodSpec(msgspec.Struct, gc=False, omit_defaults=True):
@@ -135,6 +180,16 @@ class PodSpec(msgspec.Struct, gc=False, omit_defaults=True):
     topologySpreadConstraints: list[SpreadConstraint] | None = None
     resourceClaims: list[Any] | None = None
     schedulingGates: list[Any] | None = None
+    schedulingGroup: SchedulingGroup | None = None
+    terminationGracePeriodSeconds: int | None = None
+
+
+class OwnerReference(msgspec.Struct, gc=False, omit_defaults=True):
+    """metav1 OwnerReference."""
+
+    kind: str = ""
+    name: str = ""
+    controller: bool | None = None
 
 
 class PodMeta(msgspec.Struct, gc=False, omit_defaults=True):
@@ -145,6 +200,8 @@ class PodMeta(msgspec.Struct, gc=False, omit_defaults=True):
     uid: str = ""
     resourceVersion: str | None = None
     deletionTimestamp: str | None = None
+    labels: dict[str, str] | None = None
+    ownerReferences: list[OwnerReference] | None = None
 
 
 class Condition(msgspec.Struct, gc=False, omit_defaults=True):
@@ -161,6 +218,8 @@ class PodStatus(msgspec.Struct, gc=False, omit_defaults=True):
 
     phase: str | None = None
     conditions: list[Condition] | None = None
+    nominatedNodeName: str | None = None
+    startTime: str | None = None
 
 
 class Pod(msgspec.Struct, gc=False, omit_defaults=True):
@@ -208,6 +267,48 @@ class Node(msgspec.Struct, gc=False, omit_defaults=True):
     metadata: NodeMeta
     spec: NodeSpec = msgspec.field(default_factory=NodeSpec)
     status: NodeStatus = msgspec.field(default_factory=NodeStatus)
+
+
+class ObjectMeta(msgspec.Struct, gc=False, omit_defaults=True):
+    """metav1.ObjectMeta: an identity and labels."""
+
+    name: str
+    namespace: str | None = None
+    uid: str = ""
+    resourceVersion: str | None = None
+    labels: dict[str, str] | None = None
+
+
+class Namespace(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 Namespace: its labels."""
+
+    metadata: ObjectMeta
+
+
+class ServiceSpec(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 ServiceSpec: also that of a ReplicationController, whose selector is a map of labels too."""
+
+    selector: dict[str, str] | None = None
+
+
+class Service(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 Service, and ReplicationController."""
+
+    metadata: ObjectMeta
+    spec: ServiceSpec = msgspec.field(default_factory=ServiceSpec)
+
+
+class WorkloadSetSpec(msgspec.Struct, gc=False, omit_defaults=True):
+    """apps/v1 ReplicaSetSpec and StatefulSetSpec: the selector."""
+
+    selector: LabelSelector | None = None
+
+
+class WorkloadSet(msgspec.Struct, gc=False, omit_defaults=True):
+    """apps/v1 ReplicaSet and StatefulSet."""
+
+    metadata: ObjectMeta
+    spec: WorkloadSetSpec = msgspec.field(default_factory=WorkloadSetSpec)
 
 
 _encode = msgspec.json.Encoder().encode
