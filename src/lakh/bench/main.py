@@ -140,7 +140,7 @@ def _run(options: argparse.Namespace) -> int:
             table.add_row(*row)
         Console().print(table)
         if options.what == "api":
-            print("Latencies in ms.", api.BUDGETS)
+            print(api.BUDGETS)
 
     return run_async(work)
 

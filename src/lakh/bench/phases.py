@@ -74,6 +74,7 @@ class NodeView(msgspec.Struct, gc=False):
         """Of its metadata."""
 
         name: str
+        namespace: str = ""
         uid: str = ""
         resourceVersion: str = ""
 

@@ -1,0 +1,63 @@
+"""The commands as they are run, on servers of their own; tiny, so that they cannot rot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("clusters-2")
+
+MEASURE = {"ops_per_s", "p50_ms", "p99_ms", "p999_ms", "within_15ms", "errors", "n"}
+
+
+def bench(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "lakh", "bench", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def report(*arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bench(*arguments, "--json").splitlines()[-1])
+    return found
+
+
+def test_api() -> None:
+    found = report("api", "--seconds", "0.3", "--clients", "4")
+    assert found.keys() == {"create_pod", "update_lease", "get", "patch", "delete"}
+    for name, measure in found.items():
+        assert measure.keys() == MEASURE
+        assert measure["errors"] == 0 and measure["n"] > 0, name
+        assert 0 < measure["p50_ms"] <= measure["p99_ms"] <= measure["p999_ms"]
+        assert 0 <= measure["within_15ms"] <= 1
+
+
+def test_api_at_a_rate_as_a_table() -> None:
+    lines = bench("api", "--seconds", "0.3", "--clients", "4", "--rate", "100").splitlines()
+    assert max(map(len, lines)) <= 80
+    heading = next(line for line in lines if "ops/s" in line)
+    row = next(line for line in lines if line.split()[:1] == ["create_pod"])
+    assert heading.split()[-1] == "n" and row.split()[-1] == "30"
+
+
+def test_list() -> None:
+    found = report("list", "--objects", "30")
+    assert found.keys() == {"objects", "bytes", "seconds"}
+    assert found["objects"] == 30 and found["bytes"] > 30 * 5000 and found["seconds"] > 0
+
+
+def test_watch() -> None:
+    found = report("watch", "--watchers", "3", "--seconds", "0.3")
+    assert found.keys() == {"events_per_s", "lag_p99_ms"}
+    assert found["events_per_s"] > 0 and found["lag_p99_ms"] > 0

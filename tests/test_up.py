@@ -1,0 +1,118 @@
+"""`lakh up` as a user starts it: its children, how it ends, and how it goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from lakh.client.client import Client
+from lakh.client.errors import ClientError
+from lakh.client.resources import CONFIGMAPS, NODES
+from lakh.up import NodeView
+
+from .conformance.cluster import Process, eventually, free_port
+
+pytestmark = pytest.mark.xdist_group("clusters-2")
+
+COMPONENTS = {"apiserver", "scheduler", "controllers", "nodes"}
+NODE_COUNT = 3
+
+
+def children(pid: int) -> dict[str, int]:
+    """The components below a supervisor, by name."""
+    found: dict[str, int] = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        found |= {c: int(child) for c in COMPONENTS if c.encode() in words}
+    return found
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def start(directory: Path, data: Path, port: int) -> Process:
+    up = Process(directory, "up", "--data-dir", str(data), "--port", str(port), "--nodes", str(NODE_COUNT))
+    try:
+        up.until("ready: ")
+    except BaseException:
+        up.process.kill()
+        raise
+    return up
+
+
+def ready_line(up: Process) -> str:
+    return next(line for line in up.text().splitlines() if line.startswith("ready: "))
+
+
+async def until_ready(client: Client) -> None:
+    """All nodes Ready, asked until the server answers."""
+    import asyncio
+
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                nodes = await client.list(NODES, type=NodeView)
+            except ClientError:
+                nodes = None
+            if nodes is not None and sum(n.ready for n in nodes.items) == NODE_COUNT:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_a_cluster_lives_and_goes_on(tmp_path: Path) -> None:
+    data, port = tmp_path / "data", free_port()
+
+    # The first life: an object, a crash of the API server, SIGINT.
+    up = start(tmp_path / "1", data, port)
+    try:
+        assert f"{NODE_COUNT} nodes Ready" in ready_line(up)
+        assert f"nodes Ready: {NODE_COUNT}/{NODE_COUNT}" in up.text(), "plain lines without a terminal"
+        assert "\x1b" not in up.text()
+        first = children(up.process.pid)
+        assert first.keys() == COMPONENTS
+        async with Client.from_kubeconfig(data / "kubeconfig", user_agent="tests") as client:
+            await client.create(CONFIGMAPS, {"metadata": {"name": "kept"}, "data": {"a": "1"}}, "default")
+            os.kill(first["apiserver"], signal.SIGKILL)
+            eventually(
+                lambda: children(up.process.pid).get("apiserver", first["apiserver"]) != first["apiserver"]
+            )
+            await until_ready(client)
+            kept = await client.get(CONFIGMAPS, "kept", "default")
+            assert kept["data"] == {"a": "1"}
+        second = children(up.process.pid)
+        assert {n: p for n, p in second.items() if n != "apiserver"} == {
+            n: p for n, p in first.items() if n != "apiserver"
+        }, "clients recover, they are not started again"
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(20) == 0, up.text()
+        assert all(map(gone, second.values()))
+    finally:
+        up.process.kill()
+
+    # The second life goes on, and ends by SIGTERM.
+    up = start(tmp_path / "2", data, port)
+    try:
+        pids = children(up.process.pid)
+        async with Client.from_kubeconfig(data / "kubeconfig", user_agent="tests") as client:
+            assert (await client.get(CONFIGMAPS, "kept", "default"))["data"] == {"a": "1"}
+            await until_ready(client)
+        up.process.terminate()
+        assert up.process.wait(20) == 0, up.text()
+        assert all(map(gone, pids.values()))
+    finally:
+        up.process.kill()
+
+    # The third is killed: nobody is left behind.
+    up = start(tmp_path / "3", data, port)
+    pids = children(up.process.pid)
+    assert pids.keys() == COMPONENTS
+    up.process.kill()
+    up.process.wait()
+    eventually(lambda: all(map(gone, pids.values())), "the children end with their parent")
