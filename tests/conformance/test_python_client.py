@@ -521,6 +521,8 @@ class TestSubresources:
         assert scale.spec.replicas == 1
         assert scale.status.selector == "app=web"
         scale.spec.replicas = 3
+        # Unconditional: the controller may have written the Deployment's status meanwhile.
+        scale.metadata.resource_version = None
         assert apps.replace_namespaced_deployment_scale("web", namespace, scale).spec.replicas == 3
         apps.patch_namespaced_deployment_scale("web", namespace, {"spec": {"replicas": 2}})
         eventually(
