@@ -44,8 +44,12 @@ def test_a_live_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         shown.bar("nodes Ready", 3, 3)
         shown.line("ready: yes")
         shown.close()
+        out.write("end\n")
         out.flush()
-        text = os.read(ours, 1 << 16).decode()
+        data = b""
+        while b"end\r\n" not in data:
+            data += os.read(ours, 1 << 16)
     os.close(ours)
+    text = data.decode()
     assert "\x1b[" in text and "3/3" in text
-    assert text.splitlines()[-1].endswith("ready: yes"), "a lasting line below the bar"
+    assert text.splitlines()[-2].endswith("ready: yes"), "a lasting line below the bar"

@@ -161,8 +161,9 @@ class ApiBench:
 
 
 # What it should come to, and what kube-apiserver 1.36.2 with etcd 3.6 did on a machine of two cores.
-BUDGETS = """Latencies in ms. Budgets, on two cores shared with this load: create_pod 5,000/s, get 20,000/s.
-kube-apiserver with etcd there: create_pod 590/s (p50 49, p99 141), get 2,920/s."""
+BUDGETS = """Latencies in ms. Budgets, on two cores shared with this load:
+create_pod 5,000/s, get 20,000/s. kube-apiserver with etcd there:
+create_pod 590/s (p50 49, p99 141), get 2,920/s."""
 
 
 async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:

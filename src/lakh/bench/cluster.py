@@ -238,6 +238,7 @@ def summarise(result: dict[str, Any], sampler: Sampler) -> None:
         }
         for p in sampler.processes
     ]
+    result["journal"] = sampler.journal()
     samples = sampler.samples
     result["peaks"] = {
         name: max((s[name] or 0 for s in samples), default=0)

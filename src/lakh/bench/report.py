@@ -256,6 +256,11 @@ def render(result: dict[str, Any]) -> str:
                 if isinstance(m, dict)
             ],
         ),
+        "<h2>Journals</h2>",
+        _table(
+            ["partition", "appends", "p50 ms", "p99 ms", "writes an append", "MB"],
+            [[str(v) for v in row.values()] for row in result["journal"]],
+        ),
         "<h2>Processes</h2>",
         _table(
             ["process", "peak MB", "CPU s"],

@@ -27,6 +27,7 @@ PROBE_SECONDS = 0.1
 # Points kept for plots; beyond it every second one goes and sampling is half as dense.
 SAMPLES_MAX = 2_000
 DURATIONS = "apiserver_request_duration_seconds"
+APPENDS = "lakh_journal_append_duration_seconds"
 WRITES = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 LONG_RUNNING = frozenset(("WATCH", "CONNECT"))
 
@@ -260,6 +261,30 @@ class Sampler:
                     }
                 )
         return sorted(rows, key=lambda r: -r["n"])
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Appends by partition over the whole run."""
+        rows = []
+        for (partition,) in scrape.kinds(self.last, APPENDS, ("partition",)):
+
+            def wanted(labels: dict[str, str], partition: str = partition) -> bool:
+                return labels.get("partition") == partition
+
+            took = scrape.histogram(self.last, self.first, APPENDS, wanted)
+            writes = scrape.value(self.last, "lakh_journal_batch_size_sum", partition=partition)
+            count = scrape.value(self.last, "lakh_journal_batch_size_count", partition=partition)
+            size = scrape.value(self.last, "lakh_journal_appended_bytes_total", partition=partition)
+            rows.append(
+                {
+                    "partition": partition,
+                    "appends": int(took.total),
+                    "p50_ms": round(took.quantile(0.5) * 1000, 2),
+                    "p99_ms": round(took.quantile(0.99) * 1000, 2),
+                    "writes_per_append": round(writes / count, 1) if count else 0.0,
+                    "mb": round(size / 1e6, 2),
+                }
+            )
+        return rows
 
 
 def percentiles(values: list[float]) -> dict[str, float | int]:
