@@ -61,12 +61,14 @@ class Unstructured:
 @dataclass(frozen=True, eq=False, repr=False)
 class CustomResource(Resource):
     """A served version of a custom resource. `current_from` is the revision of the write that made its schema what it is: objects written
-    later are as this schema wants them, unless `mixed`: then another version has another schema."""
+    later are as this schema wants them, unless `mixed`: then another version has another schema. `webhook`: its objects are stored as another version
+    and only a conversion webhook could tell what they are in this one."""
 
     list_kind: str = ""
     structural: Structural = None  # type: ignore[assignment]
     current_from: int = 0
     mixed: bool = False
+    webhook: bool = False
 
     @property
     def list_name(self) -> str:
@@ -303,6 +305,7 @@ def resources_of(definition: Any, current_from: Mapping[str, int]) -> list[Custo
                 structural=structural,
                 current_from=current_from.get(version.name, 0),
                 mixed=mixed,
+                webhook=spec.conversion.strategy == "Webhook" and not version.storage,
             )
         )
     return found

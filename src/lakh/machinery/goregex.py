@@ -28,46 +28,54 @@ _POSIX = {
     "xdigit": "0-9A-Fa-f",
 }
 _token = re.compile(
-    r"(?P<escape>\\.)|(?P<posix>\[:(?P<not>\^?)(?P<class>\w+):\])|(?P<char>.)", re.DOTALL
+    r"(?P<escape>\\.)|\(\?(?P<flags>[ims]+)\)|(?P<posix>\[:(?P<not>\^?)(?P<class>\w+):\])|(?P<char>.)",
+    re.DOTALL,
 ).match
 
 
 def translate(pattern: str) -> str:
     """The pattern in Python's syntax."""
     out: list[str] = []
+    # For each open group, how many scopes of flags end with it: Go's `(?i)` holds to the end of its group.
+    scopes = [0]
     position, in_class, multiline = 0, False, bool(re.match(r"\(\?[a-zA-Z]*m", pattern))
     while position < len(pattern):
         found = _token(pattern, position)
         assert found is not None
         text = found.group()
+        position = found.end()
         if found.group("escape"):
             text = "\\Z" if text == "\\z" else text
-        elif found.group("posix"):
-            if not in_class or found.group("class") not in _POSIX or found.group("not"):
-                text = text[0]
-                in_class, found = True, None
-            else:
-                text = _POSIX[found.group("class")]
-        elif text == "[":
-            if in_class:
-                text = "\\["
-            else:
+        elif found.group("posix") and in_class and found.group("class") in _POSIX and not found.group("not"):
+            text = _POSIX[found.group("class")]
+        elif found.group("posix") or text == "[":
+            position = found.start() + 1
+            text = "\\[" if in_class else "["
+            if not in_class:
                 in_class = True
                 # A `]` in first place is an ordinary character.
-                for opening in ("[^]", "[]", "[^"):
+                for opening in ("^]", "]", "^"):
                     if pattern.startswith(opening, position):
-                        out.append(opening.replace("]", "\\]"))
+                        text += opening.replace("]", "\\]")
                         position += len(opening)
-                        text = ""
-                        found = None
                         break
         elif text == "]":
             in_class = False
-        elif text == "$" and not in_class and not multiline:
+        elif in_class:
+            pass
+        elif found.group("flags"):
+            scopes[-1] += 1
+            text = f"(?{found.group('flags')}:"
+        elif text == "(":
+            scopes.append(0)
+        elif text == ")":
+            text += ")" * scopes[-1]
+            if len(scopes) > 1:
+                scopes.pop()
+        elif text == "$" and not multiline:
             text = "\\Z"
         out.append(text)
-        position = found.end() if found is not None else position + len(text)
-    return "".join(out)
+    return "".join(out) + ")" * scopes[0]
 
 
 @lru_cache(CACHE_ENTRIES)

@@ -131,6 +131,8 @@ class CustomResources:
             self._installed[name] = _Installed(spec, names, resources, revisions)
         terminating = definition.metadata.deletionTimestamp is not None
         for resource in self._installed[name].resources:
+            if resource.webhook:
+                continue
             store = self.cluster.store(resource)
             assert isinstance(store, CustomStore)
             store.terminating = terminating
@@ -293,8 +295,9 @@ class CustomResources:
             status.conditions = conditions
             await self._write(name, status)
         installed = self._installed.get(name)
-        if installed is not None and installed.resources:
-            store = self.cluster.store(installed.resources[0])
+        served = [r for r in installed.resources if not r.webhook] if installed is not None else []
+        if served:
+            store = self.cluster.store(served[0])
             if name not in self._deleting:
                 # Instances may have finalizers of their own; each that goes is looked at.
                 self._deleting[name] = store.partition.watch(

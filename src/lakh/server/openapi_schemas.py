@@ -16,6 +16,15 @@ from typing import Any, Literal
 Version = Literal[2, 3]
 Schemas = dict[str, Any]
 
+
+class Rendered(dict[str, Any]):
+    """A definition that is an OpenAPI schema of the wanted version already, and the names of those that it refers to."""
+
+    def __init__(self, schema: Mapping[str, Any], references: tuple[str, ...]) -> None:
+        super().__init__(schema)
+        self.references = references
+
+
 REF_PREFIX: Mapping[Version, str] = {2: "#/definitions/", 3: "#/components/schemas/"}
 
 INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
@@ -59,7 +68,8 @@ def reachable(definitions: Mapping[str, Any], roots: Iterable[str]) -> set[str]:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting.extend(_references(definitions[name]))
+            raw = definitions[name]
+            waiting.extend(raw.references if isinstance(raw, Rendered) else _references(raw))
     return found
 
 
@@ -79,6 +89,8 @@ def _definition(definitions: Mapping[str, Any], name: str, version: Version) -> 
     if union is not None:
         return dict(union)
     raw = definitions[name]
+    if isinstance(raw, Rendered):
+        return dict(raw)
     schema = _schema(definitions, raw, version)
     if _GVK in raw:
         for field in ("apiVersion", "kind"):

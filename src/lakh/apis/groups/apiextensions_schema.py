@@ -1,0 +1,388 @@
+"""What a CustomResourceDefinition's schema must be: structural, in upstream's words.
+
+Two walks over the schema: `_places` goes down what there is (properties, items, additional properties) and asks each place for a type and for
+extensions that fit; `_logic` goes through `allOf`, `anyOf`, `oneOf` and `not`, which may only restrict values. Defaults are checked last, by the
+compiled schema itself, and then the CEL rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lakh.machinery import dynamic, goregex, rules, structural_validation
+from lakh.machinery.errors import (
+    FieldError,
+    duplicate,
+    forbidden_field,
+    invalid_value,
+    not_supported,
+    required,
+)
+from lakh.machinery.structural import Structural, StructuralNode
+
+Raw = Mapping[str, Any]
+
+TYPES = ("array", "boolean", "integer", "number", "object", "string")
+_MAX_DEPTH = 100
+
+# What a structural schema cannot say, with upstream's reasons.
+_UNSUPPORTED: Mapping[str, str] = {
+    "$ref": "$ref is not supported",
+    "additionalItems": "additionalItems is not supported",
+    "definitions": "definitions is not supported",
+    "dependencies": "dependencies is not supported",
+    "id": "id is not supported",
+    "patternProperties": "patternProperties is not supported",
+}
+# What logic may not say: it would add to the structure.
+_NOT_IN_LOGIC: Mapping[str, str] = {
+    "type": "must be empty to be structural",
+    "additionalProperties": "must be undefined to be structural",
+    "default": "must be undefined to be structural",
+    "title": "must be empty to be structural",
+    "description": "must be empty to be structural",
+    "nullable": "must be false to be structural",
+    "externalDocs": "must be undefined to be structural",
+    "x-kubernetes-preserve-unknown-fields": "must be false to be structural",
+    "x-kubernetes-embedded-resource": "must be false to be structural",
+    "x-kubernetes-int-or-string": "must be false to be structural",
+    "x-kubernetes-list-map-keys": "must be empty to be structural",
+    "x-kubernetes-list-type": "must be undefined to be structural",
+    "x-kubernetes-map-type": "must be undefined to be structural",
+    "x-kubernetes-validations": "must be empty to be structural",
+}
+_INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
+
+
+def validate(raw: Raw, path: str) -> list[FieldError]:
+    """All findings on the schema of a version. Defaults and rules are looked at when nothing else is wrong."""
+    found: list[FieldError] = []
+    _place(raw, path, "root", found, 0)
+    if found:
+        return sorted(found, key=str)
+    _defaults(raw, path, found)
+    found += rules.check(raw, path)
+    return found
+
+
+def _place(raw: Raw, path: str, level: str, found: list[FieldError], depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        found.append(forbidden_field(path, "the schema is nested too deeply"))
+        return
+    _unsupported(raw, path, found)
+    _type(raw, path, level, found)
+    _extensions(raw, path, found)
+    _lists(raw, path, found)
+    additional = raw.get("additionalProperties")
+    properties: Raw = raw.get("properties") or {}
+    if level == "root" and additional is not None:
+        found.append(forbidden_field(f"{path}.additionalProperties", "must not be used at the root"))
+    elif additional is False:
+        found.append(
+            forbidden_field(f"{path}.additionalProperties", "additionalProperties cannot be set to false")
+        )
+    if isinstance(additional, Mapping) and properties:
+        found.append(
+            forbidden_field(
+                f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"
+            )
+        )
+    if level == "root" or raw.get("x-kubernetes-embedded-resource"):
+        _type_meta(properties, path, level == "root", found)
+    pattern = raw.get("pattern")
+    if isinstance(pattern, str) and pattern:
+        try:
+            goregex.compiled(pattern)
+        except ValueError as e:
+            found.append(
+                invalid_value(
+                    f"{path}.pattern", pattern, f"must be a valid regular expression, but isn't: {e}"
+                )
+            )
+    for where, sub, skip in _branches(raw):
+        _logic(sub, raw, f"{path}.{where}", skip, found, depth + 1)
+    for where, sub, below in _below(raw):
+        _place(sub, f"{path}.{where}", below, found, depth + 1)
+
+
+def _below(raw: Raw) -> Iterator[tuple[str, Raw, str]]:
+    for name, sub in (raw.get("properties") or {}).items():
+        if isinstance(sub, Mapping):
+            yield f"properties[{name}]", sub, "field"
+    if isinstance(raw.get("additionalProperties"), Mapping):
+        yield "additionalProperties", raw["additionalProperties"], "field"
+    if isinstance(raw.get("items"), Mapping):
+        yield "items", raw["items"], "item"
+
+
+def _branches(raw: Raw) -> Iterator[tuple[str, Raw, bool]]:
+    """The parts of the logic: path, schema, and whether it is the one pattern that may have types."""
+    is_union = bool(raw.get("x-kubernetes-int-or-string"))
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        branches = raw.get(keyword) or ()
+        skip_all = is_union and keyword == "anyOf" and list(branches) == _INT_OR_STRING
+        for index, sub in enumerate(branches):
+            first = keyword == "allOf" and index == 0 and is_union
+            if isinstance(sub, Mapping) and not skip_all:
+                yield f"{keyword}[{index}]", sub, first and list(sub.get("anyOf") or ()) == _INT_OR_STRING
+    if isinstance(raw.get("not"), Mapping):
+        yield "not", raw["not"], False
+
+
+def _logic(raw: Raw, spine: Raw, path: str, skip: bool, found: list[FieldError], depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        found.append(forbidden_field(path, "the schema is nested too deeply"))
+        return
+    for keyword, why in _NOT_IN_LOGIC.items():
+        if raw.get(keyword) or (
+            keyword in ("default", "additionalProperties") and raw.get(keyword) is not None
+        ):
+            found.append(forbidden_field(f"{path}.{keyword}", why))
+    properties: Raw = raw.get("properties") or {}
+    if "metadata" in properties:
+        found.append(
+            forbidden_field(f"{path}.properties[metadata]", "must not be specified in a nested context")
+        )
+    declared: Raw = spine.get("properties") or {}
+    for name, sub in properties.items():
+        if not isinstance(sub, Mapping):
+            continue
+        where = f"{path}.properties[{name}]"
+        if name not in declared and not isinstance(spine.get("additionalProperties"), Mapping):
+            if not spine.get("x-kubernetes-preserve-unknown-fields"):
+                found.append(required(_on_spine(where), f"because it is defined in {where}"))
+            below: Raw = {}
+        else:
+            below = declared.get(name) or spine["additionalProperties"]
+        _logic(
+            sub,
+            below if below else {"x-kubernetes-preserve-unknown-fields": True},
+            where,
+            False,
+            found,
+            depth + 1,
+        )
+    items = raw.get("items")
+    if isinstance(items, Mapping):
+        _logic(items, spine.get("items") or {}, f"{path}.items", False, found, depth + 1)
+    if not skip:
+        for where, sub, first in _branches(raw):
+            _logic(sub, spine, f"{path}.{where}", first, found, depth + 1)
+
+
+def _on_spine(path: str) -> str:
+    """The path of a place without the logic on the way to it."""
+    return ".".join(
+        part
+        for part in path.split(".")
+        if not part.startswith(("allOf[", "anyOf[", "oneOf[")) and part != "not"
+    )
+
+
+def _unsupported(raw: Raw, path: str, found: list[FieldError]) -> None:
+    for keyword, why in _UNSUPPORTED.items():
+        if raw.get(keyword):
+            found.append(forbidden_field(f"{path}.{keyword}", why))
+    if raw.get("uniqueItems"):
+        found.append(
+            forbidden_field(
+                f"{path}.uniqueItems",
+                "uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
+            )
+        )
+    if isinstance(raw.get("items"), list):
+        found.append(forbidden_field(f"{path}.items", "items must be a schema object and not an array"))
+    if raw.get("type") == "null":
+        found.append(
+            forbidden_field(f"{path}.type", "type cannot be set to null, use nullable as an alternative")
+        )
+
+
+def _type(raw: Raw, path: str, level: str, found: list[FieldError]) -> None:
+    kind, at = raw.get("type") or "", f"{path}.type"
+    union, preserve = raw.get("x-kubernetes-int-or-string"), raw.get("x-kubernetes-preserve-unknown-fields")
+    if raw.get("x-kubernetes-embedded-resource") and kind != "object":
+        why = "must be object if x-kubernetes-embedded-resource is true"
+        found.append(invalid_value(at, kind, why) if kind else required(at, why))
+    elif not kind and not union and (not preserve or level == "root"):
+        place = {
+            "root": "at the root",
+            "item": "for specified array items",
+            "field": "for specified object fields",
+        }[level]
+        found.append(required(at, f"must not be empty {place}"))
+    elif kind and kind not in (*TYPES, "null"):
+        found.append(not_supported(at, kind, TYPES))
+    elif level == "root" and kind and kind != "object":
+        found.append(invalid_value(at, kind, "must be object at the root"))
+    if union and kind:
+        found.append(invalid_value(at, kind, "must be empty if x-kubernetes-int-or-string is true"))
+    if kind == "array" and raw.get("items") is None:
+        found.append(required(f"{path}.items", "must be specified"))
+
+
+def _extensions(raw: Raw, path: str, found: list[FieldError]) -> None:
+    preserve, union = raw.get("x-kubernetes-preserve-unknown-fields"), raw.get("x-kubernetes-int-or-string")
+    if preserve is False:
+        found.append(
+            invalid_value(f"{path}.x-kubernetes-preserve-unknown-fields", False, "must be true or undefined")
+        )
+    if union and preserve:
+        found.append(
+            invalid_value(
+                f"{path}.x-kubernetes-preserve-unknown-fields",
+                True,
+                "must be false if x-kubernetes-int-or-string is true",
+            )
+        )
+    if union and raw.get("x-kubernetes-embedded-resource"):
+        found.append(
+            invalid_value(
+                f"{path}.x-kubernetes-embedded-resource",
+                True,
+                "must be false if x-kubernetes-int-or-string is true",
+            )
+        )
+    if raw.get("x-kubernetes-embedded-resource") and not preserve and not raw.get("properties"):
+        found.append(
+            required(
+                f"{path}.properties",
+                "must not be empty if x-kubernetes-embedded-resource is true without "
+                "x-kubernetes-preserve-unknown-fields",
+            )
+        )
+    map_type = raw.get("x-kubernetes-map-type")
+    if map_type is not None:
+        if map_type not in ("atomic", "granular"):
+            found.append(not_supported(f"{path}.x-kubernetes-map-type", map_type, ("atomic", "granular")))
+        _need_type(
+            raw, "object", f"{path}.type", "must be object if x-kubernetes-map-type is specified", found
+        )
+
+
+def _need_type(raw: Raw, wanted: str, path: str, why: str, found: list[FieldError]) -> None:
+    kind = raw.get("type") or ""
+    if kind != wanted:
+        found.append(invalid_value(path, kind, why) if kind else required(path, why))
+
+
+def _lists(raw: Raw, path: str, found: list[FieldError]) -> None:
+    kind, keys = raw.get("x-kubernetes-list-type"), list(raw.get("x-kubernetes-list-map-keys") or ())
+    if kind is not None:
+        if kind not in ("atomic", "set", "map"):
+            found.append(not_supported(f"{path}.x-kubernetes-list-type", kind, ("atomic", "map", "set")))
+        _need_type(
+            raw, "array", f"{path}.type", "must be array if x-kubernetes-list-type is specified", found
+        )
+    items: Raw = raw["items"] if isinstance(raw.get("items"), Mapping) else {}
+    if kind == "set" and items.get("type") in ("object", "array"):
+        atomic = items.get("x-kubernetes-list-type", items.get("x-kubernetes-map-type"))
+        if atomic != "atomic":
+            keyword = "x-kubernetes-map-type" if items["type"] == "object" else "x-kubernetes-list-type"
+            found.append(
+                invalid_value(
+                    f"{path}.items.{keyword}",
+                    atomic,
+                    "must be atomic as item of a list with x-kubernetes-list-type=set",
+                )
+            )
+    if keys and kind != "map":
+        why = "must be map if x-kubernetes-list-map-keys is non-empty"
+        at = f"{path}.x-kubernetes-list-type"
+        found.append(invalid_value(at, kind, why) if kind else required(at, why))
+    if kind != "map":
+        return
+    if not keys:
+        found.append(
+            required(
+                f"{path}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map"
+            )
+        )
+    if not items:
+        found.append(required(f"{path}.items", "must have a schema if x-kubernetes-list-type is map"))
+        return
+    if items.get("type") != "object":
+        found.append(
+            invalid_value(
+                f"{path}.items.type",
+                items.get("type") or "",
+                "must be object if parent array's x-kubernetes-list-type is map",
+            )
+        )
+    _map_keys(keys, items, path, found)
+
+
+def _map_keys(keys: list[Any], items: Raw, path: str, found: list[FieldError]) -> None:
+    properties: Raw = items.get("properties") or {}
+    for index, key in enumerate(keys):
+        if key in keys[:index]:
+            found.append(duplicate(f"{path}.x-kubernetes-list-map-keys[{index}]", key))
+        sub = properties.get(key)
+        if not isinstance(sub, Mapping):
+            found.append(
+                invalid_value(
+                    f"{path}.x-kubernetes-list-map-keys[{index}]",
+                    key,
+                    "entries must all be names of item properties",
+                )
+            )
+            continue
+        at = f"{path}.items.properties[{key}]"
+        if sub.get("type") in ("object", "array"):
+            found.append(
+                invalid_value(
+                    f"{at}.type",
+                    sub["type"],
+                    "must be a scalar type if parent array's x-kubernetes-list-type is map",
+                )
+            )
+        if key not in (items.get("required") or ()) and sub.get("default") is None:
+            found.append(
+                required(
+                    f"{at}.default",
+                    "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+                )
+            )
+
+
+def _type_meta(properties: Raw, path: str, is_root: bool, found: list[FieldError]) -> None:
+    for name in ("kind", "apiVersion"):
+        sub = properties.get(name)
+        if isinstance(sub, Mapping) and sub.get("type") != "string":
+            found.append(
+                invalid_value(f"{path}.properties[{name}].type", sub.get("type") or "", "must be string")
+            )
+    metadata = properties.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return
+    at = f"{path}.properties[metadata]"
+    if metadata.get("type") != "object":
+        found.append(invalid_value(f"{at}.type", metadata.get("type") or "", "must be object"))
+    extra = set(metadata.get("properties") or ()) - {"name", "generateName"}
+    shape = {k for k in metadata if k.startswith("x-kubernetes-") or k in ("additionalProperties", "items")}
+    if is_root and (extra or shape):
+        found.append(
+            forbidden_field(
+                at,
+                "must not specify anything other than name and generateName, but metadata is implicitly specified",
+            )
+        )
+
+
+def _defaults(raw: Raw, path: str, found: list[FieldError]) -> None:
+    default = raw.get("default")
+    if default is not None:
+        at = f"{path}.default"
+        pruned = dynamic.clone(default)
+        part = Structural({"type": "object", "properties": {"v": raw}}, _NO_METADATA)
+        part.prune(holder := {"v": pruned})
+        if holder["v"] != default:
+            found.append(invalid_value(at, default, "must not have unknown fields"))
+        part.default(holder)
+        found += structural_validation.findings_at(holder["v"], raw, at)
+    for where, sub, _ in _below(raw):
+        _defaults(sub, f"{path}.{where}", found)
+
+
+_NO_METADATA = StructuralNode({"type": "object"})
