@@ -14,7 +14,13 @@ writes = st.lists(st.tuples(st.text(max_size=9), st.none() | st.binary(max_size=
 
 @given(st.integers(0, 2**63), writes)
 def test_batches(revision: int, batch: list[codec.Write]) -> None:
-    assert codec.decode_batch(codec.encode_batch(revision, batch)) == (revision, batch)
+    decoded = codec.decode_batch(codec.encode_batch(revision, batch))
+    assert (decoded.revision, decoded.writes, decoded.writer) == (revision, batch, None)
+
+
+def test_claims() -> None:
+    decoded = codec.decode_batch(codec.encode_claim(7, "a:1"))
+    assert (decoded.revision, decoded.writes, decoded.writer) == (7, [], "a:1")
 
 
 @pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 2500])
@@ -23,8 +29,9 @@ def test_snapshots(count: int, size_bytes: int) -> None:
     items = [
         Item(f"pods/a/{i}", b"x" * size_bytes, ("t",) * (i % 3), i, i + 1, "cache") for i in range(count)
     ]
-    chunks = list(codec.encode_snapshot(77, items))
-    assert codec.decode_snapshot_header(chunks[0]) == (77, count)
+    chunks = list(codec.encode_snapshot(77, items, "a:1"))
+    header = codec.decode_snapshot_header(chunks[0])
+    assert (header.revision, header.count, header.writer) == (77, count, "a:1")
     assert all(len(chunk) < codec.CHUNK_BYTES + 10_000 for chunk in chunks)
     decoded = [item for chunk in chunks[1:] for item in codec.decode_snapshot_items(chunk)]
 

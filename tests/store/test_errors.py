@@ -25,6 +25,18 @@ MESSAGES = [
     (errors.Compacted(2, 9), "revision 2 has been compacted: the oldest is 9"),
     (errors.FutureRevision(9, 2), "revision 9 is in the future: the newest is 2"),
     (errors.Overloaded("pods", 10), "partition pods has 10 bytes waiting for the disk"),
+    (errors.OutcomeUnknown("silence"), "the write may have been applied or not: silence"),
+    (errors.JournalUnavailable("silence"), "the journal is not available: silence"),
+    (errors.NotWriter("pods", None), "partition pods is not written here"),
+    (errors.NotWriter("pods", "b"), "partition pods is not written here: its writer is b"),
+    (
+        errors.QuotaExceeded("pods", "memory", 9, 8),
+        "exceeded quota of partition pods: 9 of 8 bytes of memory are used; deletes are still taken",
+    ),
+    (
+        errors.ValueTooLarge("pods/a/b", 9, 8),
+        "pods/a/b has 9 bytes, more than the 8 that the journal takes",
+    ),
     (errors.PartitionClosed("pods"), "partition pods is closed"),
 ]
 

@@ -7,18 +7,24 @@ from pathlib import Path
 import pytest
 
 from lakh.store import partition as partition_module
+from lakh.store.codec import encode_snapshot
 from lakh.store.errors import (
     Compacted,
     Conflict,
-    Fenced,
     FutureRevision,
+    JournalClosed,
     JournalFailed,
     JournalFull,
     NotFound,
+    NotWriter,
+    OutcomeUnknown,
     Overloaded,
     PartitionClosed,
+    QuotaExceeded,
+    ValueTooLarge,
 )
 from lakh.store.file_journal import FileJournal
+from lakh.store.limits import Limits
 from lakh.store.memory_journal import MemoryJournal
 from lakh.store.partition import Partition
 from lakh.store.state import Event
@@ -166,7 +172,7 @@ async def test_full_journal_rolls_back_and_writes_resume() -> None:
     pods.watch("pods", start=None, sink=events.append)
     journal.hold()
     journal.faults.append(JournalFull())
-    in_flight = pods.put(A, b"2", expect=2)
+    in_flight = pods.put(A, b"22", expect=2)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     queued, deleted = pods.put("pods/default/b", b""), pods.delete(A)
@@ -184,8 +190,8 @@ async def test_full_journal_rolls_back_and_writes_resume() -> None:
     await pods.close()
 
 
-@pytest.mark.parametrize("fault", [JournalFailed("EIO"), Fenced(1, 2)])
-async def test_other_failures_are_final(fault: JournalFailed | Fenced) -> None:
+@pytest.mark.parametrize("fault", [JournalFailed("EIO"), JournalClosed()])
+async def test_other_failures_are_final(fault: JournalFailed | JournalClosed) -> None:
     pods, journal = await open_partition()
     await pods.put(A, b"1")
     journal.faults.append(fault)
@@ -210,7 +216,7 @@ async def test_other_failures_are_final(fault: JournalFailed | Fenced) -> None:
 async def test_an_unexpected_error_is_final_too(monkeypatch: pytest.MonkeyPatch) -> None:
     pods, journal = await open_partition()
 
-    async def append(batch: bytes, *, after: int) -> int:
+    async def append(batch: bytes, *, after: int, urgent: bool = False) -> int:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(journal, "append", append)
@@ -219,14 +225,99 @@ async def test_an_unexpected_error_is_final_too(monkeypatch: pytest.MonkeyPatch)
     await pods.close()
 
 
+async def test_full_journal_takes_what_makes_room() -> None:
+    pods, journal = await open_partition()
+    for name in "abc":
+        await pods.put(f"pods/default/{name}", b"123")
+    journal.hold()
+    journal.faults.append(JournalFull())
+    grown = pods.put("pods/default/d", b"1")
+    deleted = pods.delete("pods/default/a")
+    shrunk = pods.put("pods/default/b", b"1")
+    essential = pods.put("pods/default/c", b"12345", essential=True)
+    resting_on_what_failed = pods.delete("pods/default/d")
+    journal.release()
+    for refused in (grown, resting_on_what_failed):
+        with pytest.raises(JournalFull):
+            await refused
+    assert ((await deleted).revision, (await shrunk).revision, (await essential).revision) == (5, 6, 7)
+    assert (pods.revision, pods.count("pods"), pods.counters.full_refusals) == (7, 2, 2)
+    assert (await pods.put("pods/default/d", b"1")).revision == 8
+    await pods.close()
+
+
+# Quotas
+
+
+async def test_quota_refuses_growth_and_takes_deletes() -> None:
+    limits = Limits(memory_bytes=2_000)
+    pods = await Partition.open("pods", MemoryJournal(), limits=limits, history_events=1)
+    await pods.put(A, bytes(1_400))
+    for grow in (lambda: pods.put("pods/default/b", bytes(500)), lambda: pods.put(A, bytes(1_401))):
+        with pytest.raises(QuotaExceeded) as caught:
+            grow()
+        assert (caught.value.resource, caught.value.limit_bytes) == ("memory", 2_000)
+    assert pods.counters.quota_refusals == 2
+    await pods.put(A, bytes(1_401), essential=True)
+    await pods.put(A, bytes(10))
+    await pods.delete(A)
+    await pods.close()
+
+
+async def test_disk_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_module, "COMPACT_FACTOR", 10**9)
+    pods = await Partition.open("pods", MemoryJournal(), limits=Limits(disk_bytes=1_000))
+    for _ in range(3):
+        await pods.put(A, bytes(500))
+    with pytest.raises(QuotaExceeded, match="of disk"):
+        pods.put("pods/default/b", b"")
+    await pods.delete(A)
+    await pods.close()
+
+
+async def test_values_that_no_entry_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lakh.store.memory_journal.MAX_BATCH_BYTES", 1_000)
+    pods, _ = await open_partition()
+    with pytest.raises(ValueTooLarge):
+        pods.put(A, bytes(1_000))
+    await asyncio.gather(*(pods.put(f"pods/default/{n}", bytes(700)) for n in range(5)))
+    assert pods.counters.batches == 5, "no batch is longer than the journal takes"
+    await pods.close()
+
+
+async def test_updates_of_the_same_objects_grow_nothing_but_the_window() -> None:
+    pods, _ = await open_partition(history_events=500)
+    history = pods._state.history
+    sizes = []
+    for round_ in range(4):
+        for _ in range(10):
+            writes = [pods.put(f"pods/default/{n}", b"%d" % n, terms=(f"node=n{n}",)) for n in range(250)]
+            await asyncio.gather(*writes)
+        if round_ == 0:
+            # What the first round made is what there is from then on.
+            sizes.append((pods.live_bytes, history.size_bytes, len(history), history.bucket_count))
+    assert sizes == [(pods.live_bytes, history.size_bytes, len(history), history.bucket_count)]
+    assert len(history) == 500
+    assert len(history._events) <= 2 * (500 + 1024)
+    in_lists = sum(len(found) for found in history._index.values() if isinstance(found, list))
+    assert in_lists <= 2 * 4 * 500 + len(history._index)
+    assert (pods.queued_bytes, len(pods._pending)) == (0, 0)
+    await pods.close()
+
+
+# Roles
+
+
 async def test_two_writers_on_one_journal_are_fenced(tmp_path: Path) -> None:
     journal = await FileJournal.open(tmp_path)
     one, two = await Partition.open("pods", journal), await Partition.open("pods", journal)
     await one.put(A, b"1")
-    with pytest.raises(Fenced):
+    with pytest.raises(NotWriter):
         await two.put(A, b"2")
-    assert two.get(A) is None
-    await one.close()
+    assert (one.is_writer, two.is_writer) == (True, False)
+    await two.reach(2)
+    item = two.get(A)
+    assert item is not None and item.value == b"1"
     await two.close()
 
 
@@ -378,5 +469,81 @@ async def test_a_journal_that_does_not_fit_is_refused() -> None:
     for bad in (b"garbage", encode_batch(7, [(A, b"", ())]), encode_batch(2, [(A, None, ())])):
         journal = MemoryJournal()
         await journal.append(bad, after=0)
-        with pytest.raises(JournalFailed, match="partition pods, entry 1"):
+        with pytest.raises(JournalFailed, match="partition pods: entry 1"):
             await Partition.open("pods", journal)
+
+
+async def test_follower_follows_and_is_promoted() -> None:
+    log = MemoryJournal()
+    one = await Partition.open("pods", log, follow=True)
+    await one.promote("a:1")
+    assert (one.is_writer, one.writer, one.revision) == (True, "a:1", 1)
+    await one.promote("a:1")
+    two = await Partition.open("pods", log.shared(), follow=True)
+    with pytest.raises(NotWriter, match="its writer is a:1"):
+        two.put(A, b"")
+    assert "following" in repr(two)
+    seen: list[list[Event]] = []
+    two.watch("pods", start=1, sink=seen.append)
+    item = await one.put(A, b"1")
+    await two.barrier()
+    assert [[event.revision for event in events] for events in seen] == [[2]]
+    reaching = asyncio.create_task(two.reach(3))
+    await two.promote("b:2")
+    assert (two.writer, two.is_writer) == ("b:2", True)
+    with pytest.raises(NotWriter):
+        await one.put(A, b"2", expect=item.revision)
+    await two.put(A, b"3", expect=item.revision)
+    await reaching
+    await one.barrier()
+    found = one.get(A)
+    assert found is not None and (found.value, one.writer, one.is_writer) == (b"3", "b:2", False)
+    assert (one.counters.step_downs, two.counters.promotions) == (1, 1)
+    await one.promote("a:1")
+    await two.barrier()
+    with pytest.raises(NotWriter):
+        await two.put(A, b"")
+    for partition in (one, two):
+        await partition.close()
+        with pytest.raises(PartitionClosed):
+            await partition.promote()
+
+
+async def test_unknown_outcome_steps_down() -> None:
+    pods, journal = await open_partition()
+    journal.hold()
+    journal.faults.append(OutcomeUnknown("silence"))
+    in_flight = pods.put(A, b"1")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    behind = pods.put(A, b"2")
+    journal.release()
+    with pytest.raises(OutcomeUnknown):
+        await in_flight
+    with pytest.raises(NotWriter):
+        await behind
+    await pods.promote()
+    assert (await pods.put(A, b"3")).revision == 2
+    await pods.close()
+
+
+async def test_follower_that_fell_behind_reads_anew() -> None:
+    log = MemoryJournal()
+    one = await Partition.open("pods", log)
+    two = await Partition.open("pods", log.shared(), follow=True)
+    ended: list[str] = []
+    two.watch("pods", start=None, sink=lambda events: None, on_end=lambda: ended.append("pods"))
+    await one.put(A, b"1")
+    await two.barrier()
+    await two._stop_following()
+    for value in (b"2", b"3"):
+        await one.put(A, value)
+    await log.snapshot(log.head, encode_snapshot(one.revision, list(one._items.values())))
+    await log.trim(log.head)
+    two._take_role(writer=False)
+    await two.reach(4)
+    found = two.get(A)
+    assert found is not None and found.value == b"3"
+    assert (ended, two.counters.reloads, two.oldest_revision) == (["pods"], 1, 4)
+    await one.close()
+    await two.close()

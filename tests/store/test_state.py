@@ -2,9 +2,10 @@
 
 import pytest
 
-from lakh.store import state as state_module
+from lakh.store import history as history_module
 from lakh.store.errors import Compacted, FutureRevision
-from lakh.store.state import EVENT_OVERHEAD_BYTES, Event, History, Item, State
+from lakh.store.history import EVENT_OVERHEAD_BYTES, History
+from lakh.store.state import Event, Item, State
 
 
 def put(state: State, key: str, value: bytes = b"") -> Item:
@@ -95,7 +96,7 @@ def test_window_is_bounded_by_events() -> None:
 
 
 def test_window_is_charged_what_only_it_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_module, "HISTORY_KEEP_EVENTS", 2)
+    monkeypatch.setattr(history_module, "HISTORY_KEEP_EVENTS", 2)
     state = State(history_bytes=10_000)
     put(state, "pods/a/x", b"x" * 5_000)
     assert state.history.size_bytes == EVENT_OVERHEAD_BYTES

@@ -11,16 +11,22 @@ from lakh.store.errors import (
     JournalError,
     JournalFailed,
     JournalFull,
+    JournalUnavailable,
     NotFound,
+    NotWriter,
+    OutcomeUnknown,
     Overloaded,
     PartitionClosed,
+    QuotaExceeded,
     SnapshotFailed,
     StoreError,
     Trimmed,
+    ValueTooLarge,
 )
 from lakh.store.file_journal import FileJournal
 from lakh.store.hub import Watch
 from lakh.store.journal import Entry, Journal, Snapshot
+from lakh.store.limits import Counters, Limits
 from lakh.store.memory_journal import MemoryJournal
 from lakh.store.partition import Partition
 from lakh.store.state import Event, Item, Range
@@ -28,6 +34,7 @@ from lakh.store.state import Event, Item, Range
 __all__ = [
     "Compacted",
     "Conflict",
+    "Counters",
     "DirectoryInUse",
     "Entry",
     "Event",
@@ -41,15 +48,21 @@ __all__ = [
     "JournalError",
     "JournalFailed",
     "JournalFull",
+    "JournalUnavailable",
+    "Limits",
     "MemoryJournal",
     "NotFound",
+    "NotWriter",
+    "OutcomeUnknown",
     "Overloaded",
     "Partition",
     "PartitionClosed",
+    "QuotaExceeded",
     "Range",
     "Snapshot",
     "SnapshotFailed",
     "StoreError",
     "Trimmed",
+    "ValueTooLarge",
     "Watch",
 ]

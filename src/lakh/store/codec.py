@@ -1,7 +1,8 @@
 """How batches and snapshots look inside: msgpack.
 
     batch            [1, revision of the first write, [[key, value or nil (deleted), [term, …]], …]]
-    snapshot chunk 1 [1, revision, number of items]
+                     [1, revision of the next write, [], writer]: a claim, somebody became the writer
+    snapshot chunk 1 [1, revision, number of items, writer or nil]
     further chunks   [[key, value, [term, …], create revision, revision], …]
 
 Revisions in a batch count up by one a write. A create revision follows from the state: it is the previous
@@ -9,7 +10,8 @@ item's, or the write's own when there was none. The leading 1 is the version of 
 
 Worked example::
 
-    >>> decode_batch(encode_batch(5, [("pods/a/b", b"{}", ("t",)), ("pods/a/c", None, ())]))
+    >>> batch = decode_batch(encode_batch(5, [("pods/a/b", b"{}", ("t",)), ("pods/a/c", None, ())]))
+    >>> batch.revision, batch.writes
     (5, [('pods/a/b', b'{}', ('t',)), ('pods/a/c', None, ())])
 """
 
@@ -30,9 +32,29 @@ CHUNK_ITEMS = 1_000
 Write = tuple[str, bytes | None, tuple[str, ...]]
 
 _encoder = msgspec.msgpack.Encoder()
-_batch_decoder = msgspec.msgpack.Decoder(tuple[int, int, list[Write]])
-_header_decoder = msgspec.msgpack.Decoder(tuple[int, int, int])
 _items_decoder = msgspec.msgpack.Decoder(list[Item])
+
+
+class Batch(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
+    """One journal entry."""
+
+    version: int
+    revision: int
+    writes: list[Write]
+    writer: str | None = None
+
+
+class SnapshotHeader(msgspec.Struct, array_like=True, gc=False):
+    """The first chunk of a snapshot."""
+
+    version: int
+    revision: int
+    count: int
+    writer: str | None = None
+
+
+_batch_decoder = msgspec.msgpack.Decoder(Batch)
+_header_decoder = msgspec.msgpack.Decoder(SnapshotHeader)
 
 
 class UnreadableBatchError(ValueError):
@@ -44,19 +66,24 @@ def encode_batch(revision: int, writes: list[Write]) -> bytes:
     return _encoder.encode((FORMAT_VERSION, revision, writes))
 
 
-def decode_batch(data: bytes) -> tuple[int, list[Write]]:
-    """The revision of the first write, and the writes. Raises UnreadableBatchError."""
+def encode_claim(revision: int, writer: str | None) -> bytes:
+    """An entry without writes: from here on `writer` writes."""
+    return _encoder.encode((FORMAT_VERSION, revision, (), writer))
+
+
+def decode_batch(data: bytes) -> Batch:
+    """What `encode_batch` and `encode_claim` made. Raises UnreadableBatchError."""
     try:
-        version, revision, writes = _batch_decoder.decode(data)
+        batch = _batch_decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise UnreadableBatchError(str(error)) from error
-    _check_version(version)
-    return revision, writes
+    _check_version(batch.version)
+    return batch
 
 
-def encode_snapshot(revision: int, items: list[Item]) -> Iterator[bytes]:
+def encode_snapshot(revision: int, items: list[Item], writer: str | None = None) -> Iterator[bytes]:
     """The chunks of a snapshot. Items are read only, so this may run in another thread."""
-    yield _encoder.encode((FORMAT_VERSION, revision, len(items)))
+    yield _encoder.encode((FORMAT_VERSION, revision, len(items), writer))
     rows: list[tuple[str, bytes, tuple[str, ...], int, int]] = []
     size_bytes = 0
     for item in items:
@@ -70,14 +97,14 @@ def encode_snapshot(revision: int, items: list[Item]) -> Iterator[bytes]:
         yield _encoder.encode(rows)
 
 
-def decode_snapshot_header(chunk: bytes) -> tuple[int, int]:
-    """(revision, number of items) from the first chunk. Raises UnreadableBatchError."""
+def decode_snapshot_header(chunk: bytes) -> SnapshotHeader:
+    """The first chunk. Raises UnreadableBatchError."""
     try:
-        version, revision, count = _header_decoder.decode(chunk)
+        header = _header_decoder.decode(chunk)
     except msgspec.MsgspecError as error:
         raise UnreadableBatchError(str(error)) from error
-    _check_version(version)
-    return revision, count
+    _check_version(header.version)
+    return header
 
 
 def decode_snapshot_items(chunk: bytes) -> list[Item]:

@@ -140,9 +140,19 @@ class FileJournal:
         """Why the journal takes no more appends, if so."""
         return self._failure
 
+    @property
+    def max_batch_bytes(self) -> int:
+        """The largest record."""
+        return MAX_RECORD_BYTES
+
+    async def read_head(self) -> int:
+        """The head: nobody else has this directory."""
+        self._refuse_when_closed()
+        return self._head
+
     # Appending
 
-    async def append(self, batch: bytes, *, after: int) -> int:
+    async def append(self, batch: bytes, *, after: int, urgent: bool = False) -> int:
         """Write and sync one batch. See `Journal.append`."""
         if len(batch) > MAX_RECORD_BYTES:
             raise ValueError(f"a batch of {len(batch)} bytes is over the limit of {MAX_RECORD_BYTES}")

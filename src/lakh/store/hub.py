@@ -31,13 +31,13 @@ import logging
 from collections.abc import Callable, Hashable
 from typing import TypeVar
 
+from lakh.store.history import Bucket, History, terms_of
 from lakh.store.state import Event, Item
 
 log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 Sink = Callable[[list[Event]], None]
-Bucket = tuple[str, ...]
 
 
 class Watch:
@@ -50,6 +50,7 @@ class Watch:
         "bucket",
         "error",
         "name",
+        "on_end",
         "scope",
         "sink",
         "table",
@@ -64,6 +65,8 @@ class Watch:
         self.term = term
         self.sink = sink
         self.error: Exception | None = None  # what the sink raised, if that ended it
+        self.on_end: Callable[[], None] | None = None
+        """Called when the partition, not its owner, ends the watch: events are missing, or it is closed."""
         self._hub: WatchHub | None = None
         self._collected: list[Event] = []
         self.bucket: Bucket
@@ -93,6 +96,11 @@ class Watch:
         """End it. Harmless when done twice, also from within a sink."""
         if self._hub is not None:
             self._hub.remove(self)
+
+    def replay(self, history: History, start: int) -> list[Event]:
+        """Its events after `start`, oldest first. O(log n + events of its bucket)."""
+        missed = history.bucket_since(self.bucket, start)
+        return [event for event in missed if self.matches(event)] if self._filtered else missed
 
     def matches(self, event: Event) -> bool:
         """Whether the event concerns this watcher. What the buckets decide, in plain words."""
@@ -188,7 +196,14 @@ class WatchHub:
             *self._tables.values(),
         )
         for watch in [watch for bucket in buckets for watch in bucket]:
+            if watch.stopped:  # by another's on_end
+                continue
             watch.stop()
+            if watch.on_end is not None:
+                try:
+                    watch.on_end()
+                except Exception:
+                    log.exception("the end of %r failed", watch)
 
 
 def deliver(watch: Watch, events: list[Event]) -> None:
@@ -214,13 +229,7 @@ def _collect(found: dict[Watch, None], event: Event, touched: list[Watch]) -> No
 def _terms(event: Event) -> tuple[str, ...] | dict[str, None]:
     """Terms of the item and of what it was before, each once."""
     item, prev = event.item, event.prev
-    if prev is None:
-        terms = item.terms if item is not None else ()
-    elif item is None or item.terms == prev.terms:
-        terms = prev.terms
-    else:
-        terms = item.terms + prev.terms
-    return terms if len(terms) < 2 else dict.fromkeys(terms)
+    return terms_of(item.terms if item is not None else (), prev.terms if prev is not None else ())
 
 
 def _has_term(item: Item | None, term: str) -> bool:

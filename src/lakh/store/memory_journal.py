@@ -20,8 +20,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
-from lakh.store.errors import Fenced, JournalClosed, JournalError, JournalFull, Trimmed
+from lakh.store.errors import Fenced, JournalClosed, JournalError, JournalFull, OutcomeUnknown, Trimmed
 from lakh.store.journal import Entry, Snapshot
+
+MAX_BATCH_BYTES = 256 << 20
+
+
+class _Log:
+    """What several journals on the same entries share."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.first = 1
+        self.snapshot: tuple[int, list[bytes]] | None = None
+        self.changed = asyncio.Event()
+
+    @property
+    def head(self) -> int:
+        return self.first + len(self.entries) - 1
+
+    def notify(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
 
 
 class MemoryJournal:
@@ -30,26 +50,29 @@ class MemoryJournal:
     def __init__(self) -> None:
         """An empty journal."""
         self.faults: list[JournalError] = []
-        """Each of the next appends raises one of these. All but JournalFull are final, as with a real engine."""
-        self._entries: list[Entry] = []
-        self._first = 1
-        self._snapshot: tuple[int, list[bytes]] | None = None
+        """Each of the next appends raises one of these, and nothing lands. JournalFailed is final."""
+        self._log = _Log()
         self._failure: JournalError | None = None
         self._closed = False
-        self._changed = asyncio.Event()
         self._gate = asyncio.Event()
         self._gate.set()
 
     @property
     def head(self) -> int:
         """Sequence of the last entry, 0 when there was none."""
-        return self._first + len(self._entries) - 1
+        return self._log.head
 
     @property
     def size_bytes(self) -> int:
         """Bytes of the batches and of the snapshot."""
-        snapshot = sum(map(len, self._snapshot[1])) if self._snapshot else 0
-        return sum(len(entry.batch) for entry in self._entries) + snapshot
+        log = self._log
+        snapshot = sum(map(len, log.snapshot[1])) if log.snapshot else 0
+        return sum(len(entry.batch) for entry in log.entries) + snapshot
+
+    @property
+    def max_batch_bytes(self) -> int:
+        """As the file engine's."""
+        return MAX_BATCH_BYTES
 
     def hold(self) -> None:
         """Let appends wait until `release`."""
@@ -62,12 +85,24 @@ class MemoryJournal:
     def reopened(self) -> MemoryJournal:
         """Another journal with the same content, as after a restart."""
         other = MemoryJournal()
-        other._entries = list(self._entries)
-        other._first = self._first
-        other._snapshot = self._snapshot
+        other._log.entries = list(self._log.entries)
+        other._log.first = self._log.first
+        other._log.snapshot = self._log.snapshot
         return other
 
-    async def append(self, batch: bytes, *, after: int) -> int:
+    def shared(self) -> MemoryJournal:
+        """Another journal on the same entries, as for another process."""
+        other = type(self)()
+        other._log = self._log
+        return other
+
+    async def read_head(self) -> int:
+        """The head."""
+        if self._closed:
+            raise JournalClosed
+        return self.head
+
+    async def append(self, batch: bytes, *, after: int, urgent: bool = False) -> int:
         """Keep a batch. See `Journal.append`."""
         await self._gate.wait()
         if self._closed:
@@ -76,57 +111,58 @@ class MemoryJournal:
             raise self._failure
         if self.faults:
             fault = self.faults.pop(0)
-            if not isinstance(fault, JournalFull):
+            if not isinstance(fault, JournalFull | OutcomeUnknown | Fenced):
                 self._failure = fault
             raise fault
-        if after != self.head:
-            raise Fenced(after, self.head)
-        self._entries.append(Entry(after + 1, batch))
-        self._notify()
+        log = self._log
+        if after != log.head:
+            raise Fenced(after, log.head)
+        log.entries.append(Entry(after + 1, batch))
+        log.notify()
         return after + 1
 
     async def follow(self, start: int) -> AsyncGenerator[Entry, None]:
         """Entries from `start` on, then live. See `Journal.follow`."""
+        log = self._log
         sequence = max(start, 1)
         while True:
             if self._closed:
                 raise JournalClosed
-            if sequence < self._first:
-                raise Trimmed(sequence, self._first)
-            if sequence > self.head:
-                await self._changed.wait()
+            if sequence < log.first:
+                raise Trimmed(sequence, log.first)
+            if sequence > log.head:
+                await log.changed.wait()
                 continue
-            yield self._entries[sequence - self._first]
+            yield log.entries[sequence - log.first]
             sequence += 1
 
     async def restore(self) -> Snapshot | None:
         """The newest snapshot."""
-        if self._snapshot is None:
+        if self._log.snapshot is None:
             return None
-        sequence, chunks = self._snapshot
+        sequence, chunks = self._log.snapshot
         return Snapshot(sequence, _replay(chunks))
 
     async def snapshot(self, sequence: int, chunks: AsyncIterator[bytes] | Iterable[bytes]) -> None:
         """Keep the chunks as they come."""
         kept = [chunk async for chunk in chunks] if isinstance(chunks, AsyncIterator) else list(chunks)
-        self._snapshot = sequence, kept
+        newest = self._log.snapshot
+        if newest is None or newest[0] < sequence:
+            self._log.snapshot = sequence, kept
 
     async def trim(self, sequence: int) -> None:
         """Forget entries up to `sequence` that the snapshot covers."""
-        covered = self._snapshot[0] if self._snapshot else 0
-        count = max(0, min(sequence, covered) - self._first + 1)
-        del self._entries[:count]
-        self._first += count
+        log = self._log
+        covered = log.snapshot[0] if log.snapshot else 0
+        count = max(0, min(sequence, covered) - log.first + 1)
+        del log.entries[:count]
+        log.first += count
 
     async def close(self) -> None:
         """Refuse further use; `reopened` gives the content back."""
         self._closed = True
         self._gate.set()
-        self._notify()
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._log.notify()
 
 
 async def _replay(chunks: list[bytes]) -> AsyncGenerator[bytes, None]:

@@ -13,8 +13,21 @@ Invariants:
 - Revisions are consecutive. Queued writes have revision+1 … `_next_revision`-1, in queue order.
 - When an append fails, everything queued fails with it, since it may have been judged against what is now gone;
   the pending head is the durable state again and the revisions are given out anew.
-- JournalFull leaves the partition open for later writes. Any other failure is final: `failed` says why, writes
-  raise it, reads and watches go on.
+- JournalFull leaves the partition open for later writes. What makes room (deletes, shrinking updates) does not
+  fail with the rest unless it rests on it: it is sent again, alone, as `urgent`.
+- JournalFailed and corruption are final: `failed` says why, writes raise it, reads and watches go on.
+
+Roles: a partition is *writer* or *follower* of its journal. A follower applies what the journal says, serves reads
+and watches, and refuses writes with NotWriter. The moves between the two:
+
+    follower  promote(), the claim is appended              → writer
+    writer    an append is Fenced: NotWriter to everything
+              queued, none of it was or will be applied     → follower
+    writer    an append is OutcomeUnknown: that to the
+              batch under way, NotWriter to those behind    → follower
+
+The claim is an entry without writes, appended after all that is seen. Once it is in, an append of the writer before
+can no longer get in after the same sequence: a paused writer that comes back is Fenced by its first append.
 
 Cost of a put without the disk: about 10 µs, of which a third is the encoding and its checksum.
 
@@ -43,35 +56,35 @@ Worked example::
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
-import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import aclosing, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 
-from lakh.store.codec import (
-    UnreadableBatchError,
-    decode_batch,
-    decode_snapshot_header,
-    decode_snapshot_items,
-    encode_batch,
-    encode_snapshot,
-)
+from lakh.store.codec import UnreadableBatchError, encode_batch, encode_claim, encode_snapshot
 from lakh.store.errors import (
     Conflict,
+    Fenced,
     FutureRevision,
     JournalError,
     JournalFailed,
     JournalFull,
     NotFound,
+    NotWriter,
+    OutcomeUnknown,
     Overloaded,
     PartitionClosed,
+    QuotaExceeded,
     StoreError,
+    Trimmed,
+    ValueTooLarge,
 )
-from lakh.store.hub import Sink, Watch, WatchHub, deliver
+from lakh.store.history import HISTORY_BYTES, HISTORY_EVENTS
 from lakh.store.journal import Journal
-from lakh.store.state import HISTORY_BYTES, HISTORY_EVENTS, Event, Item, Range, State
+from lakh.store.limits import Limits
+from lakh.store.replay import Progress, Restored, restore
+from lakh.store.replica import Replica, Waiters, set_error
+from lakh.store.state import Event, Item, State
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +96,12 @@ QUEUED_BYTES = 256 << 20
 """Above it, writes raise Overloaded instead of filling the memory of a server whose disk hangs."""
 WRITE_OVERHEAD_BYTES = 64
 """Added to the bytes of a queued write's key and value."""
+BATCH_FRAMING_BYTES = 64
+"""Of a batch and of a write that is alone in one."""
+PROMOTE_ATTEMPTS = 20
+"""Each time that an append gets in between reading the head and the claim, the claim is tried again."""
+RESTORE_ATTEMPTS = 5
+"""Each time that the log is trimmed under the reader, it begins anew with the newer snapshot."""
 COMPACT_FACTOR = 2
 COMPACT_SLACK_BYTES = 64 << 20
 """The journal is compacted when it takes more than COMPACT_FACTOR times the live data and this much."""
@@ -91,9 +110,9 @@ COMPACT_RETRY_BYTES = 16 << 20
 
 
 class _Write:
-    """A write on its way: `item` is None for a delete."""
+    """A write on its way: `item` is None for a delete. `urgent`: taken also when there is no room."""
 
-    __slots__ = ("future", "item", "key", "prev", "revision", "size_bytes")
+    __slots__ = ("future", "item", "key", "prev", "revision", "size_bytes", "urgent")
 
     def __init__(
         self,
@@ -103,7 +122,9 @@ class _Write:
         revision: int,
         size_bytes: int,
         future: asyncio.Future[Item] | asyncio.Future[Event],
+        urgent: bool,
     ) -> None:
+        self.urgent = urgent
         self.key = key
         self.item = item
         self.prev = prev
@@ -117,32 +138,25 @@ class _Write:
         return (self.key, None, ()) if item is None else (self.key, item.value, item.terms)
 
 
-class Partition:
+class Partition(Replica):
     """Reads, conditional writes and watches on one journal. Open it with `Partition.open`, which owns the journal."""
 
-    def __init__(self, name: str, journal: Journal, state: State) -> None:
+    def __init__(self, name: str, journal: Journal, restored: Restored, limits: Limits) -> None:
         """Not for callers: `open` reads the journal first."""
-        self.name = name
-        self.failed: StoreError | None = None
-        """Why writes are refused for good, if they are."""
-        self.on_append: Callable[[float, int, int], None] | None = None
-        """Told of each durable append: seconds, writes, bytes."""
-        self._journal = journal
-        self._state = state
-        self._items = state.items
-        self._hub = WatchHub()
-        self._loop = asyncio.get_running_loop()
-        self._sequence = 0  # of the newest journal entry in the state
-        self._next_revision = state.revision + 1
+        super().__init__(name, journal, restored)
+        self.limits = limits
+        self.is_writer = False
+        self._next_revision = self._state.revision + 1
         self._pending: dict[str, _Write] = {}
         self._queue: deque[_Write] = deque()
         self._queued_bytes = 0
-        self._settlers: list[tuple[int, asyncio.Future[None]]] = []
+        self._no_room = False  # the last append found the journal full
+        self._over_disk_quota = False
+        self._settlers: Waiters = []
         self._wake: asyncio.Future[None] | None = None
-        self._writer: asyncio.Task[None] | None = None
+        self._promotion = asyncio.Lock()
         self._compaction: asyncio.Task[None] | None = None
         self._compact_above_bytes = 0
-        self._closing = False
 
     @classmethod
     async def open(
@@ -150,118 +164,71 @@ class Partition:
         name: str,
         journal: Journal,
         *,
+        follow: bool = False,
         history_bytes: int = HISTORY_BYTES,
         history_events: int = HISTORY_EVENTS,
+        limits: Limits | None = None,
+        progress: Progress | None = None,
     ) -> Partition:
-        """Read the journal and start the writer. Raises JournalError; the journal stays the caller's then."""
-        state = State(history_bytes=history_bytes, history_events=history_events)
-        self = cls(name, journal, state)
-        try:
-            await self._restore()
-        except UnreadableBatchError as error:
-            raise JournalFailed(f"partition {name}, entry {self._sequence + 1}: {error}") from error
-        self._next_revision = state.revision + 1
-        self._writer = self._loop.create_task(self._write(), name=f"partition-{name}-writer")
+        """Read the journal, then write it, or with `follow` follow it until `promote`.
+
+        A journal that others may write needs `follow`; without it the partition takes the journal for its own.
+        Raises JournalError; the journal stays the caller's then.
+        """
+        for attempt in range(1, RESTORE_ATTEMPTS + 1):
+            state = State(history_bytes=history_bytes, history_events=history_events)
+            try:
+                restored = await restore(journal, state, progress)
+                break
+            except Trimmed:
+                if attempt == RESTORE_ATTEMPTS:
+                    raise
+            except UnreadableBatchError as error:
+                raise JournalFailed(f"partition {name}: {error}") from error
+        self = cls(name, journal, restored, limits or Limits())
+        self._take_role(writer=not follow)
         return self
 
     def __repr__(self) -> str:
-        condition = "failed" if self.failed else "closed" if self._closing else "open"
+        role = "open" if self.is_writer else "following"
+        condition = "failed" if self.failed else "closed" if self._closing else role
         return f"<Partition {self.name} {condition} revision={self.revision} items={len(self._items)}>"
 
     # Reading
 
     @property
-    def revision(self) -> int:
-        """The newest durable revision; at least 1."""
-        return self._state.revision
-
-    @property
-    def oldest_revision(self) -> int:
-        """A watch may start at this or later, and a range be served as of it."""
-        return self._state.history.oldest
-
-    @property
-    def live_bytes(self) -> int:
-        """Keys, values and terms of the present items."""
-        return self._state.live_bytes
+    def memory_bytes(self) -> int:
+        """What the memory quota is held against: live data, history window and queue, about."""
+        state = self._state
+        return state.live_bytes + state.history.size_bytes + self._queued_bytes
 
     @property
     def queued_bytes(self) -> int:
         """What waits for the disk."""
         return self._queued_bytes
 
-    @property
-    def watch_count(self) -> int:
-        """Live watches."""
-        return len(self._hub)
-
-    def get(self, key: str) -> Item | None:
-        """The durable item."""
-        return self._items.get(key)
-
     def head(self, key: str) -> Item | None:
         """The newest item, on its way to disk or not: what a write is judged against."""
         write = self._pending.get(key)
         return write.item if write is not None else self._items.get(key)
 
-    def range(
-        self,
-        table: str,
-        scope: str | None = None,
-        *,
-        after: str = "",
-        limit: int = 0,
-        revision: int | None = None,
-    ) -> Range:
-        """Durable items of a table, or of one scope, by key, from the one after the key `after` on.
-
-        `revision` serves the state as of then. Raises Compacted when that is before `oldest_revision`, and
-        FutureRevision when it has not happened. O(limit + log n), plus the events since `revision`.
-        """
-        return self._state.range(table, scope, after=after, limit=limit, revision=revision)
-
-    def count(self, table: str, scope: str | None = None) -> int:
-        """Number of durable items. O(log n)."""
-        return self._state.count(table, scope)
-
-    def watch(
-        self,
-        table: str,
-        scope: str | None = None,
-        name: str | None = None,
-        term: str | None = None,
-        *,
-        start: int | None,
-        sink: Sink,
-    ) -> Watch:
-        """Give events to `sink`, in revision order, a list a batch; it must not block.
-
-        `start`: events after that revision first, from the window and before this returns, then live ones, none
-        missing, none twice. None: from now on. Raises Compacted and FutureRevision.
-        """
-        if self._closing:
-            raise PartitionClosed(self.name)
-        watch = Watch(table, scope, name, term, sink)
-        if start is None or start == self.revision:
-            return self._hub.add(watch)
-        self._state.check(start)
-        missed = [event for event in self._state.history.since(start) if watch.matches(event)]
-        # No await from here on: what is durable now is replayed, what comes later is live.
-        self._hub.add(watch)
-        if missed:
-            deliver(watch, missed)
-        return watch
-
     # Writing
 
     def put(
-        self, key: str, value: bytes, *, expect: int | None = None, terms: Iterable[str] = ()
+        self,
+        key: str,
+        value: bytes,
+        *,
+        expect: int | None = None,
+        terms: Iterable[str] = (),
+        essential: bool = False,
     ) -> asyncio.Future[Item]:
         """Create or replace an item.
 
         `expect`: None unconditional, 0 it must not exist, n its head must have revision n. Judged at once: raises
         Conflict, or NotFound (which is one) when there is none to replace. The future is done when the write is
-        durable, or has the error of the journal.
+        durable, or has the error of the journal. `essential`: taken also at a quota and on a full disk, for what
+        leads to a deletion. Raises QuotaExceeded, ValueTooLarge, Overloaded and NotWriter; nothing was queued then.
         """
         self._refuse_when_unable()
         write = self._pending.get(key)
@@ -270,6 +237,13 @@ class Partition:
             raise self._conflict(key, head, write)
         revision = self._next_revision
         terms = tuple(terms)
+        size_bytes = WRITE_OVERHEAD_BYTES + len(value) + len(key) + sum(map(len, terms))
+        # UTF-8 takes up to four bytes a character; keys and terms are short beside what is in question here.
+        if size_bytes + BATCH_FRAMING_BYTES > self._journal.max_batch_bytes:
+            raise ValueTooLarge(key, size_bytes, self._journal.max_batch_bytes)
+        urgent = essential or (head is not None and len(value) <= len(head.value))
+        if not urgent:
+            self._refuse_at_quota(size_bytes)
         if head is None:
             if key.count("/") < 2:
                 raise ValueError(f"the key {key!r} is not of the form table/scope/name")
@@ -280,7 +254,7 @@ class Partition:
                 head.key, value, head.terms if terms == head.terms else terms, head.create_revision, revision
             )
         future: asyncio.Future[Item] = self._loop.create_future()
-        self._enqueue(_Write(item.key, item, head, revision, len(value) + len(key), future))
+        self._enqueue(_Write(item.key, item, head, revision, size_bytes, future, urgent))
         return future
 
     def delete(self, key: str, *, expect: int | None = None) -> asyncio.Future[Event]:
@@ -291,7 +265,8 @@ class Partition:
         if head is None or (expect is not None and expect != head.revision):
             raise self._conflict(key, head, write)
         future: asyncio.Future[Event] = self._loop.create_future()
-        self._enqueue(_Write(head.key, None, head, self._next_revision, len(key), future))
+        size_bytes = WRITE_OVERHEAD_BYTES + len(key)
+        self._enqueue(_Write(head.key, None, head, self._next_revision, size_bytes, future, True))
         return future
 
     def settled(self, item_or_revision: Item | int) -> bool:
@@ -307,26 +282,40 @@ class Partition:
         """
         if revision <= self._state.revision:
             return
-        self._refuse_when_unable(reading=True)
-        if revision >= self._next_revision:
-            raise FutureRevision(revision, self._next_revision - 1)
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._settlers.append((revision, future))
-        await future
+        self._refuse_when_failed()
+        newest = self._next_revision - 1 if self.is_writer else self._state.revision
+        if revision > newest:
+            raise FutureRevision(revision, newest)
+        await self._wait(self._settlers, revision)
 
     def _conflict(self, key: str, head: Item | None, write: _Write | None) -> Conflict:
+        self.counters.conflicts += 1
         # A verdict about a pending delete rests on that delete, one about nothing on nothing.
         revision = write.revision if write is not None else head.revision if head is not None else 0
         return NotFound(key, revision) if head is None else Conflict(key, head, revision)
 
-    def _refuse_when_unable(self, *, reading: bool = False) -> None:
-        if self.failed is not None:
-            raise copy.copy(self.failed)
-        if self._closing and not reading:
+    def _break(self, error: StoreError) -> None:
+        self._fail([], error)
+
+    def _refuse_when_unable(self) -> None:
+        self._refuse_when_failed()
+        if self._closing:
             raise PartitionClosed(self.name)
+        if not self.is_writer:
+            raise NotWriter(self.name, self.writer)
+
+    def _refuse_at_quota(self, size_bytes: int) -> None:
+        limits = self.limits
+        state = self._state
+        used_bytes = state.live_bytes + state.history.size_bytes + self._queued_bytes
+        if used_bytes + size_bytes > limits.memory_bytes:
+            self.counters.quota_refusals += 1
+            raise QuotaExceeded(self.name, "memory", used_bytes, limits.memory_bytes)
+        if self._over_disk_quota:
+            self.counters.quota_refusals += 1
+            raise QuotaExceeded(self.name, "disk", self._journal.size_bytes, limits.disk_bytes)
 
     def _enqueue(self, write: _Write) -> None:
-        write.size_bytes += WRITE_OVERHEAD_BYTES
         if self._queued_bytes + write.size_bytes > QUEUED_BYTES:
             raise Overloaded(self.name, self._queued_bytes)
         self._next_revision += 1
@@ -340,10 +329,78 @@ class Partition:
         if wake is not None and not wake.done():
             wake.set_result(None)
 
+    # Roles
+
+    def _take_role(self, *, writer: bool) -> None:
+        self.is_writer = writer
+        self._next_revision = self._state.revision + 1
+        work = self._write() if writer else self._follow()
+        self._worker = self._loop.create_task(work, name=f"partition-{self.name}")
+
+    async def promote(self, writer: str | None = None) -> None:
+        """Become the writer: catch up with the journal and append a claim in the name of `writer`.
+
+        Raises NotWriter when others keep getting in between, JournalUnavailable and OutcomeUnknown; the partition
+        follows on then. Harmless on the writer.
+        """
+        async with self._promotion:
+            if self.is_writer:
+                return
+            self._refuse_when_failed()
+            if self._closing:
+                raise PartitionClosed(self.name)
+            await self._stop_following()
+            claimed = False
+            try:
+                claimed = await self._claim(writer)
+            except UnreadableBatchError as error:
+                self._fail([], JournalFailed(f"partition {self.name}: {error}"))
+                raise JournalFailed(str(error)) from error
+            finally:
+                if not self._closing and self.failed is None:
+                    self._take_role(writer=claimed)
+            if not claimed:
+                raise NotWriter(self.name, self.writer)
+            self.counters.promotions += 1
+            log.info("partition %s: writer from sequence %d on", self.name, self.sequence)
+
+    async def _claim(self, writer: str | None) -> bool:
+        for _ in range(PROMOTE_ATTEMPTS):
+            head = await self._journal.read_head()
+            try:
+                while self._restored.sequence < head:
+                    await self._follow_to(head)
+                claim = encode_claim(self._state.revision + 1, writer)
+                await self._journal.append(claim, after=self._restored.sequence, urgent=True)
+            except Fenced:
+                continue
+            except Trimmed:
+                await self._reload()
+                continue
+            self._restored.sequence += 1
+            self._restored.writer = writer if writer is not None else self._restored.writer
+            self._wake_arrivals()
+            return True
+        return False
+
+    def _step_down(self, batch: list[_Write], error: Fenced | OutcomeUnknown) -> None:
+        """Somebody else writes, or the journal is silent: what the journal says is the truth."""
+        log.error("partition %s: not the writer any more: %s", self.name, error)
+        self.counters.step_downs += 1
+        refused = NotWriter(self.name, None)
+        if isinstance(error, OutcomeUnknown):
+            for write in batch:
+                set_error(write.future, error)
+        self._roll_back(batch, refused)
+        if self._closing:
+            self.is_writer = False
+        else:
+            self._take_role(writer=False)
+
     # The writer
 
     async def _write(self) -> None:
-        """Append what is queued, batch by batch, until closed or failed for good."""
+        """Append what is queued, batch by batch, until closed, fenced or failed for good."""
         batch: list[_Write] = []
         try:
             while self.failed is None:
@@ -354,19 +411,26 @@ class Partition:
                     await self._wake
                     continue
                 batch = self._take()
+                data = encode_batch(batch[0].revision, [write.encoded() for write in batch])
                 try:
-                    encoded = encode_batch(batch[0].revision, [write.encoded() for write in batch])
-                    began = time.perf_counter()
-                    self._sequence = await self._journal.append(encoded, after=self._sequence)
+                    self._restored.sequence = await self._journal.append(
+                        data,
+                        after=self._restored.sequence,
+                        urgent=self._no_room and batch[0].urgent,
+                    )
                 except JournalFull as error:
-                    log.error("partition %s: %d writes failed: %s", self.name, len(batch), error)
-                    self._roll_back(batch, error)
+                    self._shed(batch, error)
                 else:
-                    if self.on_append is not None:
-                        self.on_append(time.perf_counter() - began, len(batch), len(encoded))
+                    self.counters.batches += 1
+                    self.counters.batch_bytes += len(data)
+                    self.counters.writes += len(batch)
+                    if not batch[0].urgent:
+                        self._no_room = False
                     self._apply(batch)
                     self._compact_if_due()
                 batch = []
+        except (Fenced, OutcomeUnknown) as error:
+            self._step_down(batch, error)
         except JournalError as error:
             self._fail(batch, error)
         except asyncio.CancelledError:
@@ -381,10 +445,13 @@ class Partition:
         queue = self._queue
         batch = [queue.popleft()]
         size_bytes = batch[0].size_bytes
+        limit_bytes = min(BATCH_BYTES, self._journal.max_batch_bytes - BATCH_FRAMING_BYTES)
         while queue and len(batch) < BATCH_WRITES:
             size_bytes += queue[0].size_bytes
-            if size_bytes > BATCH_BYTES:
+            if size_bytes > limit_bytes:
                 break
+            if self._no_room and queue[0].urgent != batch[0].urgent:
+                break  # what makes room does not share the fate of what takes it
             batch.append(queue.popleft())
         return batch
 
@@ -405,17 +472,37 @@ class Partition:
             if not future.done():  # a cancelled one: its client went away, the write stands
                 future.set_result(write.item if write.item is not None else event)
         if self._settlers:
-            self._settle_waiting()
+            self._settlers = self._wake_reached(self._settlers)
+        self._wake_arrivals()
 
-    def _settle_waiting(self) -> None:
-        revision = self._state.revision
-        waiting = []
-        for settler in self._settlers:
-            if settler[0] > revision:
-                waiting.append(settler)
-            elif not settler[1].done():
-                settler[1].set_result(None)
-        self._settlers = waiting
+    def _shed(self, batch: list[_Write], error: JournalFull) -> None:
+        """The journal is full: growth fails, what makes room and rests on durable items only is queued anew."""
+        first = not self._no_room
+        self._no_room = True
+        rescued: list[_Write] = []
+        keys: set[str] = set()
+        if first or not batch[0].urgent:
+            for write in [*batch, *self._queue]:
+                durable = self._items.get(write.key)
+                if write.urgent and write.key not in keys and write.prev is durable:
+                    rescued.append(write)
+                keys.add(write.key)
+        futures = {id(write.future) for write in rescued}
+        refused = [write for write in batch if id(write.future) not in futures]
+        self._queue = deque(write for write in self._queue if id(write.future) not in futures)
+        count = len(refused) + len(self._queue)
+        self.counters.full_refusals += count
+        if count:
+            log.error("partition %s: %d writes failed: %s", self.name, count, error)
+        self._roll_back(refused, error)
+        for write in rescued:
+            if write.future.cancelled():
+                continue
+            write.revision = self._next_revision
+            if write.item is not None:
+                old = write.item
+                write.item = Item(old.key, old.value, old.terms, old.create_revision, write.revision)
+            self._enqueue(write)
 
     def _roll_back(self, batch: list[_Write], error: StoreError) -> None:
         """A batch failed: so does all that is queued behind it. The pending head is the durable state again."""
@@ -428,80 +515,41 @@ class Partition:
         self._queued_bytes = 0
         self._next_revision = self._state.revision + 1
         for future in failed:
-            if not future.done():
-                future.set_exception(copy.copy(error))
-                future.exception()  # a client that went away is no reason for a warning
+            set_error(future, error)
 
     def _fail(self, batch: list[_Write], error: StoreError) -> None:
         """The partition takes no more writes."""
         if not isinstance(error, PartitionClosed):
             log.error("partition %s takes no more writes: %s", self.name, error)
-        self.failed = error
+        self.is_writer = False
         self._roll_back(batch, error)
+        super()._break(error)
 
-    # Restart and compaction
-
-    async def _restore(self) -> None:
-        """Newest snapshot, then the entries after it up to the head."""
-        state = self._state
-        snapshot = await self._journal.restore()
-        if snapshot is not None:
-            async with aclosing(snapshot.chunks) as chunks:
-                revision, count = decode_snapshot_header(await anext(chunks))
-                async for chunk in chunks:
-                    state.load(decode_snapshot_items(chunk))
-            if len(state.items) != count:
-                raise UnreadableBatchError(f"the snapshot has {len(state.items)} items instead of {count}")
-            state.loaded(revision)
-            self._sequence = snapshot.sequence
-        head = self._journal.head
-        if self._sequence >= head:
-            return
-        async with aclosing(self._journal.follow(self._sequence + 1)) as entries:
-            async for entry in entries:
-                self._replay(entry.batch)
-                self._sequence = entry.sequence
-                if entry.sequence >= head:
-                    return
-
-    def _replay(self, batch: bytes) -> None:
-        """Apply a batch as it was written. Raises UnreadableBatchError when it does not fit the state."""
-        revision, writes = decode_batch(batch)
-        state = self._state
-        if revision != state.revision + 1:
-            raise UnreadableBatchError(f"it begins with revision {revision}, {state.revision + 1} is due")
-        for key, value, terms in writes:
-            prev = state.items.get(key)
-            if value is None:
-                if prev is None:
-                    raise UnreadableBatchError(f"it deletes {key}, which does not exist")
-                state.apply(Event(revision, None, prev))
-            elif prev is None:
-                state.apply(Event(revision, Item(key, value, terms, revision, revision), None))
-            else:
-                terms = prev.terms if terms == prev.terms else terms
-                item = Item(prev.key, value, terms, prev.create_revision, revision)
-                state.apply(Event(revision, item, prev))
-            revision += 1
+    # Compaction
 
     def _compact_if_due(self) -> None:
         size_bytes = self._journal.size_bytes
         bound = COMPACT_FACTOR * self._state.live_bytes + COMPACT_SLACK_BYTES
+        self._over_disk_quota = size_bytes > self.limits.disk_bytes
+        if self._over_disk_quota:
+            bound = min(bound, COMPACT_FACTOR * self._state.live_bytes)
         if size_bytes <= max(bound, self._compact_above_bytes) or self._compaction is not None:
             return
         # Items are immutable: this shallow copy is the state at this sequence, however long the writing takes.
         items = list(self._items.values())
         self._compaction = self._loop.create_task(
-            self._compact(self._sequence, self.revision, items), name=f"partition-{self.name}-compaction"
+            self._compact(self.sequence, self.revision, items), name=f"partition-{self.name}-compaction"
         )
 
     async def _compact(self, sequence: int, revision: int, items: list[Item]) -> None:
         """Write a snapshot, then let the log before it go. A failure costs disk space only and is tried again."""
         before = self._journal.size_bytes
         try:
-            await self._journal.snapshot(sequence, encode_snapshot(revision, items))
+            await self._journal.snapshot(sequence, encode_snapshot(revision, items, self.writer))
             await self._journal.trim(sequence)
             self._compact_above_bytes = 0
+            self._over_disk_quota = self._journal.size_bytes > self.limits.disk_bytes
+            self.counters.compactions += 1
             log.info(
                 "partition %s: compacted at revision %d from %d to %d bytes",
                 self.name,
@@ -510,6 +558,7 @@ class Partition:
                 self._journal.size_bytes,
             )
         except Exception as error:
+            self.counters.failed_compactions += 1
             if not self._closing:
                 log.error("partition %s: compaction failed: %s", self.name, error)
             self._compact_above_bytes = self._journal.size_bytes + COMPACT_RETRY_BYTES
@@ -520,10 +569,14 @@ class Partition:
         """Write what is queued, stop the watches, close the journal. Reads still answer. Harmless when done twice."""
         self._closing = True
         self._wake_writer()
-        if self._writer is not None:
-            with suppress(asyncio.CancelledError):
-                await self._writer
-            self._writer = None
+        async with self._promotion:
+            if not self.is_writer:
+                await self._stop_following()
+            elif self._worker is not None:
+                with suppress(asyncio.CancelledError):
+                    await self._worker
+                self._worker = None
+        self._refuse_arrivals(PartitionClosed(self.name))
         self._hub.close()
         compaction = self._compaction
         await self._journal.close()

@@ -1,13 +1,12 @@
 """MVCC state of a partition: the items that are, and a window of the events that led to them.
 
 Owned by the event loop; nothing here does I/O or waits. Revisions are consecutive integers: event N+1 follows
-event N. So an event's place in the window is arithmetic, not a search.
+event N.
 
 - `items`: key → Item, the durable present.
 - per table a sorted list of keys. Keys sort by code point, which is the byte order of their UTF-8, as in etcd.
   A scope is a contiguous run of a table: `pods/default/` up to, not including, `pods/default0`.
-- `History`: the newest events. The window is charged the values that only it keeps alive (`prev` of each event)
-  and a fixed overhead an event.
+- `history`: the newest events, see `history`.
 
 Costs: get O(1); update of an item O(1); create and delete O(log n); range O(limit + log n), at an old revision
 plus the events since then.
@@ -29,8 +28,6 @@ Worked example::
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -38,17 +35,8 @@ import msgspec
 from sortedcontainers import SortedList
 
 from lakh.store.errors import Compacted, FutureRevision
+from lakh.store.history import HISTORY_BYTES, HISTORY_EVENTS, History
 
-HISTORY_EVENTS = 100_000
-"""Twenty seconds at 5,000 writes a second: a client that lost its connection resumes without a new list."""
-HISTORY_BYTES = 64 << 20
-"""What superseded values may hold in memory, a partition."""
-HISTORY_KEEP_EVENTS = 1_000
-"""Kept even above the byte bound, so that a few huge objects do not make every watch start over …"""
-HISTORY_HARD_FACTOR = 4
-"""… but never above this multiple of the byte bound."""
-EVENT_OVERHEAD_BYTES = 250
-"""Of an Event, its Item and their places in lists. Measured: about 240."""
 ITEM_OVERHEAD_BYTES = 48
 """Added to an item's key, value and terms: at least what its encoding in a snapshot takes."""
 FIRST_REVISION = 1
@@ -92,54 +80,6 @@ class Range(NamedTuple):
     revision: int
     more: bool
     remaining: int
-
-
-class History:
-    """The newest events, bounded in number and bytes. `oldest` is the revision just before the first of them."""
-
-    __slots__ = ("_events", "_max_bytes", "_max_events", "oldest", "size_bytes")
-
-    def __init__(self, revision: int, max_bytes: int, max_events: int) -> None:
-        """An empty window that begins after `revision`."""
-        self.oldest = revision
-        self.size_bytes = 0
-        self._events: deque[Event] = deque()
-        self._max_bytes = max_bytes
-        self._max_events = max_events
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    def append(self, event: Event) -> None:
-        """Take an event in, let the oldest go as the bounds demand. O(1) amortised."""
-        self._events.append(event)
-        self.size_bytes += EVENT_OVERHEAD_BYTES
-        if event.prev is not None:
-            self.size_bytes += len(event.prev.value)
-        while self._over():
-            gone = self._events.popleft()
-            self.size_bytes -= EVENT_OVERHEAD_BYTES
-            if gone.prev is not None:
-                self.size_bytes -= len(gone.prev.value)
-            self.oldest = gone.revision
-
-    def _over(self) -> bool:
-        count = len(self._events)
-        if count > self._max_events:
-            return True
-        if self.size_bytes <= self._max_bytes or not count:
-            return False
-        return count > HISTORY_KEEP_EVENTS or self.size_bytes > HISTORY_HARD_FACTOR * self._max_bytes
-
-    def back_to(self, revision: int) -> Iterator[Event]:
-        """Events after `revision`, newest first. It must not be below `oldest`."""
-        return islice(reversed(self._events), self.oldest + len(self._events) - revision)
-
-    def since(self, revision: int) -> list[Event]:
-        """Events after `revision`, oldest first. It must not be below `oldest`."""
-        events = list(self.back_to(revision))
-        events.reverse()
-        return events
 
 
 class State:
