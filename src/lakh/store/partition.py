@@ -150,6 +150,7 @@ class Partition(Replica):
         self._pending: dict[str, _Write] = {}
         self._queue: deque[_Write] = deque()
         self._queued_bytes = 0
+        self._seen_head = 0  # of the journal, as a barrier saw it
         self._no_room = False  # the last append found the journal full
         self._over_disk_quota = False
         self._settlers: Waiters = []
@@ -297,6 +298,11 @@ class Partition(Replica):
     def _break(self, error: StoreError) -> None:
         self._fail([], error)
 
+    def _behind(self, head: int) -> None:
+        """Unless it is by the append under way, somebody else wrote: the writer steps down without a write."""
+        self._seen_head = head
+        self._wake_writer()
+
     def _refuse_when_unable(self) -> None:
         self._refuse_when_failed()
         if self._closing:
@@ -404,6 +410,8 @@ class Partition(Replica):
         batch: list[_Write] = []
         try:
             while self.failed is None:
+                if self._seen_head > self._restored.sequence:
+                    raise Fenced(self._restored.sequence, self._seen_head)
                 if not self._queue:
                     if self._closing:
                         return

@@ -168,6 +168,8 @@ class Replica:
         Reads after it are linearizable. Costs a question to the journal. Raises JournalUnavailable.
         """
         head = await self._journal.read_head()
+        if self._restored.sequence < head:
+            self._behind(head)
         while self._restored.sequence < head:
             self._refuse_when_failed()
             # Any move of the state wakes it: claims have no revision to wait for.
@@ -231,6 +233,9 @@ class Replica:
             worker.cancel()
             with suppress(asyncio.CancelledError):
                 await worker
+
+    def _behind(self, head: int) -> None:
+        """The journal has more than the state. A follower gets it anyway."""
 
     def _break(self, error: StoreError) -> None:
         """The state is not kept up any more; reads go on."""
