@@ -46,6 +46,8 @@ MAX_WAITING_BYTES = 64 * 1024
 # Unsent bytes at which a stream is `paused`, and at which it goes on.
 HIGH_WATER_BYTES = 128 * 1024
 LOW_WATER_BYTES = 32 * 1024
+# How long an idle connection may take to say goodbye when the server stops.
+IDLE_CLOSE_SECONDS = 0.2
 
 _HEAD, _LENGTH, _CHUNKED, _LINGER, _CLOSING, _CLOSED = range(6)
 
@@ -515,6 +517,8 @@ class Connection(asyncio.Protocol):
                 self._stream.finish()
         elif not self._busy and self._state == _HEAD and not self._buffer:
             self._close()
+            # It is owed nothing, and a client that does not look at its idle connection never answers the end of TLS.
+            asyncio.get_running_loop().call_later(IDLE_CLOSE_SECONDS, self.abort)
 
     def check(self, now: float) -> None:
         """The sweep's look at this connection: is it overdue?"""
