@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from lakh.machinery import cel
+from lakh.machinery import cel, dynamic
 from lakh.machinery.errors import (
     FieldError,
     forbidden_field,
@@ -196,7 +196,7 @@ class Rules:
                 if holds is True:
                     continue
                 finding = rule.finding(self.raw, path, activation)
-            if has_old and not rule.needs_old and value == old:
+            if has_old and not rule.needs_old and dynamic.equal(value, old):
                 continue
             found.append(finding)
 

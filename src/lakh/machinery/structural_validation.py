@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from lakh.machinery import goregex, openapi_formats
+from lakh.machinery import dynamic, goregex, openapi_formats
 from lakh.machinery.errors import (
     FieldError,
     duplicate,
@@ -114,13 +114,8 @@ def _is_multiple(value: float, factor: float) -> bool:
     return abs(quotient - round(quotient)) < 1e-9
 
 
-def _equal(a: Any, b: Any) -> bool:
-    """JSON equality: true is not 1."""
-    return a == b and isinstance(a, bool) == isinstance(b, bool)
-
-
 def _in_enum(value: Any, allowed: Sequence[Any]) -> bool:
-    return any(_equal(value, choice) for choice in allowed)
+    return any(dynamic.equal(value, choice) for choice in allowed)
 
 
 # -- yes or no -----------------------------------------------------------------------------------------------------------------------------
@@ -238,7 +233,7 @@ def findings(value: Any, raw: Raw, old: Any = None) -> list[FieldError]:
 
 
 def _walk(value: Any, raw: Raw, path: str, old: Any, found: list[FieldError]) -> None:
-    if len(found) >= MAX_FINDINGS or (old is not _MISSING and _equal(value, old)):
+    if len(found) >= MAX_FINDINGS or (old is not _MISSING and dynamic.equal(value, old)):
         return
     kind = _type_of(raw)
     if value is None and (raw.get("nullable") or not kind):
@@ -388,7 +383,7 @@ def correlated(item: Any, raw: Raw, old: Any) -> Any:
     if raw.get("x-kubernetes-list-type") != "map" or not keys or not isinstance(item, dict):
         return _MISSING
     for candidate in old if isinstance(old, list) else ():
-        if isinstance(candidate, dict) and all(_equal(candidate.get(k), item.get(k)) for k in keys):
+        if isinstance(candidate, dict) and all(dynamic.equal(candidate.get(k), item.get(k)) for k in keys):
             return candidate
     return _MISSING
 
