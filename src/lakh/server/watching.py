@@ -1,7 +1,7 @@
 """Watches: an event is encoded once for all who watch in the same form.
 
 The store's hub tells a watch which events are of its namespace, name or node; here its selectors are applied, an object that begins or ceases to
-match becomes ADDED or DELETED, and the framed bytes go into the client's connection. They are kept with the event, so the second
+match becomes ADDED or DELETED, and the framed bytes go into the client's connection. They are kept with the event for one turn of the loop, so the second
 watcher costs a lookup and a write. A client that does not read is cut off when it holds too much; it resumes by its resourceVersion.
 Bookmarks and ends of watches are made by one sweep over all watches.
 """
@@ -241,6 +241,7 @@ class Watcher:
         cache = event.cache
         if cache is None:
             cache = event.cache = {}
+            self.watching.encoded(event)
         key = (kind, self.form.key)
         data = cache.get(key)
         if data is None:
@@ -285,6 +286,7 @@ class Watching:
         self._watchers: set[Watcher] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.slow = 0
+        self._encoded: list[Event] = []
         self.turn = asyncio.Lock()
         """Held while a piece of a list is made: however many lists are under way, one piece is made in one turn of the loop."""
         self.counts: dict[tuple[Resource, str], int] = {}
@@ -294,6 +296,18 @@ class Watching:
 
     def __len__(self) -> int:
         return len(self._watchers)
+
+    def encoded(self, event: Event) -> None:
+        """An event was encoded: its bytes are kept until all watchers have been told, which is in this turn of the loop."""
+        if not self._encoded:
+            asyncio.get_running_loop().call_soon(self._drop_encoded)
+        self._encoded.append(event)
+
+    def _drop_encoded(self) -> None:
+        # The history keeps its events for long; their encodings would be most of its memory.
+        for event in self._encoded:
+            event.cache = None
+        self._encoded.clear()
 
     def add(self, watcher: Watcher) -> None:
         """Counts a watch in."""

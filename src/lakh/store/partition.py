@@ -57,8 +57,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from lakh.store.codec import UnreadableBatchError, encode_batch, encode_claim, encode_snapshot
@@ -146,6 +147,8 @@ class Partition(Replica):
         super().__init__(name, journal, restored)
         self.limits = limits
         self.is_writer = False
+        self.on_append: Callable[[float, int, int], None] | None = None
+        """Told of each durable append: seconds, writes, bytes."""
         self._next_revision = self._state.revision + 1
         self._pending: dict[str, _Write] = {}
         self._queue: deque[_Write] = deque()
@@ -420,6 +423,7 @@ class Partition(Replica):
                     continue
                 batch = self._take()
                 data = encode_batch(batch[0].revision, [write.encoded() for write in batch])
+                began = time.perf_counter()
                 try:
                     self._restored.sequence = await self._journal.append(
                         data,
@@ -432,6 +436,8 @@ class Partition(Replica):
                     self.counters.batches += 1
                     self.counters.batch_bytes += len(data)
                     self.counters.writes += len(batch)
+                    if self.on_append is not None:
+                        self.on_append(time.perf_counter() - began, len(batch), len(data))
                     if not batch[0].urgent:
                         self._no_room = False
                     self._apply(batch)
