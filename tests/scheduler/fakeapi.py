@@ -40,6 +40,8 @@ class FakeApi:
         self.pod_stream: deque[tuple[str, Json]] = deque()
         self.node_stream: deque[tuple[str, Json]] = deque()
         self.lost_gets = 0
+        self.evicted: list[str] = []
+        self.graceful = False
         self.auto = True
         self.now = 0.0
         self.scheduler = Scheduler(self, self, clock=lambda: self.now, sleep=self.sleep)  # type: ignore[arg-type]
@@ -75,6 +77,18 @@ class FakeApi:
             raise not_found(name)
         self.patches.append((name, patch))
         return b""
+
+    async def delete(self, resource: Any, name: str, namespace: str, *, uid: str) -> None:
+        await asyncio.sleep(0)
+        if name not in self.pods:
+            raise not_found(name)
+        assert self.pods[name]["metadata"]["uid"] == uid
+        self.evicted.append(name)
+        if self.graceful:
+            self.pods[name]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+            self.changed(name)
+        else:
+            self.delete_pod(name)
 
     def event(self, ref: Any, kind: str, reason: str, message: str) -> None:
         self.events.append((ref.name, reason, message))

@@ -288,11 +288,13 @@ def test_message_where_pods_are_in_the_way() -> None:
     )
 
 
-def test_message_says_nothing_of_preemption_that_was_not_tried() -> None:
-    running = clusters.pod("q", {NEURON: "3"})
-    pod = clusters.pod("p", {NEURON: "2"}, priority=100)
-    assert explain([clusters.node("a")], pod, (running, "a")) == (
-        "0/1 nodes are available: 1 Insufficient aws.amazon.com/neuron. no new claims to deallocate."
+def test_message_says_what_is_in_the_way_without_victims() -> None:
+    """A pod that is not lower holds too much; the lower one's place is not enough."""
+    high, low = clusters.pod("h", {NEURON: "2"}, priority=100), clusters.pod("l", {NEURON: "1"})
+    pod = clusters.pod("p", {NEURON: "3"}, priority=100)
+    assert explain([clusters.node("a"), clusters.node("b")], pod, (high, "a"), (low, "a"), (high, "b")) == (
+        "0/2 nodes are available: 2 Insufficient aws.amazon.com/neuron. no new claims to deallocate, preemption: "
+        "0/2 nodes are available: 1 Insufficient aws.amazon.com/neuron, 1 No preemption victims found for incoming pod."
     )
 
 

@@ -148,7 +148,7 @@ async def test_a_burst_that_fits_nowhere_costs_one_explanation(
     calls = Counter[str]()
     explain = api.scheduler.core.explain
     monkeypatch.setattr(
-        api.scheduler.core, "explain", lambda cls: (calls.update(["explain"]), explain(cls))[1]
+        api.scheduler.core, "explain", lambda cls, tail: (calls.update(["explain"]), explain(cls))[1]
     )
     for number in range(2000):
         api.add_pod(neurons(f"p{number}", 16))

@@ -15,6 +15,7 @@ Costs at 100,000 nodes: the first decision of a class about 9 ms, each further o
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,9 +23,12 @@ from . import plugins
 from .candidates import CandidateOrder
 from .columns import NodeColumns
 from .diagnosis import explain
+from .domains import AFFINITY, NO_LABEL, InterPodState
 from .groups import GroupedOrder
 from .interpod import Identity, InterPodIndex
 from .podclass import ClassTable, PodClass
+from .preemption import MAX_TRIED, MIN_CANDIDATES, Budget, Levels, Plan, Victim, choose, select_victims
+from .requests import PODS
 from .views import Node
 
 __all__ = ["Core"]
@@ -63,6 +67,7 @@ class Core:
         self._placed: dict[str, Placed] = {}
         self._on_node: dict[str, set[str]] = {}
         self._priorities: Counter[int] = Counter()
+        self._levels: Levels | None = None
         self._orders: OrderedDict[PodClass, CandidateOrder | GroupedOrder] = OrderedDict()
         self._refused: OrderedDict[PodClass, int] = OrderedDict()
 
@@ -89,6 +94,8 @@ class Core:
             return
         for uid in self._on_node.get(name, ()):
             placed = self._placed[uid]
+            if self._levels is not None:
+                self._levels.count(row, placed.cls, -1)
             if placed.identity is not None:
                 self.interpods.count(placed.identity, placed.cls, row, -1, active=placed.active)
         self.columns.remove_node(name)
@@ -143,6 +150,8 @@ class Core:
         return True
 
     def _count(self, placed: Placed, row: int, sign: int) -> None:
+        if self._levels is not None:
+            self._levels.count(row, placed.cls, sign)
         if placed.identity is not None:
             self.interpods.count(placed.identity, placed.cls, row, sign, active=placed.active)
         self.columns.add_pod(row, placed.cls, sign)
@@ -189,10 +198,150 @@ class Core:
         """Whether a pod of the class would find a node now."""
         return self.decide(cls) is not None
 
-    def explain(self, cls: PodClass) -> str:
-        """Why a class fits nowhere."""
+    def explain(self, cls: PodClass, *, tail: str | None = None) -> str:
+        """Why a class fits nowhere, with or without preemption; `tail` is said instead of the latter."""
         lower = any(priority < cls.priority for priority in self._priorities)
-        return explain(self.columns, cls, lower_priority_pods=lower)
+        return explain(self.columns, cls, self._all_levels() if lower else None, tail=tail)
+
+    def fits_on(self, cls: PodClass, node: str) -> bool:
+        """Whether a pod of the class may go to this node now."""
+        row = self.columns.row_of.get(node)
+        return row is not None and self._row_fits(cls, row)
+
+    def _row_fits(self, cls: PodClass, row: int, state: InterPodState | None = None) -> bool:
+        rows = np.array([row], np.intp)
+        if not len(self._feasible_rows(cls, rows)):
+            return False
+        if cls.interpod is None or not cls.interpod.filters:
+            return True
+        if state is None:
+            state = InterPodState(self.columns, cls)
+        return not state.verdicts(lambda counts: counts.of_rows(rows), 1)[0]
+
+    # Preemption
+
+    def preempt(self, cls: PodClass, budgets: Sequence[Budget]) -> Plan | None:
+        """Where a pod that fits nowhere would fit without pods of lower priority, and which ones have to go."""
+        if cls.never_preempts or cls.problem is not None:
+            return None
+        levels = self._all_levels()
+        below = levels.below(cls.priority)
+        if not below:
+            return None
+        columns = self.columns
+        if cls.pinned_nodes is None:
+            rows = np.flatnonzero(columns.alive)
+        else:
+            found = sorted(columns.row_of[n] for n in cls.pinned_nodes if n in columns.row_of)
+            rows = np.array(found, np.intp)
+        rows = rows[plugins.static_ok(columns, cls, rows)]
+        cheapest = self._cheapest_level(cls, rows, below)
+        rows = rows[np.argsort(cheapest, kind="stable")][: np.count_nonzero(cheapest < len(below))]
+        state = None
+        if cls.interpod is not None and cls.interpod.filters:
+            state = InterPodState(columns, cls)
+            verdicts = state.verdicts(lambda counts: counts.of_rows(rows), len(rows))
+            rows = rows[(verdicts != NO_LABEL) & (verdicts != AFFINITY)]
+        plans: list[Plan] = []
+        for row in rows[:MAX_TRIED].tolist():
+            plan = self._plan(cls, row, budgets, state)
+            if plan is not None:
+                plans.append(plan)
+                if len(plans) >= MIN_CANDIDATES and any(not found.violations for found in plans):
+                    break
+        return choose(plans)
+
+    def _all_levels(self) -> Levels:
+        if self._levels is None:
+            self._levels = Levels(self.columns.capacity)
+            for placed in self._placed.values():
+                row = self.columns.row_of.get(placed.node)
+                if row is not None:
+                    self._levels.count(row, placed.cls, 1)
+        return self._levels
+
+    def _cheapest_level(self, cls: PodClass, rows: plugins.Rows, below: list[int]) -> plugins.Ints:
+        """The first of the priorities `below` up to which pods must go so that the resources suffice;
+        `len(below)` where they never do."""
+        levels, columns = self._all_levels(), self.columns
+        cheapest = np.full(len(rows), len(below), np.int64)
+        free: dict[str, plugins.Ints] = {}
+        demands = ((PODS, 1), *cls.demands)
+        for name, _ in demands:
+            column = columns.resources.get(name)
+            if column is None:
+                return cheapest
+            free[name] = column.allocatable[rows] - column.requested[rows]
+        victims = np.zeros(len(rows), np.int64)
+        for index, level in enumerate(below):
+            victims += levels.freed(level, PODS, rows)
+            ok = victims > 0
+            for name, amount in demands:
+                free[name] = free[name] + levels.freed(level, name, rows)
+                ok &= amount <= free[name]
+            cheapest[ok & (cheapest == len(below))] = index
+        return cheapest
+
+    def _plan(
+        self, cls: PodClass, row: int, budgets: Sequence[Budget], state: InterPodState | None
+    ) -> Plan | None:
+        node = self.columns.names[row]
+        assert node is not None
+        lower = [
+            Victim(
+                uid,
+                placed.cls,
+                placed.identity.namespace if placed.identity else "",
+                placed.name,
+                placed.identity.labels if placed.identity else {},
+                placed.started,
+            )
+            for uid in sorted(self._on_node.get(node, ()))
+            if (placed := self._placed[uid]).cls.priority < cls.priority
+        ]
+        if state is None and not cls.host_ports:
+            return self._plan_by_resources(cls, row, node, lower, budgets)
+
+        def count(victim: Victim, sign: int) -> None:
+            self._count(self._placed[victim.uid], row, sign)
+            for counts in state.all if state is not None else ():
+                counts.update(row)
+
+        return select_victims(
+            node,
+            lower,
+            budgets,
+            remove=lambda victim: count(victim, -1),
+            restore=lambda victim: count(victim, 1),
+            fits=lambda: self._row_fits(cls, row, state),
+        )
+
+    def _plan_by_resources(
+        self, cls: PodClass, row: int, node: str, lower: list[Victim], budgets: Sequence[Budget]
+    ) -> Plan | None:
+        """The same in plain arithmetic, for classes that only need room."""
+        free: dict[str, int] = {}
+        needs = {PODS: 1, **dict(cls.demands)}
+        for name in needs:
+            column = self.columns.resources.get(name)
+            if column is None:
+                return None
+            free[name] = column.allocatable_cells[row] - column.requested_cells[row]
+
+        def count(victim: Victim, sign: int) -> None:
+            free[PODS] += sign
+            for name, amount in victim.cls.demands:
+                if name in free:
+                    free[name] += sign * amount
+
+        return select_victims(
+            node,
+            lower,
+            budgets,
+            remove=lambda victim: count(victim, 1),
+            restore=lambda victim: count(victim, -1),
+            fits=lambda: all(free[name] >= amount for name, amount in needs.items()),
+        )
 
     def _best(self, cls: PodClass) -> int | None:
         order = self._orders.get(cls)

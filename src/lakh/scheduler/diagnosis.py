@@ -2,8 +2,7 @@
 
 A node counts for the first filter that refuses it, in the default profile's order; NodeResourcesFit names everything that is missing.
 The histogram is sorted as text, like upstream's. A refusal is *unresolvable* when removing pods from the node would not help; for the others
-preemption would look for victims. There is no preemption yet, so its part of the message is given only where it is true
-without having tried: when no refusal is resolvable, or when no placed pod has a lower priority.
+preemption has looked for victims, and its part of the message says what was still in the way without them.
 
 A diagnosis costs one pass over all nodes (about 2 ms at 100,000); callers keep it.
 """
@@ -17,6 +16,7 @@ import numpy as np
 from . import domains, plugins
 from .columns import NodeColumns
 from .podclass import PodClass
+from .preemption import Levels
 from .requests import PODS
 
 __all__ = ["NO_NODES", "explain"]
@@ -38,15 +38,16 @@ INTERPOD_REASONS = {
 NEVER = "not eligible due to preemptionPolicy=Never."
 
 
-def explain(columns: NodeColumns, cls: PodClass, *, lower_priority_pods: bool) -> str:
-    """The FailedScheduling message for a class that fits nowhere."""
+def explain(columns: NodeColumns, cls: PodClass, levels: Levels | None, *, tail: str | None = None) -> str:
+    """The FailedScheduling message for a class that fits nowhere.
+
+    `levels` are there when preemption has been tried in vain. `tail` is said instead of what came of that.
+    """
     total = len(columns)
     if not total:
         return NO_NODES
     if cls.problem is not None:
-        return _message(
-            total, f"{cls.problem}.", cls, unresolvable=total, lower_priority_pods=lower_priority_pods
-        )
+        return _message(total, f"{cls.problem}.", cls, Counter({NOT_HELPFUL: total}), tail)
     reasons: Counter[str] = Counter()
     if cls.pinned_nodes is None:
         rows = np.flatnonzero(columns.alive)
@@ -54,6 +55,7 @@ def explain(columns: NodeColumns, cls: PodClass, *, lower_priority_pods: bool) -
         rows = np.array(sorted(columns.row_of[n] for n in cls.pinned_nodes if n in columns.row_of), np.intp)
         reasons["node(s) didn't satisfy plugin(s) [NodeAffinity]"] = total - len(rows)
     unresolvable = total - len(rows)
+    in_vain = _InVain(columns, cls, levels)
     for ok, reason, resolvable in (
         (plugins.schedulable, "node(s) were unschedulable", False),
         (plugins.taints_ok, "node(s) had untolerated taint(s)", False),
@@ -63,7 +65,10 @@ def explain(columns: NodeColumns, cls: PodClass, *, lower_priority_pods: bool) -
         passed = ok(columns, cls, rows)
         refused = len(rows) - int(np.count_nonzero(passed))
         reasons[reason] += refused
-        unresolvable += 0 if resolvable else refused
+        if resolvable:
+            in_vain.add(rows[~passed], reason)
+        else:
+            unresolvable += refused
         rows = rows[passed]
     never = np.zeros(len(rows), np.bool_)
     pods = columns.resources[PODS]
@@ -80,27 +85,65 @@ def explain(columns: NodeColumns, cls: PodClass, *, lower_priority_pods: bool) -
         )
         never |= amount > allocatable
     unresolvable += int(np.count_nonzero(never))
+    fits = plugins.fits(columns, cls, rows)
+    in_vain.add(rows[~fits & ~never], None)
+    rows = rows[fits]
     if cls.interpod is not None and cls.interpod.filters:
         state = domains.InterPodState(columns, cls)
-        rows = rows[plugins.fits(columns, cls, rows)]
         verdicts = state.verdicts(lambda counts: counts.of_rows(rows), len(rows))
         for code, (reason, resolvable) in INTERPOD_REASONS.items():
             refused = int(np.count_nonzero(verdicts == code))
             reasons[reason] += refused
-            unresolvable += 0 if resolvable else refused
-    return _message(
-        total, _histogram(reasons), cls, unresolvable=unresolvable, lower_priority_pods=lower_priority_pods
-    )
+            if resolvable:
+                in_vain.add(rows[verdicts == code], reason)
+            else:
+                unresolvable += refused
+    in_vain.counts[NOT_HELPFUL] += unresolvable
+    return _message(total, _histogram(reasons), cls, in_vain.counts, tail)
 
 
-def _message(total: int, why: str, cls: PodClass, *, unresolvable: int, lower_priority_pods: bool) -> str:
+class _InVain:
+    """Why preemption does not help on nodes where removing pods might have."""
+
+    def __init__(self, columns: NodeColumns, cls: PodClass, levels: Levels | None) -> None:
+        self.counts: Counter[str] = Counter()
+        self._columns = columns
+        self._cls = cls
+        self._levels = levels
+        self._below = [] if levels is None else levels.below(cls.priority)
+
+    def add(self, rows: plugins.Rows, reason: str | None) -> None:
+        """Nodes that refused the pod for `reason`, or for lack of resources."""
+        victims = self._freed(PODS, rows)
+        self.counts[NO_VICTIMS] += int(np.count_nonzero(victims == 0))
+        rows = rows[victims > 0]
+        short = np.zeros(len(rows), np.bool_)
+        for name, amount in ((PODS, 1), *self._cls.demands):
+            column = self._columns.resources.get(name)
+            if column is None:
+                continue
+            left = column.allocatable[rows] - column.requested[rows] + self._freed(name, rows)
+            words = "Too many pods" if name == PODS else f"Insufficient {name}"
+            self.counts[words] += int(np.count_nonzero(amount > left))
+            short |= amount > left
+        if reason is not None:
+            self.counts[reason] += int(np.count_nonzero(~short))
+
+    def _freed(self, name: str, rows: plugins.Rows) -> plugins.Ints:
+        total = np.zeros(len(rows), np.int64)
+        for level in self._below:
+            assert self._levels is not None
+            total += self._levels.freed(level, name, rows)
+        return total
+
+
+def _message(total: int, why: str, cls: PodClass, in_vain: Counter[str], tail: str | None) -> str:
+    if tail is not None:
+        return f"0/{total} nodes are available: {why}{tail}"
     head = f"0/{total} nodes are available: {why} {NO_CLAIMS}"
     if cls.never_preempts:
         return f"{head}, preemption: {NEVER}"
-    if lower_priority_pods and unresolvable < total:
-        return f"{head}."
-    counts = Counter({NOT_HELPFUL: unresolvable, NO_VICTIMS: total - unresolvable})
-    return f"{head}, preemption: 0/{total} nodes are available: {_histogram(counts)}"
+    return f"{head}, preemption: 0/{total} nodes are available: {_histogram(in_vain)}"
 
 
 def _histogram(counts: Counter[str]) -> str:

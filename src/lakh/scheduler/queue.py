@@ -186,6 +186,15 @@ class SchedulingQueue:
                 ready += 1
         return ready
 
+    def wake_pod(self, pod: PendingPod, now: float) -> None:
+        """Move one parked pod on."""
+        if self._pods.get(pod.uid) is pod and pod.state is State.PARKED:
+            self._leave(pod)
+            if pod.retry_at > now:
+                self._back_off(pod)
+            else:
+                self._activate(pod)
+
     def flush(self, now: float) -> None:
         """Activate pods whose backoff is over or that have been parked for too long."""
         timed = self._timed

@@ -46,6 +46,7 @@ from lakh.machinery import times
 from .core import Core
 from .interpod import Identity, Selection
 from .metrics import SchedulerMetrics
+from .nominations import Nominations
 from .podclass import PodClass
 from .queue import PendingPod, SchedulingQueue, State, backoff_seconds
 from .sources import informers
@@ -69,6 +70,10 @@ MAX_EXPLANATIONS = 4_096
 """Messages kept, one a class that fits nowhere."""
 EXPLAIN_SHARE = 20
 """A message is kept for this many times as long as making it took, so that explaining costs at most a twentieth of the time."""
+
+NOT_ELIGIBLE = (
+    " no new claims to deallocate, preemption: not eligible due to a terminating pod on the nominated node."
+)
 
 Clock = Callable[[], float]
 
@@ -110,6 +115,10 @@ class Scheduler:
             *informers(client, self.core.interpods, self.on_namespace),
         ]
         self._guard = TaskGuard(scheduler_name)
+        self.nominations = Nominations(
+            client, recorder, self.core, self._guard, scheduler_name, self._wake_pod
+        )
+        self._informers.append(self.nominations.informer())
         self._kick = asyncio.Event()
         self._binding: dict[str, PendingPod] = {}
         self._binds_in_flight = 0
@@ -117,8 +126,8 @@ class Scheduler:
         self._counted: set[Selection] = set()
         """Selections that have gained a pod: affinity and spread may be satisfied now."""
         self._to_wake: deque[PodClass] = deque()
-        self._explanations: dict[PodClass, tuple[str, int, float]] = {}
-        self._reports: dict[str, tuple[PendingPod, str]] = {}
+        self._explanations: dict[tuple[PodClass, str | None], tuple[str, int, float]] = {}
+        self._reports: dict[str, tuple[PendingPod, str, str | None]] = {}
         self._reporting = 0
         self._has_condition: set[str] = set()
         self._metrics = SchedulerMetrics(self.queue, scheduler_name)
@@ -142,6 +151,7 @@ class Scheduler:
     def on_node_deleted(self, node: Node) -> None:
         """A node is gone. Its pods are counted on its name until they are deleted."""
         self.core.remove_node(node.metadata.name)
+        self.nominations.node_gone(node.metadata.name)
 
     def on_pod(self, pod: Pod) -> None:
         """A pod is new or has changed."""
@@ -209,6 +219,8 @@ class Scheduler:
                 if condition.reason == "Unschedulable":
                     waiting.reported = condition.message
         self.queue.add(waiting)
+        if pod.status.nominatedNodeName:
+            self.nominations.reserve(waiting, pod.status.nominatedNodeName)
         self._kick.set()
 
     def _assigned(self, pod: Pod) -> None:
@@ -243,6 +255,9 @@ class Scheduler:
     def _dequeue(self, uid: str) -> None:
         self._reports.pop(uid, None)
         self._has_condition.discard(uid)
+        reserved = self.nominations.release(uid)
+        if reserved is not None:
+            self._gain(reserved)
         waiting = self.queue.remove(uid)
         if waiting is not None:
             self._recheck(waiting.cls)
@@ -286,6 +301,9 @@ class Scheduler:
     def _wake(self, now: float, deadline: float) -> None:
         """Judge parked classes again after the cluster gained something."""
         if self._gained:
+            if len(self.nominations):
+                for node in tuple(self._gained):
+                    self.nominations.gained(node)
             waiting = set(self._to_wake)
             self._to_wake.extend(
                 cls
@@ -308,8 +326,14 @@ class Scheduler:
         began = time.perf_counter()
         if pod.identity is not None:
             pod.cls = self.core.resolve(pod.cls, pod.identity)
-        node = self.core.decide(pod.cls)
+        nominated = self.nominations.release(pod.uid)
+        if nominated is not None and self.core.fits_on(pod.cls, nominated):
+            node: str | None = nominated
+        else:
+            node = self.core.decide(pod.cls)
         if node is None:
+            if nominated is not None:
+                self.nominations.reserve(pod, nominated)
             self._metrics.unschedulable.attempted(began)
             self._park(pod)
             return
@@ -321,25 +345,35 @@ class Scheduler:
         self._guard.spawn(self._bind(pod, node, began), name="bind")
 
     def _park(self, pod: PendingPod) -> None:
-        message = self._explain(pod.cls)
+        nominated: str | None = None
+        if self.nominations.node_of(pod) is not None:
+            message = self._explain(pod.cls, NOT_ELIGIBLE)
+        elif (nominated := self.nominations.attempt(pod)) is not None:
+            message = self._explain(pod.cls, "")
+        else:
+            message = self._explain(pod.cls)
         self.queue.park(pod, self._clock())
-        if pod.reported != message:
+        if pod.reported != message or nominated is not None:
             pod.reported = message
             self._recorder.event(reference(pod), "Warning", "FailedScheduling", message)
-            self._reports[pod.uid] = pod, message
+            self._reports[pod.uid] = pod, message, nominated
             self._report_more()
 
-    def _explain(self, cls: PodClass) -> str:
+    def _wake_pod(self, pod: PendingPod) -> None:
+        self.queue.wake_pod(pod, self._clock())
+        self._kick.set()
+
+    def _explain(self, cls: PodClass, tail: str | None = None) -> str:
         sequence = self.core.columns.sequence
         started = time.monotonic()
-        known = self._explanations.get(cls)
+        known = self._explanations.get((cls, tail))
         if known is not None and (known[1] == sequence or started < known[2]):
             return known[0]
-        message = self.core.explain(cls)
+        message = self.core.explain(cls, tail=tail)
         if len(self._explanations) >= MAX_EXPLANATIONS:
             self._explanations.clear()
         finished = time.monotonic()
-        self._explanations[cls] = message, sequence, finished + EXPLAIN_SHARE * (finished - started)
+        self._explanations[cls, tail] = message, sequence, finished + EXPLAIN_SHARE * (finished - started)
         return message
 
     # Binding
@@ -423,16 +457,18 @@ class Scheduler:
     def _report_more(self) -> None:
         while self._reports and self._reporting < MAX_REPORTS_IN_FLIGHT:
             uid = next(iter(self._reports))
-            pod, message = self._reports.pop(uid)
+            pod, message, nominated = self._reports.pop(uid)
             self._reporting += 1
-            self._guard.spawn(self._report(pod, message), name="report")
+            self._guard.spawn(self._report(pod, message, nominated), name="report")
 
-    async def _report(self, pod: PendingPod, message: str) -> None:
+    async def _report(self, pod: PendingPod, message: str, nominated: str | None) -> None:
         try:
             await self._client.patch(
                 PODS,
                 pod.name,
-                unschedulable_patch(pod, message, first=pod.uid not in self._has_condition),
+                unschedulable_patch(
+                    pod, message, first=pod.uid not in self._has_condition, nominated=nominated
+                ),
                 pod.namespace,
                 patch_type=STRATEGIC,
                 type=bytes,
@@ -503,12 +539,17 @@ def binding(pod: PendingPod, node: str) -> dict[str, Any]:
     }
 
 
-def unschedulable_patch(pod: PendingPod, message: str, *, first: bool) -> dict[str, Any]:
+def unschedulable_patch(
+    pod: PendingPod, message: str, *, first: bool, nominated: str | None = None
+) -> dict[str, Any]:
     """The strategic merge patch that sets PodScheduled to False. Only the first one is a transition."""
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     if first:
         condition["lastTransitionTime"] = times.now()
-    return {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
+    status: dict[str, Any] = {"conditions": [condition]}
+    if nominated is not None:
+        status["nominatedNodeName"] = nominated
+    return {"metadata": {"uid": pod.uid}, "status": status}
 
 
 def is_unknown(error: ClientError) -> bool:

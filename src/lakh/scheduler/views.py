@@ -311,6 +311,27 @@ class WorkloadSet(msgspec.Struct, gc=False, omit_defaults=True):
     spec: WorkloadSetSpec = msgspec.field(default_factory=WorkloadSetSpec)
 
 
+class DisruptionBudgetSpec(msgspec.Struct, gc=False, omit_defaults=True):
+    """policy/v1 PodDisruptionBudgetSpec: the selector."""
+
+    selector: LabelSelector | None = None
+
+
+class DisruptionBudgetStatus(msgspec.Struct, gc=False, omit_defaults=True):
+    """policy/v1 PodDisruptionBudgetStatus: what may go."""
+
+    disruptionsAllowed: int = 0
+    disruptedPods: dict[str, str] | None = None
+
+
+class DisruptionBudget(msgspec.Struct, gc=False, omit_defaults=True):
+    """policy/v1 PodDisruptionBudget."""
+
+    metadata: ObjectMeta
+    spec: DisruptionBudgetSpec = msgspec.field(default_factory=DisruptionBudgetSpec)
+    status: DisruptionBudgetStatus = msgspec.field(default_factory=DisruptionBudgetStatus)
+
+
 _encode = msgspec.json.Encoder().encode
 
 

@@ -1,0 +1,220 @@
+"""Preemption's effects: reservations of pods that wait for their victims to leave, and the victims' eviction through the API.
+
+A nominated pod stays in the queue. Its reservation is a placed pod of its own (uid with a suffix), so that all decisions count it; it is lifted
+while its pod is tried, and for good when the pod is bound, deleted or outdone by a pod of higher priority. Victims are told
+why (condition DisruptionTarget), then deleted with their own grace period, each once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from lakh.client.client import STRATEGIC, Client
+from lakh.client.errors import ClientClosed, ClientError, is_conflict, is_not_found
+from lakh.client.events import EventRecorder
+from lakh.client.informer import Informer
+from lakh.client.resources import PODDISRUPTIONBUDGETS, PODS
+from lakh.client.tasks import TaskGuard
+from lakh.client.types import ObjectReference
+from lakh.machinery import times
+from lakh.machinery.selectors import NOTHING, SelectorError, of_label_selector
+
+from .core import Core
+from .podclass import PodClass
+from .preemption import Budget, Plan, Victim
+from .queue import PendingPod
+from .views import DisruptionBudget
+
+__all__ = ["Nominations"]
+
+log = logging.getLogger(__name__)
+
+MAX_EVICTIONS_IN_FLIGHT = 64
+"""Two requests each; binds have connections enough beside them."""
+SUFFIX = "/reservation"
+
+
+class Nominations:
+    """Who has preempted, and where it will go. `wake` is called with a pod that should be tried again."""
+
+    def __init__(
+        self,
+        client: Client,
+        recorder: EventRecorder,
+        core: Core,
+        guard: TaskGuard,
+        scheduler_name: str,
+        wake: Callable[[PendingPod], None],
+    ) -> None:
+        self.budgets: dict[str, Budget] = {}
+        self._client = client
+        self._recorder = recorder
+        self._core = core
+        self._guard = guard
+        self._scheduler_name = scheduler_name
+        self._wake = wake
+        self._node_of: dict[str, tuple[PendingPod, str]] = {}
+        self._on_node: dict[str, dict[str, PendingPod]] = {}
+        self._leaving: set[str] = set()
+        self._slots = asyncio.Semaphore(MAX_EVICTIONS_IN_FLIGHT)
+        self._no_plan: dict[PodClass, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._node_of)
+
+    def informer(self) -> Informer[DisruptionBudget]:
+        """The informer that keeps the budgets."""
+        found: Informer[DisruptionBudget] = Informer(self._client, PODDISRUPTIONBUDGETS, DisruptionBudget)
+        found.add_handler(
+            on_add=self.on_budget,
+            on_update=lambda old, new: self.on_budget(new),
+            on_delete=lambda obj: self.budgets.pop(f"{obj.metadata.namespace}/{obj.metadata.name}", None),
+        )
+        return found
+
+    def on_budget(self, budget: DisruptionBudget) -> None:
+        """A PodDisruptionBudget is new or has changed."""
+        metadata = budget.metadata
+        try:
+            selector = of_label_selector(budget.spec.selector)
+        except SelectorError:
+            selector = NOTHING
+        self.budgets[f"{metadata.namespace}/{metadata.name}"] = Budget(
+            metadata.namespace or "",
+            selector,
+            budget.status.disruptionsAllowed,
+            frozenset(budget.status.disruptedPods or ()),
+        )
+
+    # Reservations
+
+    def node_of(self, pod: PendingPod) -> str | None:
+        """The node the pod is nominated for."""
+        found = self._node_of.get(pod.uid)
+        return None if found is None else found[1]
+
+    def reserve(self, pod: PendingPod, node: str) -> None:
+        """Hold the pod's room on a node."""
+        self._node_of[pod.uid] = pod, node
+        self._on_node.setdefault(node, {})[pod.uid] = pod
+        self._core.place(pod.uid + SUFFIX, pod.cls, node)
+
+    def release(self, uid: str) -> str | None:
+        """Hold it no longer. Returns where it was."""
+        found = self._node_of.pop(uid, None)
+        if found is None:
+            return None
+        node = found[1]
+        del self._on_node[node][uid]
+        if not self._on_node[node]:
+            del self._on_node[node]
+        self._core.remove(uid + SUFFIX)
+        return node
+
+    def gained(self, node: str) -> None:
+        """A node gained room: wake the pods nominated for it that fit now."""
+        for pod in tuple(self._on_node.get(node, {}).values()):
+            self.release(pod.uid)
+            fits = self._core.fits_on(pod.cls, node)
+            self.reserve(pod, node)
+            if fits:
+                self._wake(pod)
+
+    def node_gone(self, node: str) -> None:
+        """A node is gone: its nominated pods look for another."""
+        for pod in tuple(self._on_node.get(node, {}).values()):
+            self.release(pod.uid)
+            self._wake(pod)
+
+    # Preempting
+
+    def attempt(self, pod: PendingPod) -> str | None:
+        """Find room for a pod by evicting others. Returns the node it is nominated for, or None."""
+        core = self._core
+        if self._no_plan.get(pod.cls) == core.columns.sequence:
+            return None
+        plan = core.preempt(pod.cls, tuple(self.budgets.values()))
+        if plan is None:
+            if len(self._no_plan) > 1024:
+                self._no_plan.clear()
+            self._no_plan[pod.cls] = core.columns.sequence
+            return None
+        self._guard.spawn(self._evict_all(pod, plan), name="preempt")
+        for victim in plan.victims:
+            if victim.uid.endswith(SUFFIX):
+                self._outdone(victim.uid.removesuffix(SUFFIX))
+        self.reserve(pod, plan.node)
+        return plan.node
+
+    def _outdone(self, uid: str) -> None:
+        """A pod of higher priority takes the room that was reserved."""
+        found = self._node_of.get(uid)
+        if found is not None:
+            self.release(uid)
+            self._guard.spawn(self._clear(found[0]), name="clear nomination")
+            self._wake(found[0])
+
+    async def _clear(self, pod: PendingPod) -> None:
+        patch = {"metadata": {"uid": pod.uid}, "status": {"nominatedNodeName": None}}
+        try:
+            await self._patch(pod.namespace, pod.name, patch)
+        except ClientError as error:
+            log.info("clearing the nomination of %s/%s: %s", pod.namespace, pod.name, error)
+
+    async def _evict_all(self, pod: PendingPod, plan: Plan) -> None:
+        victims = [v for v in plan.victims if v.name and v.uid not in self._leaving]
+        self._leaving.update(victim.uid for victim in victims)
+        try:
+            results = await asyncio.gather(*(self._evict(pod, plan.node, victim) for victim in victims))
+        except ClientClosed:
+            return
+        finally:
+            self._leaving.difference_update(victim.uid for victim in victims)
+        if not all(results) and self.node_of(pod) == plan.node:
+            self.release(pod.uid)
+            self._wake(pod)
+
+    async def _evict(self, pod: PendingPod, node: str, victim: Victim) -> bool:
+        """Say why and delete. Returns whether the victim is going or gone."""
+        async with self._slots:
+            try:
+                await self._patch(
+                    victim.namespace, victim.name, disruption_patch(victim.uid, self._scheduler_name)
+                )
+                await self._client.delete(PODS, victim.name, victim.namespace, uid=victim.uid)
+            except ClientClosed:
+                raise
+            except ClientError as error:
+                if is_not_found(error) or is_conflict(error):
+                    return True  # gone, or another pod has the name by now
+                log.warning("preempting %s/%s: %s", victim.namespace, victim.name, error)
+                return False
+        reference = ObjectReference(
+            kind="Pod",
+            namespace=victim.namespace,
+            name=victim.name,
+            uid=victim.uid,
+            apiVersion=PODS.api_version,
+        )
+        self._recorder.event(reference, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node}")
+        return True
+
+    async def _patch(self, namespace: str, name: str, patch: dict[str, Any]) -> None:
+        await self._client.patch(
+            PODS, name, patch, namespace, patch_type=STRATEGIC, type=bytes, subresource="status"
+        )
+
+
+def disruption_patch(uid: str, scheduler_name: str) -> dict[str, Any]:
+    """The condition that tells a victim why it is deleted."""
+    condition = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "PreemptionByScheduler",
+        "message": f"{scheduler_name}: preempting to accommodate a higher priority pod",
+        "lastTransitionTime": times.now(),
+    }
+    return {"metadata": {"uid": uid}, "status": {"conditions": [condition]}}
