@@ -163,8 +163,8 @@ def _thin(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _plot(title: str, unit: str, at: list[float], series: dict[str, list[float | None]]) -> str:
-    import pygal  # type: ignore[import-untyped]
-    from pygal.style import Style  # type: ignore[import-untyped]
+    import pygal
+    from pygal.style import Style
 
     style = Style(
         background="white",
