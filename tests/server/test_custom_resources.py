@@ -597,6 +597,10 @@ class TestDocuments:
             {"group": "example.com", "kind": "Robot", "version": "v1"}
         ]
         assert "com.example.v1.RobotList" in found
+        path = (await api.get(place)).json["paths"][
+            "/apis/example.com/v1/namespaces/{namespace}/robots/{name}"
+        ]
+        assert "application/strategic-merge-patch+json" not in path["patch"]["requestBody"]["content"]
         second = (await api.get("/openapi/v2")).json
         assert (
             "default"

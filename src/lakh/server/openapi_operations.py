@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lakh.apis.custom import CustomResource
 from lakh.apis.registry import Registry, Resource, Subresource
 
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
@@ -31,6 +32,8 @@ PATCH_BODY = (
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
 )
+# Custom resources have no merge keys.
+CUSTOM_PATCH_BODY = PATCH_BODY[:3]
 
 # Parameter → its type and what it means. Path parameters are `name` and `namespace`, everything else is in the query.
 PARAMETERS: Mapping[str, tuple[str, str]] = {
@@ -349,7 +352,10 @@ def _operation(
             body, consumes = definition, ANY_BODY
             parameters += _WRITE
         case "patch":
-            body, consumes = PATCH, PATCH_BODY
+            # kubectl looks here for which patch to send.
+            body = PATCH
+            is_custom = isinstance(resource, CustomResource) and sub_name != "scale"
+            consumes = CUSTOM_PATCH_BODY if is_custom else PATCH_BODY
             parameters += (*_WRITE, "force")
         case "delete":
             answer, body, consumes = STATUS, DELETE_OPTIONS, DELETE_BODY
