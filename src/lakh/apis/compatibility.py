@@ -20,12 +20,28 @@ Lakh speaks the API of Kubernetes v1.36. This table is made from the code by `py
 
 """
 
+_CUSTOM = """
+## Custom resources
+
+A `CustomResourceDefinition` is served from the moment it is `Established`, and in discovery and OpenAPI (v2, v3) with it; deleting it deletes its objects first.
+
+| what | state |
+| --- | --- |
+| structural schemas | types, pruning, defaults, nullable, all value validations, `allOf`/`anyOf`/`oneOf`/`not`, formats, with upstream's messages; definitions that are not structural are refused |
+| extensions | `x-kubernetes-preserve-unknown-fields`, `-embedded-resource`, `-int-or-string`, `-list-type`, `-list-map-keys`, `-map-type` |
+| CEL rules | `rule`, `message`, `messageExpression`, `reason`, `fieldPath`, `optionalOldSelf`, transition rules, ratcheting; Kubernetes' libraries for lists, regular expressions, quantities, URLs, IPs, CIDRs, semantic versions, sets. Not: macros with two variables, the library of named formats, estimated costs (the number of evaluations is bounded instead). Types inside of objects are checked when a rule runs |
+| versions | any number; conversion `None`. `Webhook`: the storage version is served, requests for others are refused by name |
+| subresources | status, scale |
+| printing, selecting | additional printer columns, short names, categories, selectable fields |
+| conditions | NamesAccepted, Established, Terminating, KubernetesAPIApprovalPolicyConformant |
+| patterns | Go's syntax on Python's engine, which backtracks |
+"""
+
 _MISSING = """
 ## Not served, or not yet as upstream does
 
 | what | state |
 | --- | --- |
-| custom resources | `CustomResourceDefinition`s are stored and validated by schema; their resources are not served |
 | aggregated API servers | `APIService`s are stored; requests are not passed on |
 | admission webhooks, admission policies | stored, not called |
 | RBAC | stored, not enforced: every credential that the cluster issued may do everything |
@@ -77,7 +93,7 @@ def markdown() -> str:
         parts.append("| --- | --- | --- | --- | --- | --- | --- |\n")
         parts += ["| " + " | ".join(_row(r)) + " |\n" for r in sorted(resources, key=lambda r: r.kind)]
         parts.append("\n")
-    return "".join(parts).rstrip() + "\n" + _MISSING
+    return "".join(parts).rstrip() + "\n" + _CUSTOM + _MISSING
 
 
 if __name__ == "__main__":
