@@ -94,9 +94,12 @@ class _SnapshotFile(NamedTuple):
 class FileJournal:
     """A `Journal` in a directory. Open it with `FileJournal.open`."""
 
-    def __init__(self, directory: Path, segment_bytes: int) -> None:
+    def __init__(self, directory: Path, segment_bytes: int, read_only: bool) -> None:
         """Not for callers: `open` recovers first."""
         self.directory = directory
+        self.torn_bytes = 0
+        """What followed the last good record when the journal was opened."""
+        self._read_only = read_only
         self._segment_bytes = segment_bytes
         self._head = 0
         # Replaced, never changed in place: the event loop iterates over it while the append thread rotates.
@@ -111,12 +114,14 @@ class FileJournal:
         self._lock: DirectoryLock | None = None
 
     @classmethod
-    async def open(cls, directory: Path, *, segment_bytes: int = SEGMENT_BYTES) -> FileJournal:
-        """Lock the directory, verify every file, cut a torn tail.
+    async def open(
+        cls, directory: Path, *, segment_bytes: int = SEGMENT_BYTES, read_only: bool = False
+    ) -> FileJournal:
+        """Lock the directory, verify every file, cut a torn tail; with `read_only` change nothing.
 
         Raises DirectoryInUse and JournalCorrupt. Costs a read of everything, about a second a gigabyte.
         """
-        self = cls(directory, segment_bytes)
+        self = cls(directory, segment_bytes, read_only)
         try:
             await self._in_appender(self._recover)
         except BaseException:
@@ -219,7 +224,7 @@ class FileJournal:
     def _recover(self) -> None:
         make_directory(self.directory)
         self._lock = DirectoryLock(self.directory)
-        for leftover in self.directory.glob("*.tmp"):
+        for leftover in self.directory.glob("*.tmp") if not self._read_only else ():
             log.info("removing %s, left by a crash", leftover)
             leftover.unlink()
         self._snapshot = self._newest_snapshot()
@@ -231,6 +236,8 @@ class FileJournal:
         if self._segments and self._head < covered:
             self._segments = []  # all of it is older than the snapshot
         self._head = max(self._head, covered)
+        if self._read_only:
+            return
         if not self._segments:
             self._rotate(self._head + 1)
         else:
@@ -284,7 +291,7 @@ class FileJournal:
         if segment is not self._segments[0] and segment.first != self._head + 1:
             raise JournalCorrupt(segment.path, 0, f"it begins with {segment.first}, {self._head + 1} is due")
         sequence = segment.first - 1
-        fd = os.open(segment.path, os.O_RDWR)
+        fd = os.open(segment.path, os.O_RDONLY if self._read_only else os.O_RDWR)
         try:
             try:
                 for record in read_records(
@@ -295,6 +302,9 @@ class FileJournal:
             except Torn as torn:
                 if not last:
                     raise JournalCorrupt(segment.path, torn.offset, torn.reason) from None
+                self.torn_bytes = torn.size_bytes - torn.offset
+                if self._read_only:
+                    return sequence
                 log.warning(
                     "%s: cut %d bytes at %d after sequence %d, an append that never finished: %s",
                     segment.path,

@@ -102,6 +102,10 @@ class Replica:
         """The durable item."""
         return self._items.get(key)
 
+    def items(self) -> list[Item]:
+        """All durable items, in no order. They are immutable, so the copy is the state of this moment."""
+        return list(self._items.values())
+
     def range(
         self,
         table: str,
