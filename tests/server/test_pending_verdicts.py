@@ -21,6 +21,7 @@ TURNS = 20
 async def api() -> AsyncIterator[Api]:
     started = await Api.start()
     yield started
+    _journal(started).release()
     await started.stop()
 
 
