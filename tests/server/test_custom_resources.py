@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lakh.apis.catalogue import registry
 from lakh.server.app import ApiServer
@@ -612,3 +614,81 @@ class TestDocuments:
         after = (await api.get("/openapi/v3")).json["paths"]
         assert "apis/example.com/v1" not in after
         assert after["apis/apps/v1"] == index["apis/apps/v1"]
+
+
+KEYWORDS = st.sampled_from(
+    [
+        *("type", "properties", "items", "additionalProperties", "required", "enum", "default", "nullable"),
+        *(
+            "pattern",
+            "format",
+            "maxLength",
+            "minimum",
+            "multipleOf",
+            "maxItems",
+            "allOf",
+            "anyOf",
+            "oneOf",
+            "not",
+        ),
+        *("x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string", "x-kubernetes-list-type"),
+        *("x-kubernetes-list-map-keys", "x-kubernetes-embedded-resource", "x-kubernetes-validations", "$ref"),
+    ]
+)
+ODD_VALUES = st.recursive(
+    st.sampled_from(
+        [
+            None,
+            True,
+            0,
+            1,
+            -1,
+            0.5,
+            "",
+            "a",
+            "object",
+            "array",
+            "string",
+            "integer",
+            "map",
+            "set",
+            "date-time",
+            "(",
+        ]
+    ),
+    lambda below: (
+        st.lists(below, max_size=2)
+        | st.dictionaries(KEYWORDS | st.sampled_from(["a", "rule"]), below, max_size=3)
+    ),
+    max_leaves=8,
+)
+ODD_SCHEMAS = st.dictionaries(KEYWORDS, ODD_VALUES, max_size=4).map(
+    lambda extra: {"type": "object", "properties": {"spec": {"type": "object", **extra}}}
+)
+
+
+class TestFuzz:
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(schema=ODD_SCHEMAS, value=ODD_VALUES, change=ODD_VALUES)
+    async def test_no_schema_and_no_object_crashes_the_server(
+        self, empty: Api, schema: dict[str, Any], value: Any, change: Any
+    ) -> None:
+        odd = version(schema={"openAPIV3Schema": schema}, subresources={"status": {}}, selectableFields=[])
+        made = await empty.post(DEFINITIONS, definition("robots", "Robot", odd))
+        assert made.status in (201, 400, 422), made
+        if made.status != 201:
+            return
+        try:
+            await until(empty, "robots.example.com", "Established")
+            body = {**robot(), "spec": value}
+            assert (await empty.post(ROBOTS, body)).status in (201, 400, 422)
+            patched = await empty.patch(f"{ROBOTS}/a", {"spec": change})
+            assert patched.status in (200, 400, 404, 422)
+            applied = await empty.patch(
+                f"{ROBOTS}/a?fieldManager=m&force=true", {**body, "spec": change}, "apply-patch+yaml"
+            )
+            assert applied.status in (200, 201, 400, 422)
+            assert (await empty.get(ROBOTS, accept=TABLE)).status == 200
+        finally:
+            await empty.delete(f"{DEFINITIONS}/robots.example.com")
+            await gone(empty, f"{DEFINITIONS}/robots.example.com")

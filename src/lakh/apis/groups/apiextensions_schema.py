@@ -7,7 +7,7 @@ compiled schema itself, and then the CEL rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lakh.machinery import dynamic, goregex, rules, structural_validation
@@ -18,6 +18,7 @@ from lakh.machinery.errors import (
     invalid_value,
     not_supported,
     required,
+    type_invalid,
 )
 from lakh.machinery.structural import Structural, StructuralNode
 
@@ -52,6 +53,41 @@ _NOT_IN_LOGIC: Mapping[str, str] = {
     "x-kubernetes-map-type": "must be undefined to be structural",
     "x-kubernetes-validations": "must be empty to be structural",
 }
+# What each keyword's value must be; keywords that are not here mean nothing.
+_TEXTS = (
+    "description",
+    "title",
+    "type",
+    "format",
+    "pattern",
+    "$ref",
+    "id",
+    "x-kubernetes-list-type",
+    "x-kubernetes-map-type",
+)
+_FLAGS = (
+    "nullable",
+    "uniqueItems",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-embedded-resource",
+    "x-kubernetes-int-or-string",
+)
+_COUNTS = ("maxLength", "minLength", "maxItems", "minItems", "maxProperties", "minProperties")
+_NUMBERS = ("maximum", "minimum", "multipleOf")
+_SCHEMA_LISTS = ("allOf", "anyOf", "oneOf")
+_KEYWORDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(_TEXTS, (str,)),
+    **dict.fromkeys(_FLAGS, (bool,)),
+    **dict.fromkeys(_COUNTS, (int,)),
+    **dict.fromkeys(_NUMBERS, (int, float)),
+    **dict.fromkeys((*_SCHEMA_LISTS, "enum", "required", "x-kubernetes-list-map-keys", rules.KEY), (list,)),
+    "properties": (dict,),
+    "items": (dict, list),
+    "additionalProperties": (dict, bool),
+    "not": (dict,),
+}
 _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 
 
@@ -69,6 +105,8 @@ def validate(raw: Raw, path: str) -> list[FieldError]:
 def _place(raw: Raw, path: str, level: str, found: list[FieldError], depth: int) -> None:
     if depth > _MAX_DEPTH:
         found.append(forbidden_field(path, "the schema is nested too deeply"))
+        return
+    if _malformed(raw, path, found):
         return
     _unsupported(raw, path, found)
     _type(raw, path, level, found)
@@ -106,6 +144,39 @@ def _place(raw: Raw, path: str, level: str, found: list[FieldError], depth: int)
         _place(sub, f"{path}.{where}", below, found, depth + 1)
 
 
+def _malformed(raw: Raw, path: str, found: list[FieldError]) -> bool:
+    """Reports keywords whose values are of a type that they cannot have."""
+    before = len(found)
+    for keyword, value in raw.items():
+        wanted = _KEYWORDS.get(keyword)
+        if wanted is None or value is None:
+            continue
+        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+            found.append(type_invalid(f"{path}.{keyword}", value, f"must be of type {_type_names(wanted)}"))
+            continue
+        parts: Iterable[Any] = ()
+        kind: type = dict
+        if keyword in _SCHEMA_LISTS or keyword == rules.KEY:
+            parts = value
+        elif keyword == "properties":
+            parts = value.values()
+        elif keyword in ("required", "x-kubernetes-list-map-keys"):
+            parts, kind = value, str
+        for index, part in enumerate(parts):
+            if not isinstance(part, kind):
+                found.append(
+                    type_invalid(
+                        f"{path}.{keyword}[{index}]", part, f"must be of type {_type_names((kind,))}"
+                    )
+                )
+    return len(found) > before
+
+
+def _type_names(types: tuple[type, ...]) -> str:
+    names = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+    return " or ".join(names[t] for t in types)
+
+
 def _below(raw: Raw) -> Iterator[tuple[str, Raw, str]]:
     for name, sub in (raw.get("properties") or {}).items():
         if isinstance(sub, Mapping):
@@ -133,6 +204,8 @@ def _branches(raw: Raw) -> Iterator[tuple[str, Raw, bool]]:
 def _logic(raw: Raw, spine: Raw, path: str, skip: bool, found: list[FieldError], depth: int) -> None:
     if depth > _MAX_DEPTH:
         found.append(forbidden_field(path, "the schema is nested too deeply"))
+        return
+    if _malformed(raw, path, found):
         return
     for keyword, why in _NOT_IN_LOGIC.items():
         if raw.get(keyword) or (
