@@ -56,6 +56,8 @@ resourceclaims - resource.k8s.io/v1 true ResourceClaim -
 resourceclaimtemplates - resource.k8s.io/v1 true ResourceClaimTemplate -
 resourceslices - resource.k8s.io/v1 false ResourceSlice -
 priorityclasses pc scheduling.k8s.io/v1 false PriorityClass -
+podgroups - scheduling.k8s.io/v1alpha2 true PodGroup -
+workloads - scheduling.k8s.io/v1alpha2 true Workload -
 csidrivers - storage.k8s.io/v1 false CSIDriver -
 csinodes - storage.k8s.io/v1 false CSINode -
 csistoragecapacities - storage.k8s.io/v1 true CSIStorageCapacity -
@@ -79,6 +81,7 @@ SUBRESOURCES = {
         "ingresses",
         "jobs",
         "poddisruptionbudgets",
+        "podgroups",
         "prioritylevelconfigurations",
         "replicasets",
         "resourceclaims",

@@ -1,4 +1,8 @@
-"""scheduling.k8s.io/v1: priority classes, and the two that every cluster has."""
+"""scheduling.k8s.io: priority classes (v1) and the two that every cluster has; workloads and pod groups (v1alpha2).
+
+A PodGroup is a gang when its policy says so: its pods (`spec.schedulingGroup`) are bound when `minCount` of them can be. A Workload is the
+template that controllers make pod groups from. Their specs never change.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,16 @@ from lakh.apis import meta
 from lakh.apis.groups import printing
 from lakh.apis.groups.base import GroupStrategy, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
-from lakh.machinery.errors import FieldError, forbidden_field, not_supported
+from lakh.machinery import names
+from lakh.machinery.errors import (
+    FieldError,
+    duplicate,
+    forbidden_field,
+    invalid_value,
+    not_supported,
+    required,
+    too_many,
+)
 
 GROUP = "scheduling.k8s.io"
 
@@ -108,6 +121,122 @@ def _unknown_system_class(name: str, value: int, global_default: bool) -> str:
     return ""
 
 
+MAX_TEMPLATES = 8
+MAX_TOPOLOGY_CONSTRAINTS = 1
+DISRUPTION_MODES = ("Pod", "PodGroup")
+
+
+def _default_group(spec: Any) -> None:
+    if spec.disruptionMode is None:
+        spec.disruptionMode = "Pod"
+
+
+def _validate_group(spec: Any, path: str, found: list[FieldError]) -> None:
+    """What a pod group and its template have in common."""
+    policy = spec.schedulingPolicy
+    if policy is None:
+        found.append(required(f"{path}.schedulingPolicy"))
+    else:
+        chosen = [name for name in ("basic", "gang") if getattr(policy, name) is not None]
+        if not chosen:
+            found.append(
+                invalid_value(f"{path}.schedulingPolicy", "", "must specify one of: `basic`, `gang`")
+            )
+        elif len(chosen) > 1:
+            found.append(
+                invalid_value(
+                    f"{path}.schedulingPolicy",
+                    "{" + ", ".join(chosen) + "}",
+                    "must specify exactly one of: `basic`, `gang`",
+                )
+            )
+        if policy.gang is not None and (policy.gang.minCount or 0) < 1:
+            found.append(
+                invalid_value(
+                    f"{path}.schedulingPolicy.gang.minCount",
+                    policy.gang.minCount or 0,
+                    "must be greater than or equal to 1",
+                )
+            )
+    if spec.disruptionMode not in DISRUPTION_MODES:
+        found.append(not_supported(f"{path}.disruptionMode", spec.disruptionMode, DISRUPTION_MODES))
+    topology = (spec.schedulingConstraints.topology if spec.schedulingConstraints else None) or ()
+    field = f"{path}.schedulingConstraints.topology"
+    if len(topology) > MAX_TOPOLOGY_CONSTRAINTS:
+        found.append(too_many(field, len(topology), MAX_TOPOLOGY_CONSTRAINTS))
+    for index, constraint in enumerate(topology):
+        for message in names.qualified_name(constraint.key or ""):
+            found.append(invalid_value(f"{field}[{index}].key", constraint.key or "", message))
+
+
+class WorkloadStrategy(GroupStrategy):
+    """Workloads."""
+
+    generation = True
+
+    def default(self, obj: Any) -> None:
+        """Templates are disrupted pod by pod."""
+        super().default(obj)
+        for template in obj.spec.podGroupTemplates or ():
+            _default_group(template)
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A whole workload."""
+        found = super().validate(obj)
+        templates = obj.spec.podGroupTemplates or ()
+        path = "spec.podGroupTemplates"
+        if obj.spec.podGroupTemplates is not None and not templates:
+            found.append(required(path))
+        if len(templates) > MAX_TEMPLATES:
+            found.append(too_many(path, len(templates), MAX_TEMPLATES))
+        seen: set[str] = set()
+        for index, template in enumerate(templates):
+            name = template.name or ""
+            if name in seen:
+                found.append(duplicate(f"{path}[{index}]", name))
+            seen.add(name)
+            for message in names.dns_label(name):
+                found.append(invalid_value(f"{path}[{index}].name", name, message))
+            if template.schedulingPolicy is not None:
+                _validate_group(template, f"{path}[{index}]", found)
+        return found
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """The templates stay, and so does a controller once it is set."""
+        found: list[FieldError] = []
+        meta.immutable(
+            new.spec.podGroupTemplates, old.spec.podGroupTemplates, "spec.podGroupTemplates", found
+        )
+        if old.spec.controllerRef is not None:
+            meta.immutable(new.spec.controllerRef, old.spec.controllerRef, "spec.controllerRef", found)
+        return found
+
+
+class PodGroupStrategy(GroupStrategy):
+    """Pod groups."""
+
+    has_status = True
+    generation = True
+
+    def default(self, obj: Any) -> None:
+        """Disrupted pod by pod."""
+        super().default(obj)
+        _default_group(obj.spec)
+
+    def validate(self, obj: Any) -> list[FieldError]:
+        """A whole pod group."""
+        found = super().validate(obj)
+        if obj.spec.schedulingPolicy is not None:
+            _validate_group(obj.spec, "spec", found)
+        return found
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """The spec stays."""
+        found: list[FieldError] = []
+        meta.immutable(new.spec, old.spec, "spec", found)
+        return found
+
+
 RESOURCES = (
     declare(
         GROUP,
@@ -118,4 +247,6 @@ RESOURCES = (
         namespaced=False,
         short_names=("pc",),
     ),
+    declare(GROUP, "v1alpha2", "podgroups", "PodGroup", PodGroupStrategy(), namespaced=True),
+    declare(GROUP, "v1alpha2", "workloads", "Workload", WorkloadStrategy(), namespaced=True),
 )
