@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test slow lint setup clean
+.PHONY: run test slow faults lint setup clean
 
 run: setup
 	$(BIN)/lakh up --nodes 1000 --instance-type trn2.48xlarge --submit examples/training-job.yaml
@@ -13,6 +13,12 @@ test: setup
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Rounds of the fault harness from a seed on; see docs/reliability.md.
+ROUNDS ?= 50
+SEED ?= 1
+faults: setup
+	$(BIN)/python -m tests.faults --rounds $(ROUNDS) --seed $(SEED)
 
 lint: setup
 	$(BIN)/ruff check src tests

@@ -20,7 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--rounds", type=int, default=50, help="how many (default: 50)")
     parser.add_argument("--seed", type=int, default=1, help="of the first; the others count up (default: 1)")
-    parser.add_argument("--engine", choices=rounds.ENGINES, default="file")
+    parser.add_argument("--engine", choices=rounds.TOPOLOGIES, default="file")
     parser.add_argument("--seconds", type=float, default=None, help="of traffic a round (default: 2 to 5)")
     parser.add_argument("--break", dest="bug", choices=BUGS, default="", help="plant a bug in the server")
     parser.add_argument("--keep", type=Path, default=None, help="where histories with violations are kept")

@@ -21,7 +21,8 @@ from .topology import FileTopology, ServerDied, can_mount
 from .traffic import PARTITIONS, Stuck, Traffic
 from .validators import Verdict, Violation, judge
 
-ENGINES = ("file",)
+TOPOLOGIES = {"file": FileTopology}
+"""By engine. Another engine adds its topology, its faults and its injector here."""
 LAST_FAULTS = ("kill", "power_cut", "kill_twice")
 """One of them ends the traffic: what is judged in the end has gone through a restart."""
 
@@ -100,7 +101,9 @@ def run(drawn: Plan, directory: Path) -> Outcome:
 async def _run(drawn: Plan, directory: Path) -> tuple[History, list[Violation]]:
     rng = random.Random(f"faults-{drawn.seed}")
     history = History(drawn.seed, drawn.to_dict(), PARTITIONS)
-    topology = FileTopology(directory, small=drawn.small, small_disk=drawn.small_disk, bug=drawn.bug)
+    topology = TOPOLOGIES[drawn.engine](
+        directory, small=drawn.small, small_disk=drawn.small_disk, bug=drawn.bug
+    )
     broken: list[Violation] = []
     traffic: Traffic | None = None
     try:
@@ -116,7 +119,7 @@ async def _run(drawn: Plan, directory: Path) -> tuple[History, list[Violation]]:
     except ServerDied as error:
         broken.append(Violation("recovers", str(error)))
     except Stuck as error:
-        broken.append(Violation("recovers", f"{error}\n{topology.server.tail()}"))
+        broken.append(Violation("recovers", f"{error}\n{topology.evidence()}"))
     finally:
         if traffic is not None:
             await traffic.close()

@@ -45,6 +45,9 @@ class Topology(Protocol):
     def check(self) -> None:
         """Raises ServerDied when something that should run does not."""
 
+    def evidence(self) -> str:
+        """The ends of the servers' logs."""
+
 
 class Process:
     """One server process that is started again and again on the same data."""
@@ -173,6 +176,10 @@ class FileTopology:
     def check(self) -> None:
         """Raises ServerDied when the server ended by itself."""
         self.server.check()
+
+    def evidence(self) -> str:
+        """The end of the server's log."""
+        return self.server.tail()
 
     def delay_syncs(self, seconds: float) -> None:
         """From now on a sync takes up to this much longer."""

@@ -45,6 +45,7 @@ WEIGHTS = {
     "whole": 5,
     "pages": 4,
     "exact": 4,
+    "stream": 2,
 }
 PADDING_BYTES_MAX = 2500
 
@@ -307,7 +308,7 @@ class _Worker:
             verb = self.rng.choices(verbs, weights)[0]
             resource = self.rng.choice(RESOURCES)
             key = f"{self.rng.choice(SCOPES)}/{self.rng.choice(NAMES)}"
-            if verb in ("whole", "pages", "exact"):
+            if verb in ("whole", "pages", "exact", "stream"):
                 done: object = await self.list(resource, self.rng.choice(("", *SCOPES)), verb)
             else:
                 done = await getattr(self, verb)(resource, key)
