@@ -7,10 +7,11 @@ with an old hash is redirected to the new one.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from wsgiref.handlers import format_date_time
 from lakh import __version__
 from lakh.apis.custom import CustomResource
 from lakh.apis.definitions import KUBERNETES_VERSION, schema
-from lakh.apis.registry import Registry
+from lakh.apis.registry import Registry, Resource
 from lakh.machinery import errors
 from lakh.server import openapi_build, openapi_custom, openapi_operations, openapi_proto, openapi_schemas
 from lakh.server.codec import encode_json
@@ -49,6 +50,8 @@ class OpenApi:
         self._generation = -1
         self._documents: dict[str, Document] = {}
         self._known_places: dict[str, str] | None = None
+        # The v2 document that is being made: of which generation, in which form.
+        self._building: tuple[int, str, asyncio.Task[Document]] | None = None
 
     def _follow(self) -> None:
         """Forgets what was made of a registry that has changed."""
@@ -59,13 +62,9 @@ class OpenApi:
         for name in ("", *V2_TYPES):
             self._documents.pop(name, None)
 
-    def _definitions(self, version: Version) -> Mapping[str, Any]:
-        """All definitions, those of custom resources included."""
-        resources = [r for r in self._registry.all() if isinstance(r, CustomResource)]
-        built_in = schema().definitions()
-        return {**built_in, **openapi_custom.definitions(resources, version)} if resources else built_in
-
-    def handle(self, request: Request, path: str, query: dict[str, str]) -> Response | None:
+    def handle(
+        self, request: Request, path: str, query: dict[str, str]
+    ) -> Response | Coroutine[Any, Any, Response] | None:
         """The document at a path; None when the path is of no document. Raises 406."""
         path = path.rstrip("/")
         if not path.startswith("/openapi/"):
@@ -79,30 +78,38 @@ class OpenApi:
             return self._v3(request, path.removeprefix(INDEX_PATH + "/"), query.get("hash", ""))
         return None
 
+    @functools.cached_property
+    def _built_in_places(self) -> dict[str, str]:
+        """The places of what is always there, with their hashes."""
+        registry = Registry(tuple(r for r in self._registry.all() if not isinstance(r, CustomResource)))
+        listed = openapi_build.places(registry, _built_in_kinds())
+        return {place: _digest(_builder_digest(), place, repr(ops)) for place, ops in listed.items()}
+
     @property
     def _places(self) -> dict[str, str]:
         """The places of the v3 index with their hashes."""
         places = self._known_places
         if places is None:
-            made_by = _builder_digest()
-            custom: dict[str, str] = {}
-            for resource in self._registry.all():
-                if isinstance(resource, CustomResource):
+            places = dict(self._built_in_places)
+            custom = [r for r in self._registry.all() if isinstance(r, CustomResource)]
+            if custom:
+                schemas: dict[str, str] = {}
+                for resource in custom:
                     place = f"apis/{resource.api_version}"
-                    custom[place] = custom.get(place, "") + resource.structural.digest
-            places = self._known_places = {
-                place: _digest(made_by, place, repr(listed), custom.get(place, ""))
-                for place, listed in self._operations(self._definitions(3)).items()
-            }
+                    schemas[place] = schemas.get(place, "") + resource.structural.digest
+                for place, ops in _operations(custom, _definitions(custom, 3)).items():
+                    if place not in places or place in schemas:
+                        before = places.get(place, "")
+                        places[place] = _digest(
+                            _builder_digest(), before, place, repr(ops), schemas.get(place, "")
+                        )
+            self._known_places = places = dict(sorted(places.items()))
             self._documents = {
                 name: document
                 for name, document in self._documents.items()
                 if name in places or name in ("", *V2_TYPES)
             }
         return places
-
-    def _operations(self, definitions: Mapping[str, Any]) -> dict[str, list[Operation]]:
-        return openapi_build.places(self._registry, Kinds.of(definitions))
 
     def _index(self) -> Document:
         document = self._documents.get("")
@@ -125,8 +132,9 @@ class OpenApi:
             return Response(301, b"", b"text/html; charset=utf-8", (location,))
         document = self._documents.get(place)
         if document is None or document.etag != f'"{digest}"':
-            definitions = self._definitions(3)
-            listed = self._operations(definitions)[place]
+            resources = [r for r in self._registry.all() if place in _places_of(r)]
+            definitions = _definitions(resources, 3)
+            listed = _operations(resources, definitions)[place]
             made = openapi_build.v3_document(definitions, listed, RELEASE)
             document = self._documents[place] = Document(encode_json(made), etag=digest)
         if not wanted_hash:
@@ -134,19 +142,65 @@ class OpenApi:
         expires = format_date_time(time.time() + YEAR_SECONDS).encode()
         return document.answer(request, ((b"Cache-Control", b"public, immutable"), (b"Expires", expires)))
 
-    def _v2(self, request: Request) -> Response:
+    def _v2(self, request: Request) -> Response | Coroutine[Any, Any, Response]:
         kind = best_type(request.headers.get("accept", ""), V2_TYPES)
         if kind is None:
             raise errors.not_acceptable(V2_TYPES)
         kind = V2_PROTOBUF if kind == V2_PROTOBUF_OLD else kind
         document = self._documents.get(kind)
-        if document is None:
-            definitions = self._definitions(2)
-            everything = [op for listed in self._operations(definitions).values() for op in listed]
-            made = openapi_build.v2_document(definitions, everything, RELEASE)
-            body = encode_json(made) if kind == JSON else openapi_proto.encode_v2(made)
-            document = self._documents[kind] = Document(body, kind.encode())
+        if document is not None:
+            return document.answer(request)
+        resources = self._registry.all()
+        if any(isinstance(r, CustomResource) for r in resources):
+            # Definitions of custom resources are large: dozens of them take half a second.
+            return self._v2_later(request, kind, resources)
+        document = self._documents[kind] = _v2_document(resources, kind)
         return document.answer(request)
+
+    async def _v2_later(self, request: Request, kind: str, resources: list[Resource]) -> Response:
+        generation = self._generation
+        if self._building is None or self._building[:2] != (generation, kind):
+            task = asyncio.get_running_loop().create_task(asyncio.to_thread(_v2_document, resources, kind))
+            self._building = (generation, kind, task)
+        document = await asyncio.shield(self._building[2])
+        if generation == self._generation:
+            self._documents[kind] = document
+        return document.answer(request)
+
+
+def _places_of(resource: Resource) -> tuple[str, ...]:
+    """The places of the v3 index that a resource is in."""
+    root = openapi_operations.root
+    return (root(resource.group)[1:], root(resource.group, resource.version)[1:])
+
+
+@functools.cache
+def _built_in_kinds() -> Kinds:
+    return Kinds.of(schema().definitions())
+
+
+def _definitions(resources: Iterable[Resource], version: Version) -> Mapping[str, Any]:
+    """The built-in definitions and those of custom resources."""
+    custom = [r for r in resources if isinstance(r, CustomResource)]
+    built_in = schema().definitions()
+    return {**built_in, **openapi_custom.definitions(custom, version)} if custom else built_in
+
+
+def _operations(resources: Iterable[Resource], definitions: Mapping[str, Any]) -> dict[str, list[Operation]]:
+    """The operations on resources, by place."""
+    built_in = schema().definitions()
+    added = {name: raw for name, raw in definitions.items() if name not in built_in}
+    kinds = Kinds({**_built_in_kinds().by_kind, **Kinds.of(added).by_kind})
+    return openapi_build.places(Registry(tuple(resources)), kinds)
+
+
+def _v2_document(resources: list[Resource], kind: str) -> Document:
+    """The document of everything; no state is touched, so any thread may make it."""
+    definitions = _definitions(resources, 2)
+    everything = [op for listed in _operations(resources, definitions).values() for op in listed]
+    made = openapi_build.v2_document(definitions, everything, RELEASE)
+    body = encode_json(made) if kind == JSON else openapi_proto.encode_v2(made)
+    return Document(body, kind.encode())
 
 
 def _place_url(place: str, digest: str) -> str:

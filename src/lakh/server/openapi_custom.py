@@ -68,9 +68,11 @@ def _list(resource: CustomResource, version: Version) -> Rendered:
 
 
 def _schema(raw: Mapping[str, Any], version: Version) -> dict[str, Any]:
+    if version == 3:
+        return dict(raw)
     schema: dict[str, Any] = {}
     for key, value in raw.items():
-        if version == 2 and key in _ONLY_V3:
+        if key in _ONLY_V3:
             continue
         match key:
             case "properties":
@@ -79,10 +81,9 @@ def _schema(raw: Mapping[str, Any], version: Version) -> dict[str, Any]:
                 schema[key] = _schema(value, version)
             case _:
                 schema[key] = value
-    if version == 2:
-        if raw.get("x-kubernetes-int-or-string") or raw.get("nullable"):
-            schema.pop("type", None)
-        if raw.get("x-kubernetes-preserve-unknown-fields") or raw.get("nullable"):
-            for key in _HIDDEN_BELOW:
-                schema.pop(key, None)
+    if raw.get("x-kubernetes-int-or-string") or raw.get("nullable"):
+        schema.pop("type", None)
+    if raw.get("x-kubernetes-preserve-unknown-fields") or raw.get("nullable"):
+        for key in _HIDDEN_BELOW:
+            schema.pop(key, None)
     return schema

@@ -154,14 +154,15 @@ def _malformed(raw: Raw, path: str, found: list[FieldError]) -> bool:
         if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
             found.append(type_invalid(f"{path}.{keyword}", value, f"must be of type {_type_names(wanted)}"))
             continue
+        given: Any = value
         parts: Iterable[Any] = ()
         kind: type = dict
         if keyword in _SCHEMA_LISTS or keyword == rules.KEY:
-            parts = value
+            parts = given
         elif keyword == "properties":
-            parts = value.values()
+            parts = given.values()
         elif keyword in ("required", "x-kubernetes-list-map-keys"):
-            parts, kind = value, str
+            parts, kind = given, str
         for index, part in enumerate(parts):
             if not isinstance(part, kind):
                 found.append(
