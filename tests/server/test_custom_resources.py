@@ -532,6 +532,16 @@ class TestLists:
         ]
         assert events[0]["object"]["kind"] == "Robot"
 
+    async def test_watches_end_with_the_definition(self, api: Api) -> None:
+        await api.post(ROBOTS, robot())
+        stream = await api.watch(f"{ROBOTS}?watch=true")
+        await api.delete(f"{DEFINITIONS}/robots.example.com")
+        await gone(api, f"{DEFINITIONS}/robots.example.com")
+        await asyncio.sleep(0)
+        assert [e["type"] for e in stream.lines()][:1] == ["ADDED"]
+        assert [e["type"] for e in stream.lines()][-1] == "DELETED"
+        assert stream.finished
+
 
 class TestVersions:
     async def test_none_conversion(self, empty: Api) -> None:

@@ -301,6 +301,7 @@ def resources_of(definition: Any, current_from: Mapping[str, int]) -> list[Custo
                 categories=tuple(names.categories or ()),
                 subresources=subresources,
                 scale=strategy.scale,
+                stored_as=(spec.group, storage_version(definition), names.plural),
                 list_kind=names.listKind or f"{names.kind}List",
                 structural=structural,
                 current_from=current_from.get(version.name, 0),

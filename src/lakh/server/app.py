@@ -67,7 +67,7 @@ class ApiServer:
         self.handlers = Handlers(
             cluster, admission, self.watching, Reviews(authenticator), Subresources(cluster, issuer)
         )
-        self.custom = CustomResources(cluster)
+        self.custom = CustomResources(cluster, self.watching)
         self.discovery = Discovery(cluster.registry)
         self.openapi = OpenApi(cluster.registry)
         self.metrics = ServerMetrics(cluster, self.watching)

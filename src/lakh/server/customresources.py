@@ -24,6 +24,7 @@ from lakh.server.cluster import Cluster
 from lakh.server.context import Context
 from lakh.server.custom_store import CLEANUP_FINALIZER, CustomStore
 from lakh.server.storage import DeleteOptions
+from lakh.server.watching import Watching
 from lakh.store.errors import StoreError
 from lakh.store.hub import Watch
 from lakh.store.state import Event, Item
@@ -57,8 +58,9 @@ class _Installed:
 class CustomResources:
     """Serves what the definitions of a cluster say."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, watching: Watching) -> None:
         self.cluster = cluster
+        self.watching = watching
         self.store = cluster.named(GROUP, "v1", "customresourcedefinitions")
         self._condition_type: Any = schema().struct(PREFIX + "CustomResourceDefinitionCondition")
         self._names_type: Any = schema().struct(PREFIX + "CustomResourceDefinitionNames")
@@ -142,6 +144,8 @@ class CustomResources:
         for resource in installed.resources if installed is not None else ():
             self.cluster.registry.remove(resource)
             self.cluster.forget(resource)
+            # Not now: its watches may not have been told of events that came with this one.
+            asyncio.get_running_loop().call_soon(self.watching.end, resource)
 
     # -- what is written -------------------------------------------------------------------------------------------------------
 

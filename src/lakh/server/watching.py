@@ -332,16 +332,25 @@ class Watching:
         if self._watchers:
             self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
+    def end(self, resource: Resource) -> None:
+        """Ends the watches of a resource that is served no more, or otherwise: clients look again."""
+        for watcher in [w for w in self._watchers if w.form.store.resource is resource]:
+            _finish(watcher)
+
     def stop(self) -> None:
         """Ends all watches cleanly: clients see the end of the stream and resume elsewhere."""
         for watcher in list(self._watchers):
-            stream = watcher.stream
-            watcher.stop()
-            if stream is not None:
-                stream.finish()
+            _finish(watcher)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _finish(watcher: Watcher) -> None:
+    stream = watcher.stream
+    watcher.stop()
+    if stream is not None:
+        stream.finish()
 
 
 def watch_seconds(query: dict[str, str]) -> float:
