@@ -290,6 +290,7 @@ async def _until_nodes_ready(client: Client, count: int, progress: Progress) -> 
             changed.clear()
             progress.bar("nodes Ready", len(ready), count)
             await asyncio.sleep(POLL_SECONDS)
+        progress.bar("nodes Ready", len(ready), count)
 
 
 def load_manifest(path: Path) -> list[dict[str, Any]]:
