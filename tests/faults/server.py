@@ -75,18 +75,22 @@ def acknowledge_early() -> None:
 
 def skip_on_resume() -> None:
     """A resumed watch misses the first event after its revision."""
-    from lakh.store.state import History
+    from lakh.store.history import History
 
-    since = History.since
-    History.since = lambda self, revision: since(self, revision)[1:]  # type: ignore[method-assign]
+    since = History.bucket_since
+    History.bucket_since = lambda self, bucket, revision: since(self, bucket, revision)[1:]  # type: ignore[method-assign]
 
 
 def repeat_on_resume() -> None:
     """A resumed watch begins with the event that it has seen last."""
-    from lakh.store.state import History
+    from lakh.store.history import History
 
-    since = History.since
-    History.since = lambda self, revision: since(self, max(self.oldest, revision - 1))  # type: ignore[method-assign]
+    since = History.bucket_since
+
+    def repeated(self: History, bucket: Any, revision: int) -> list[Any]:
+        return since(self, bucket, max(self.oldest, revision - 1))
+
+    History.bucket_since = repeated  # type: ignore[method-assign]
 
 
 def forget_versions() -> None:
