@@ -310,6 +310,10 @@ class TestDefinitions:
                 {"group": "apps.k8s.io"},
                 'protected groups must have approval annotation "api-approved.kubernetes.io"',
             ),
+            (
+                {"preserveUnknownFields": True},
+                "spec.preserveUnknownFields: Invalid value: true: cannot set to true",
+            ),
             ({"scope": "World"}, 'spec.scope: Unsupported value: "World"'),
             (
                 {

@@ -107,6 +107,14 @@ class CustomResourceDefinitionStrategy(GroupStrategy):
             found.append(required("spec.scope"))
         elif spec.scope not in ("Cluster", "Namespaced"):
             found.append(not_supported("spec.scope", spec.scope, ("Cluster", "Namespaced")))
+        if spec.preserveUnknownFields:
+            found.append(
+                invalid_value(
+                    "spec.preserveUnknownFields",
+                    True,
+                    "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
+                )
+            )
         state = approval(group, (obj.metadata.annotations or {}).get(APPROVED_ANNOTATION, ""))
         if state is not None and state[1] in ("MissingAnnotation", "InvalidAnnotation"):
             at = f"metadata.annotations[{APPROVED_ANNOTATION}]"
