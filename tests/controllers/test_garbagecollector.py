@@ -152,3 +152,16 @@ async def test_lease_goes_with_its_node(client: FakeClient) -> None:
     client.remove(NODES, "n1")
     await drain(controller)
     assert client.all(LEASES) == []
+
+
+async def test_owner_whose_kind_is_served_later(client: FakeClient) -> None:
+    client.served = [PODS, NODES, LEASES]
+    controller = GarbageCollector(make_context(client))
+    await controller.refresh()
+    put_pod(client, "p", "gone")
+    await drain(controller)
+    assert len(client.all(PODS)) == 1, "nobody knows whether a Job is there"
+    client.served = [PODS, NODES, LEASES, JOBS]
+    await controller.refresh()
+    await drain(controller)
+    assert client.all(PODS) == []

@@ -97,6 +97,8 @@ class GarbageCollector(Controller):
         self._dependents: dict[str, dict[str, str]] = {}
         """Owner uid → dependent uid → queue key."""
         self._absent: OrderedDict[str, float] = OrderedDict()
+        self._unresolved: dict[tuple[str, str], set[str]] = {}
+        """(group, kind) that nobody serves yet → queue keys of dependents that wait for it."""
 
     # ------------------------------------------------------------ what is watched
 
@@ -104,6 +106,8 @@ class GarbageCollector(Controller):
         """Watch what is served now."""
         for resource in await discover(self.client):
             self._by_kind.setdefault((resource.group, resource.kind), resource)
+            for key in self._unresolved.pop((resource.group, resource.kind), ()):
+                self.queue.add_after(key, UNSEEN_OWNER_SECONDS)
             path = (resource.group, resource.plural)
             if path in _SKIPPED or path in self._watched:
                 continue
@@ -290,6 +294,10 @@ class GarbageCollector(Controller):
             return True
         owner = self._resource(reference)
         if owner is None:
+            kind = (reference.apiVersion.rpartition("/")[0], reference.kind)
+            self._unresolved.setdefault(kind, set()).add(
+                f"{resource.group}/{resource.plural}|{_name(obj.metadata)}"
+            )
             return False
         namespace = obj.metadata.namespace
         if owner.namespaced and not namespace:
