@@ -159,6 +159,7 @@ async def test_owner_whose_kind_is_served_later(client: FakeClient) -> None:
     controller = GarbageCollector(make_context(client))
     await controller.refresh()
     put_pod(client, "p", "gone")
+    controller.queue.add("/pods|default/p")
     await drain(controller)
     assert len(client.all(PODS)) == 1, "nobody knows whether a Job is there"
     client.served = [PODS, NODES, LEASES, JOBS]

@@ -107,7 +107,7 @@ class GarbageCollector(Controller):
         for resource in await discover(self.client):
             self._by_kind.setdefault((resource.group, resource.kind), resource)
             for key in self._unresolved.pop((resource.group, resource.kind), ()):
-                self.queue.add_after(key, UNSEEN_OWNER_SECONDS)
+                self.queue.add(key)
             path = (resource.group, resource.plural)
             if path in _SKIPPED or path in self._watched:
                 continue
