@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -31,6 +32,9 @@ def main() -> int:
         for violation in verdict.violations:
             print(violation)
         return 1 if verdict.violations else 0
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # servers are ended and disks unmounted then, too
     keep = options.keep or Path(tempfile.mkdtemp(prefix="lakh-faults-"))
     total: Counter[str] = Counter()
     faults: Counter[str] = Counter()
