@@ -50,6 +50,14 @@ def add_parser(commands: Any) -> None:
     watch.add_argument(
         "--seconds", type=_positive_float, default=10.0, help="how long to write (default: 10)"
     )
+    store = kinds.add_parser("store", help="the store alone: writes, batches, recovery, memory")
+    store.add_argument("--engine", choices=("file", "nats"), default="file", help="(default: file)")
+    store.add_argument("--objects", type=_positive, default=100_000, help="how many (default: 100000)")
+    store.add_argument(
+        "--seconds", type=_positive_float, default=5.0, help="how long the clients write (default: 5)"
+    )
+    store.add_argument("--json", action="store_true", help="make the last line one JSON object")
+    store.set_defaults(run=_run, what="store", kubeconfig=None)
     cluster = kind("cluster", "a cluster of N nodes under the load of the public 100,000-node tests")
     cluster.add_argument("--nodes", type=_positive, default=1000, help="how many (default: 1000)")
     cluster.add_argument("--instance-type", default="trn2.48xlarge", metavar="T", help="of the nodes")
@@ -98,7 +106,7 @@ _positive_float.__name__ = _positive.__name__ = "positive number"
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lakh.bench import api, cluster, reads
+    from lakh.bench import api, cluster, reads, store
     from lakh.bench import report as pages
     from lakh.cli import Failure, kubeconfig_path, run_async
     from lakh.client.errors import ClientError
@@ -117,6 +125,9 @@ def _run(options: argparse.Namespace) -> int:
                 case "list":
                     report = await reads.run_list(options, progress)
                     rows = [list(report), [str(v) for v in report.values()]]
+                case "store":
+                    report = await store.run(options, progress)
+                    rows = store.table(report)
                 case "cluster":
                     report = await cluster.run(options, progress)
                     rows = pages.rows(report)

@@ -207,6 +207,11 @@ class Partition(Replica):
         return state.live_bytes + state.history.size_bytes + self._queued_bytes
 
     @property
+    def compacting(self) -> bool:
+        """Whether a snapshot is being written."""
+        return self._compaction is not None
+
+    @property
     def queued_bytes(self) -> int:
         """What waits for the disk."""
         return self._queued_bytes
