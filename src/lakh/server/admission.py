@@ -2,7 +2,7 @@
 
 The plugins that upstream enables by default and that have something to say here, in upstream's order: NamespaceLifecycle, ServiceAccount,
 TaintNodesByCondition, Priority, DefaultTolerationSeconds. Each is a function of the cluster
-and the object; it changes the object or raises 403.
+and the object; it changes the object or raises 403. Verdicts rest on durable state: no pod is stored in a namespace that a crash takes back.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Admission:
             spec.serviceAccountName = spec.serviceAccount = "default"
         name, namespace = spec.serviceAccountName, pod.metadata.namespace
         accounts = self.cluster.named("", "v1", "serviceaccounts")
-        if accounts.partition.head(accounts.key(namespace, name)) is None:
+        if accounts.partition.get(accounts.key(namespace, name)) is None:
             raise errors.forbidden(
                 "",
                 "pods",
@@ -115,7 +115,7 @@ class Admission:
         name = spec.priorityClassName
         value, policy = 0, "PreemptLowerPriority"
         if name:
-            item = classes.partition.head(classes.key("", name))
+            item = classes.partition.get(classes.key("", name))
             if item is None:
                 raise errors.forbidden(
                     "", "pods", pod.metadata.name or "", f"no PriorityClass with name {name} was found"

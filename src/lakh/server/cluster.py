@@ -79,7 +79,7 @@ class Cluster:
 
     def namespace(self, name: str) -> NamespaceView | None:
         """A namespace as it is now, decoded once a revision; None when there is none."""
-        item = self.partitions["default"].head(f"namespaces//{name}")
+        item = self.partitions["default"].get(f"namespaces//{name}")
         if item is None:
             self._namespaces.pop(name, None)
             return None
