@@ -23,10 +23,6 @@ DEFAULT_INSTANCE_TYPE = "trn2.48xlarge"
 # Few tracked objects (Structs are not), so collections are rare and short; see docs/performance.md.
 GC_THRESHOLDS = (50_000, 20, 50)
 
-# A journal's thread waits for the interpreter twice an append, each time as long as this while the event loop is busy. Python's 5 ms made
-# an append take 6 ms at the median under load, though the disk syncs in 0.3 ms.
-SWITCH_SECONDS = 0.0005
-
 
 class Failure(Exception):
     """Ends a command with exit code 1; the message is the one line that says why and what to do."""
