@@ -206,9 +206,14 @@ class Core:
     def fits_on(self, cls: PodClass, node: str) -> bool:
         """Whether a pod of the class may go to this node now."""
         row = self.columns.row_of.get(node)
-        return row is not None and self._row_fits(cls, row)
+        return row is not None and self.row_fits(cls, row)
 
-    def _row_fits(self, cls: PodClass, row: int, state: InterPodState | None = None) -> bool:
+    def feasible_rows(self, cls: PodClass) -> plugins.Rows:
+        """The rows that would take a pod of the class, other pods' wishes aside."""
+        return self._feasible_rows(cls, np.flatnonzero(self.columns.alive))
+
+    def row_fits(self, cls: PodClass, row: int, state: InterPodState | None = None) -> bool:
+        """Whether a row would take a pod of the class now."""
         rows = np.array([row], np.intp)
         if not len(self._feasible_rows(cls, rows)):
             return False
@@ -313,7 +318,7 @@ class Core:
             budgets,
             remove=lambda victim: count(victim, -1),
             restore=lambda victim: count(victim, 1),
-            fits=lambda: self._row_fits(cls, row, state),
+            fits=lambda: self.row_fits(cls, row, state),
         )
 
     def _plan_by_resources(

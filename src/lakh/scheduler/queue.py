@@ -49,6 +49,7 @@ class PendingPod:
         "arrival",
         "attempts",
         "cls",
+        "group",
         "identity",
         "name",
         "namespace",
@@ -67,6 +68,8 @@ class PendingPod:
         self.name = name
         self.cls = cls
         self.identity = identity
+        self.group: tuple[str, str] | None = None
+        """The pod group it belongs to."""
         self.attempts = 0
         self.retry_at = 0.0
         self.arrival = 0
@@ -146,6 +149,16 @@ class SchedulingQueue:
                 pod.attempts += 1
                 return pod
         return None
+
+    def take(self, pod: PendingPod) -> bool:
+        """Try this pod now, whatever its turn. Returns whether it can be."""
+        if self._pods.get(pod.uid) is not pod or pod.state is State.IN_FLIGHT:
+            return False
+        self._leave(pod)
+        pod.state = State.IN_FLIGHT
+        pod.turn += 1
+        pod.attempts += 1
+        return True
 
     def park(self, pod: PendingPod, now: float) -> None:
         """A pod in flight fitted nowhere."""

@@ -44,13 +44,15 @@ from lakh.client.types import ObjectReference
 from lakh.machinery import times
 
 from .core import Core
+from .gangs import Member, plan_gang
 from .interpod import Identity, Selection
 from .metrics import SchedulerMetrics
 from .nominations import Nominations
 from .podclass import PodClass
+from .podgroups import GangTable, GroupKey
 from .queue import PendingPod, SchedulingQueue, State, backoff_seconds
 from .sources import informers
-from .views import Node, Pod, PodSpec
+from .views import Node, Pod, PodGroup, PodSpec
 
 __all__ = ["DEFAULT_SCHEDULER_NAME", "Scheduler"]
 
@@ -119,6 +121,15 @@ class Scheduler:
             client, recorder, self.core, self._guard, scheduler_name, self._wake_pod
         )
         self._informers.append(self.nominations.informer())
+        self.gangs = GangTable(client, self._guard)
+        self._pod_groups = self.gangs.informer()
+        self._pod_groups.add_handler(
+            on_add=self.on_pod_group,
+            on_update=lambda old, new: self.on_pod_group(new),
+            on_delete=self.gangs.on_group_deleted,
+        )
+        self._to_bind: deque[tuple[PendingPod, str, float]] = deque()
+        """Pods of gangs that are placed and wait for a free request."""
         self._kick = asyncio.Event()
         self._binding: dict[str, PendingPod] = {}
         self._binds_in_flight = 0
@@ -136,6 +147,11 @@ class Scheduler:
         return f"Scheduler({self.core!r}, {self.queue!r}, binding={len(self._binding)}, bound={self.bound})"
 
     # What the informers say
+
+    def on_pod_group(self, group: PodGroup) -> None:
+        """A PodGroup is new or has changed."""
+        for pod in self.gangs.on_group(group):
+            self._wake_pod(pod)
 
     def on_namespace(self, name: str, labels: dict[str, str] | None) -> None:
         """A namespace's labels; None when it is gone."""
@@ -168,6 +184,7 @@ class Scheduler:
             or pod.metadata.deletionTimestamp
         ):
             self._dequeue(uid)
+            self.gangs.forget(uid)
         else:
             self._enqueue(pod)
         pod.status.conditions = None  # no longer needed, and most of a pod's memory
@@ -219,6 +236,8 @@ class Scheduler:
                 if condition.reason == "Unschedulable":
                     waiting.reported = condition.message
         self.queue.add(waiting)
+        for other in self.gangs.wait(waiting, pod):
+            self._wake_pod(other)
         if pod.status.nominatedNodeName:
             self.nominations.reserve(waiting, pod.status.nominatedNodeName)
         self._kick.set()
@@ -227,6 +246,7 @@ class Scheduler:
         metadata, uid, node = pod.metadata, pod.metadata.uid, pod.spec.nodeName
         assert node
         before = self.core.node_of(uid)
+        self.gangs.place(uid, pod)
         identity = self.core.interpods.identity(metadata)
         self.core.place(
             uid,
@@ -249,6 +269,7 @@ class Scheduler:
         self.core.remove(uid)
         self._binding.pop(uid, None)
         self._dequeue(uid)
+        self.gangs.forget(uid)
         if node is not None:
             self._gain(node)
 
@@ -287,6 +308,10 @@ class Scheduler:
         self.queue.flush(now)
         deadline = now + SLICE_SECONDS
         self._wake(now, deadline)
+        while self._to_bind and self._binds_in_flight < MAX_BINDS_IN_FLIGHT:
+            placed, node, began = self._to_bind.popleft()
+            if self._binding.get(placed.uid) is placed:  # neither deleted nor bound by others meanwhile
+                self._start_bind(placed, node, began)
         while self._binds_in_flight < MAX_BINDS_IN_FLIGHT:
             pod = self.queue.pop()
             if pod is None:
@@ -296,7 +321,7 @@ class Scheduler:
                 break
         if self._binds_in_flight >= MAX_BINDS_IN_FLIGHT:
             return False  # the next answer kicks
-        return bool(self.queue.active or self._to_wake or self._gained)
+        return bool(self.queue.active or self._to_wake or self._gained or self._to_bind)
 
     def _wake(self, now: float, deadline: float) -> None:
         """Judge parked classes again after the cluster gained something."""
@@ -324,6 +349,8 @@ class Scheduler:
 
     def _schedule(self, pod: PendingPod) -> None:
         began = time.perf_counter()
+        if pod.group is not None and self._schedule_gang(pod, pod.group, began):
+            return
         if pod.identity is not None:
             pod.cls = self.core.resolve(pod.cls, pod.identity)
         nominated = self.nominations.release(pod.uid)
@@ -341,12 +368,56 @@ class Scheduler:
         self._count(pod.identity)
         self._recheck(pod.cls)
         self._binding[pod.uid] = pod
+        self._start_bind(pod, node, began)
+
+    def _schedule_gang(self, pod: PendingPod, key: GroupKey, began: float) -> bool:
+        """Try all waiting members of a gang together. Returns False when its pods go one by one."""
+        gangs = self.gangs
+        hindrance = gangs.hindrance(key)
+        if hindrance is not None:
+            self._park(pod, hindrance)
+            return True
+        spec = gangs.spec(key)
+        if spec is None or gangs.placed(key) >= spec.min_count:
+            return False
+        pods = {pod.uid: pod}
+        for other in gangs.members(key):
+            if other is not pod and self.queue.take(other):
+                pods[other.uid] = other
+        for member in pods.values():
+            if member.identity is not None:
+                member.cls = self.core.resolve(member.cls, member.identity)
+        members = [Member(p.uid, p.cls, p.identity, p.name) for p in pods.values()]
+        placed = plan_gang(self.core, members, spec, spec.min_count - gangs.placed(key))
+        for member_placed, node in placed:
+            chosen = pods.pop(member_placed.uid)
+            gangs.place(chosen.uid)
+            self._count(chosen.identity)
+            self._binding[chosen.uid] = chosen
+            self._to_bind.append((chosen, node, began))
+        if placed:
+            gangs.report(key, scheduled=True, message="All required pods have been successfully scheduled")
+        else:
+            self._metrics.unschedulable.attempted(began)
+            message = (
+                f"pod group is unschedulable: {len(members)} pods, at least {spec.min_count} must be placed together: "
+                f"{self._explain(pod.cls, '')}"
+            )
+            gangs.report(key, scheduled=False, message=message)
+        for other in pods.values():
+            self._park(other, None if placed else message)
+        return True
+
+    def _start_bind(self, pod: PendingPod, node: str, began: float) -> None:
         self._binds_in_flight += 1
         self._guard.spawn(self._bind(pod, node, began), name="bind")
 
-    def _park(self, pod: PendingPod) -> None:
+    def _park(self, pod: PendingPod, message: str | None = None) -> None:
+        """The pod waits until something changes. `message` is why, where it is not for lack of a node."""
         nominated: str | None = None
-        if self.nominations.node_of(pod) is not None:
+        if message is not None:
+            pass
+        elif self.nominations.node_of(pod) is not None:
             message = self._explain(pod.cls, NOT_ELIGIBLE)
         elif (nominated := self.nominations.attempt(pod)) is not None:
             message = self._explain(pod.cls, "")
@@ -419,6 +490,7 @@ class Scheduler:
             return
         node = self.core.node_of(pod.uid)
         self.core.remove(pod.uid)
+        self.gangs.unplace(pod)
         if node is not None:
             self._gain(node)
         if self.queue.get(pod.uid) is pod and pod.state is State.IN_FLIGHT:
@@ -489,6 +561,7 @@ class Scheduler:
     async def watch(self) -> None:
         """Keep the picture of the cluster up to date, until cancelled."""
         async with TaskGuard(f"{self.scheduler_name} informers") as guard:
+            guard.spawn(self._pod_groups.run(), name="pod groups")  # not every server has them
             await asyncio.gather(
                 *(guard.spawn(informer.run(), name="informer") for informer in self._informers)
             )

@@ -332,6 +332,44 @@ class DisruptionBudget(msgspec.Struct, gc=False, omit_defaults=True):
     status: DisruptionBudgetStatus = msgspec.field(default_factory=DisruptionBudgetStatus)
 
 
+class GangPolicy(msgspec.Struct, gc=False, omit_defaults=True):
+    """scheduling.k8s.io/v1alpha2 GangSchedulingPolicy."""
+
+    minCount: int = 1
+
+
+class GroupPolicy(msgspec.Struct, gc=False, omit_defaults=True):
+    """scheduling.k8s.io/v1alpha2 PodGroupSchedulingPolicy."""
+
+    gang: GangPolicy | None = None
+
+
+class TopologyConstraint(msgspec.Struct, gc=False, omit_defaults=True):
+    """scheduling.k8s.io/v1alpha2 TopologyConstraint."""
+
+    key: str = ""
+
+
+class GroupConstraints(msgspec.Struct, gc=False, omit_defaults=True):
+    """scheduling.k8s.io/v1alpha2 PodGroupSchedulingConstraints."""
+
+    topology: list[TopologyConstraint] | None = None
+
+
+class PodGroupSpec(msgspec.Struct, gc=False, omit_defaults=True):
+    """scheduling.k8s.io/v1alpha2 PodGroupSpec."""
+
+    schedulingPolicy: GroupPolicy = msgspec.field(default_factory=GroupPolicy)
+    schedulingConstraints: GroupConstraints | None = None
+
+
+class PodGroup(msgspec.Struct, gc=False, omit_defaults=True):
+    """scheduling.k8s.io/v1alpha2 PodGroup."""
+
+    metadata: ObjectMeta
+    spec: PodGroupSpec = msgspec.field(default_factory=PodGroupSpec)
+
+
 _encode = msgspec.json.Encoder().encode
 
 
