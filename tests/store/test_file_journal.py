@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lakh.store import file_journal
+from lakh.store import file_journal, snapshot_file
 from lakh.store.errors import (
     DirectoryInUse,
     Fenced,
@@ -28,6 +28,7 @@ from lakh.store.errors import (
 )
 from lakh.store.file_journal import FileJournal
 from lakh.store.records import FILE_HEADER_BYTES, RECORD_HEADER_BYTES
+from lakh.store.reserve import RESERVE_BYTES
 
 
 async def fill(directory: Path, batches: list[bytes], **options: int) -> None:
@@ -48,6 +49,11 @@ async def content(journal: FileJournal, start: int = 1) -> list[bytes]:
             if entry.sequence == journal.head:
                 break
     return batches
+
+
+def forget_acknowledgements(directory: Path) -> None:
+    """As when the process died before it answered the last append."""
+    (directory / "ACKNOWLEDGED").unlink(missing_ok=True)
 
 
 async def reopened(directory: Path) -> list[bytes]:
@@ -119,6 +125,7 @@ async def test_torn_tail_is_cut_at_every_byte(tmp_path: Path, caplog: pytest.Log
     start = len(whole) - RECORD_HEADER_BYTES - len(b"third")
     for size in range(start, len(whole)):
         path.write_bytes(whole[:size])
+        forget_acknowledgements(tmp_path)
         caplog.clear()
         assert await reopened(tmp_path) == [b"first", b"second"]
         assert path.stat().st_size == start
@@ -156,6 +163,46 @@ async def test_every_flipped_byte_in_the_middle_is_refused(tmp_path: Path) -> No
         assert path.read_bytes() == damaged, "a refused file is not touched"
     path.write_bytes(whole)
     assert await reopened(tmp_path) == [b"first", b"second", b"third"]
+
+
+async def test_rotten_last_record_is_told_from_a_torn_one(tmp_path: Path) -> None:
+    await fill(tmp_path, [b"first", b"second"])
+    path = segments(tmp_path)[0]
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], whole[:-1] + b"?", whole[: -RECORD_HEADER_BYTES - 6]):
+        path.write_bytes(damaged)
+        with pytest.raises(JournalCorrupt, match="acknowledged"):
+            await FileJournal.open(tmp_path)
+        assert path.read_bytes() == damaged
+    acknowledged = tmp_path / "ACKNOWLEDGED"
+    acknowledged.write_bytes(b"?" * 12)
+    path.write_bytes(whole[:-1])
+    assert await reopened(tmp_path) == [b"first"], "without a readable number it is as before"
+
+
+async def test_reading_only_changes_nothing(tmp_path: Path) -> None:
+    await fill(tmp_path, [b"first", b"second"])
+    path = segments(tmp_path)[0]
+    path.write_bytes(path.read_bytes() + b"torn")
+    (tmp_path / "x.tmp").write_bytes(b"")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.name != "LOCK"}
+    journal = await FileJournal.open(tmp_path, read_only=True)
+    assert (await content(journal), journal.torn_bytes) == ([b"first", b"second"], 4)
+    with pytest.raises(JournalClosed):
+        await journal.append(b"", after=2)
+    await journal.close()
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.name != "LOCK"} == before
+
+
+async def test_flipped_payload_of_an_older_segment_is_refused_when_read(tmp_path: Path) -> None:
+    await fill(tmp_path, [b"a" * 100, b"b" * 100], segment_bytes=100)
+    path = segments(tmp_path)[0]
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    journal = await FileJournal.open(tmp_path)
+    with pytest.raises(JournalCorrupt, match="checksum") as caught:
+        await content(journal)
+    assert (caught.value.path, caught.value.offset) == (path, FILE_HEADER_BYTES)
+    await journal.close()
 
 
 async def test_damage_in_an_older_segment_is_never_a_torn_tail(tmp_path: Path) -> None:
@@ -276,6 +323,7 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     disk = Disk()
     monkeypatch.setattr(file_journal, "os", disk)
+    monkeypatch.setattr(snapshot_file, "os", disk)
     return disk
 
 
@@ -296,13 +344,48 @@ async def test_full_disk_keeps_nothing_and_writes_resume(tmp_path: Path, disk: D
     assert await reopened(tmp_path) == [b"a", b"c"]
 
 
+async def test_full_disk_takes_urgent_appends_from_the_reserve(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = True
+    reserve = tmp_path / "RESERVE"
+    pwritev, fallocate = disk.pwritev, os.posix_fallocate
+
+    def write(fd: int, parts: list[memoryview], offset: int) -> int:
+        disk.write_error = errno.ENOSPC if full and reserve.exists() else None
+        return pwritev(fd, parts, offset)
+
+    def allocate(fd: int, offset: int, size: int) -> None:
+        if full:
+            raise OSError(errno.ENOSPC, "full")
+        fallocate(fd, offset, size)
+
+    journal = await FileJournal.open(tmp_path, segment_bytes=60)
+    assert reserve.stat().st_size == RESERVE_BYTES
+    monkeypatch.setattr(disk, "pwritev", write, raising=False)
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    with pytest.raises(JournalFull):
+        await journal.append(b"put", after=0)
+    assert await journal.append(b"delete", after=0, urgent=True) == 1
+    assert not reserve.exists()
+    with pytest.raises(JournalFull):
+        await journal.append(b"put", after=1)
+    reserve.unlink()
+    assert await journal.append(b"d" * 60, after=1, urgent=True) == 2
+    full = False
+    assert await journal.append(b"put", after=2) == 3
+    assert reserve.stat().st_size == RESERVE_BYTES
+    await journal.close()
+    assert await reopened(tmp_path) == [b"delete", b"d" * 60, b"put"]
+
+
 async def test_full_disk_at_rotation(tmp_path: Path, disk: Disk) -> None:
     journal = await FileJournal.open(tmp_path, segment_bytes=60)
     await journal.append(b"a" * 50, after=0)
     disk.write_error = errno.ENOSPC
     with pytest.raises(JournalFull):
         await journal.append(b"b", after=1)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == ["", "", "", ".log"]
     disk.write_error = None
     await journal.append(b"b", after=1)
     assert len(segments(tmp_path)) == 2

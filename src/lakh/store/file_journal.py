@@ -3,6 +3,8 @@
     LOCK                      held with flock while the journal is open
     <first sequence>.log      segments, see `records` for the format; the last one is appended to
     <sequence>.snapshot       the state after that entry; the newest counts
+    ACKNOWLEDGED              the last sequence whose append was answered: tells a torn tail from a rotten one
+    RESERVE                   space for the deletes that end a full disk
     *.tmp                     left by a crash, removed on opening
 
 Ownership: one dedicated thread does every append (write and fdatasync), rotation and trim, one after the other,
@@ -14,8 +16,11 @@ Invariants, whenever the process may die:
 - A record is written only after the one before it was synced: only the very last one can be torn.
 - Segments are deleted only behind a snapshot that is durable under its name, oldest first.
 
+Opening hops through the record headers and reads the payloads of the last segment only, for its torn tail; the other
+checksums are verified when `restore` and `follow` read what they cover. So nothing is read twice.
+
 Errors: a full disk (ENOSPC, EDQUOT) cuts the file back to the last good record and raises JournalFull; a later
-append may succeed. Any other error of a write or sync leaves the outcome unknown: the journal is failed, every
+append may succeed. An urgent append gets the reserve first; others are refused until there is room to fill it again. Any other error of a write or sync leaves the outcome unknown: the journal is failed, every
 later append raises JournalFailed, and nothing is retried (after a failed fsync the kernel may have dropped the
 pages and would report success). What the disk holds is found out by opening again.
 
@@ -32,7 +37,7 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from lakh.store.directory import DirectoryLock, fsync_directory, make_directory
 from lakh.store.errors import (
@@ -51,13 +56,22 @@ from lakh.store.records import (
     MAX_RECORD_BYTES,
     RECORD_HEADER_BYTES,
     SEGMENT_MAGIC,
-    SNAPSHOT_MAGIC,
     Torn,
     decode_record_header,
     encode_file_header,
     encode_record_header,
+    hop_records,
     read_file_header,
     read_records,
+)
+from lakh.store.reserve import Acknowledged, Reserve
+from lakh.store.snapshot_file import (
+    SnapshotFile,
+    SnapshotWriter,
+    create_file,
+    look_at_snapshot,
+    read_snapshot,
+    write_all,
 )
 
 log = logging.getLogger(__name__)
@@ -66,8 +80,6 @@ T = TypeVar("T")
 
 SEGMENT_BYTES = 32 << 20
 """A segment is closed at this size. Only whole segments are deleted, so about this much is kept too long."""
-SYNC_EVERY_BYTES = 8 << 20
-"""A snapshot is synced in pieces of this size: one huge sync at the end would hold up the appends' syncs."""
 READ_BYTES = 1 << 20
 """A follower takes about this much in one hop to the executor."""
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -85,12 +97,6 @@ class _Segment:
         self.end = FILE_HEADER_BYTES  # offset after the last durable record
 
 
-class _SnapshotFile(NamedTuple):
-    path: Path
-    sequence: int
-    size_bytes: int
-
-
 class FileJournal:
     """A `Journal` in a directory. Open it with `FileJournal.open`."""
 
@@ -104,8 +110,10 @@ class FileJournal:
         self._head = 0
         # Replaced, never changed in place: the event loop iterates over it while the append thread rotates.
         self._segments: list[_Segment] = []
-        self._snapshot: _SnapshotFile | None = None
+        self._snapshot: SnapshotFile | None = None
         self._fd = -1  # of the last segment, owned by the append thread
+        self._acknowledged = Acknowledged(directory)
+        self._reserve = Reserve(directory)
         self._failure: JournalError | None = None
         self._closed = False
         self._followers: set[asyncio.Future[None]] = set()
@@ -119,7 +127,7 @@ class FileJournal:
     ) -> FileJournal:
         """Lock the directory, verify every file, cut a torn tail; with `read_only` change nothing.
 
-        Raises DirectoryInUse and JournalCorrupt. Costs a read of everything, about a second a gigabyte.
+        Raises DirectoryInUse and JournalCorrupt. Costs a read of the last segment and of all record headers.
         """
         self = cls(directory, segment_bytes, read_only)
         try:
@@ -161,11 +169,11 @@ class FileJournal:
         """Write and sync one batch. See `Journal.append`."""
         if len(batch) > MAX_RECORD_BYTES:
             raise ValueError(f"a batch of {len(batch)} bytes is over the limit of {MAX_RECORD_BYTES}")
-        sequence = await self._in_appender(self._append, batch, after)
+        sequence = await self._in_appender(self._append, batch, after, urgent)
         self._wake_followers()
         return sequence
 
-    def _append(self, batch: bytes, after: int) -> int:
+    def _append(self, batch: bytes, after: int, urgent: bool) -> int:
         if self._failure is not None:
             raise JournalFailed(str(self._failure)) from self._failure
         if self._fd < 0:
@@ -173,21 +181,34 @@ class FileJournal:
         if after != self._head:
             raise Fenced(after, self._head)
         sequence = after + 1
-        if self._segments[-1].end >= self._segment_bytes:
-            self._rotate(sequence)
-        segment = self._segments[-1]
-        header = encode_record_header(sequence, batch, segment.salt)
+        if not urgent and not self._reserve.fill():
+            raise JournalFull(self.directory)
         try:
-            end = _write_all(self._fd, [header, batch], segment.end)
-        except OSError as error:
-            raise self._cut_back(segment, error) from error
+            segment, end = self._write_record(batch, sequence)
+        except JournalFull:
+            if not urgent or not self._reserve.release():
+                raise
+            log.warning("journal %s uses its reserve: the disk is full", self.directory)
+            segment, end = self._write_record(batch, sequence)
         try:
             os.fdatasync(self._fd)
         except OSError as error:
             raise self._fail(f"fdatasync of {segment.path}: {error}") from error
         segment.end = end
         self._head = sequence
+        self._acknowledged.record(sequence)
         return sequence
+
+    def _write_record(self, batch: bytes, sequence: int) -> tuple[_Segment, int]:
+        """Write without syncing: the segment and the record's end in it."""
+        if self._segments[-1].end >= self._segment_bytes:
+            self._rotate(sequence)
+        segment = self._segments[-1]
+        header = encode_record_header(sequence, batch, segment.salt)
+        try:
+            return segment, write_all(self._fd, [header, batch], segment.end)
+        except OSError as error:
+            raise self._cut_back(segment, error) from error
 
     def _cut_back(self, segment: _Segment, error: OSError) -> JournalError:
         """After a failed write: forget what got out, and say what the caller is to raise."""
@@ -209,7 +230,7 @@ class FileJournal:
         path = self.directory / f"{first:020d}.log"
         salt = secrets.randbits(32)
         try:
-            fd = _create(path, encode_file_header(SEGMENT_MAGIC, first, salt))
+            fd = create_file(path, encode_file_header(SEGMENT_MAGIC, first, salt))
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise JournalFull(self.directory) from error
@@ -227,6 +248,7 @@ class FileJournal:
         for leftover in self.directory.glob("*.tmp") if not self._read_only else ():
             log.info("removing %s, left by a crash", leftover)
             leftover.unlink()
+        self._acknowledged.read()
         self._snapshot = self._newest_snapshot()
         covered = self._snapshot.sequence if self._snapshot else 0
         self._segments = self._needed_segments(covered)
@@ -236,6 +258,12 @@ class FileJournal:
         if self._segments and self._head < covered:
             self._segments = []  # all of it is older than the snapshot
         self._head = max(self._head, covered)
+        if self._acknowledged.sequence > self._head:
+            raise JournalCorrupt(
+                self._segments[-1].path if self._segments else self.directory,
+                self._segments[-1].end if self._segments else 0,
+                f"it ends with record {self._head}, but {self._acknowledged.sequence} was acknowledged",
+            )
         if self._read_only:
             return
         if not self._segments:
@@ -245,12 +273,15 @@ class FileJournal:
             # What a killed process wrote may still be in the page cache only; it is served from now on.
             os.fdatasync(self._fd)
         fsync_directory(self.directory)
+        self._acknowledged.open(self._head)
+        if not self._reserve.fill():
+            log.warning("journal %s: no room for a reserve; only deletes are taken", self.directory)
         self._trim(covered)
 
-    def _newest_snapshot(self) -> _SnapshotFile | None:
+    def _newest_snapshot(self) -> SnapshotFile | None:
         for path in sorted(self.directory.glob("*.snapshot"), reverse=True):
             try:
-                return _verify_snapshot(path)
+                return look_at_snapshot(path)
             except JournalCorrupt as error:
                 log.error("%s; looking for an older snapshot", error)
                 failure = error
@@ -294,7 +325,8 @@ class FileJournal:
         fd = os.open(segment.path, os.O_RDONLY if self._read_only else os.O_RDWR)
         try:
             try:
-                for record in read_records(
+                look = read_records if last else hop_records
+                for record in look(
                     fd, segment.path, salt=segment.salt, offset=FILE_HEADER_BYTES, sequence=segment.first
                 ):
                     segment.end = record.end
@@ -302,6 +334,11 @@ class FileJournal:
             except Torn as torn:
                 if not last:
                     raise JournalCorrupt(segment.path, torn.offset, torn.reason) from None
+                if sequence < self._acknowledged.sequence:
+                    # Not a trace of a crash: it was whole once.
+                    raise JournalCorrupt(
+                        segment.path, torn.offset, f"{torn.reason}; it was acknowledged"
+                    ) from None
                 self.torn_bytes = torn.size_bytes - torn.offset
                 if self._read_only:
                     return sequence
@@ -378,7 +415,7 @@ class FileJournal:
         """The newest snapshot. See `Journal.restore`."""
         if self._snapshot is None:
             return None
-        return Snapshot(self._snapshot.sequence, _read_snapshot(self._snapshot.path))
+        return Snapshot(self._snapshot.sequence, read_snapshot(self._snapshot.path))
 
     async def snapshot(self, sequence: int, chunks: AsyncIterator[bytes] | Iterable[bytes]) -> None:
         """Write a snapshot beside the log. A plain iterable is consumed in the snapshot thread."""
@@ -386,7 +423,7 @@ class FileJournal:
             raise ValueError(f"a snapshot at {sequence} is ahead of the head, {self._head}")
         self._refuse_when_closed()
         path = self.directory / f"{sequence:020d}.snapshot"
-        writer = _SnapshotWriter(path, sequence)
+        writer = SnapshotWriter(path, sequence)
         try:
             if isinstance(chunks, AsyncIterator):
                 await self._snapshot_async(writer, chunks)
@@ -397,7 +434,7 @@ class FileJournal:
                 raise JournalFull(self.directory) from error
             raise SnapshotFailed(f"{path}: {error}") from error
 
-    async def _snapshot_async(self, writer: _SnapshotWriter, chunks: AsyncIterator[bytes]) -> None:
+    async def _snapshot_async(self, writer: SnapshotWriter, chunks: AsyncIterator[bytes]) -> None:
         try:
             await self._in_snapshotter(writer.begin)
             async for chunk in chunks:
@@ -410,7 +447,7 @@ class FileJournal:
             except RuntimeError:  # shut down meanwhile: nothing runs in it any more
                 writer.abandon()
 
-    def _snapshot_all(self, writer: _SnapshotWriter, chunks: Iterable[bytes]) -> None:
+    def _snapshot_all(self, writer: SnapshotWriter, chunks: Iterable[bytes]) -> None:
         try:
             writer.begin()
             for chunk in chunks:
@@ -466,6 +503,7 @@ class FileJournal:
         self._wake_followers()
 
     def _close_files(self) -> None:
+        self._acknowledged.close()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -473,120 +511,6 @@ class FileJournal:
     async def _in_appender(self, function: Callable[..., T], *args: object) -> T:
         self._refuse_when_closed()
         return await asyncio.get_running_loop().run_in_executor(self._appender, function, *args)
-
-
-class _SnapshotWriter:
-    """Writes `<path>.tmp` and renames it when whole. Used from one thread at a time."""
-
-    def __init__(self, path: Path, sequence: int) -> None:
-        self._path = path
-        self._temporary = path.with_name(path.name + ".tmp")
-        self._sequence = sequence
-        self._salt = secrets.randbits(32)
-        self._fd = -1
-        self._records = 0
-        self._end = 0
-        self._synced = 0
-
-    def begin(self) -> None:
-        self._fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        self._end = _write_all(
-            self._fd, [encode_file_header(SNAPSHOT_MAGIC, self._sequence, self._salt)], self._end
-        )
-
-    def write(self, chunk: bytes) -> None:
-        if chunk:  # the empty record is the end mark
-            self._record(chunk)
-
-    def _record(self, chunk: bytes) -> None:
-        self._records += 1
-        header = encode_record_header(self._records, chunk, self._salt)
-        self._end = _write_all(self._fd, [header, chunk], self._end)
-        if self._end - self._synced >= SYNC_EVERY_BYTES:
-            os.fdatasync(self._fd)
-            self._synced = self._end
-
-    def finish(self) -> _SnapshotFile:
-        self._record(b"")
-        os.fsync(self._fd)
-        os.rename(self._temporary, self._path)
-        fsync_directory(self._path.parent)
-        return _SnapshotFile(self._path, self._sequence, self._end)
-
-    def abandon(self) -> None:
-        """Close, and remove what was not finished."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            self._temporary.unlink(missing_ok=True)
-
-
-def _write_all(fd: int, parts: list[bytes], offset: int) -> int:
-    """Write all of `parts` at `offset` and return the end. A short write is continued, so its cause shows."""
-    views = [memoryview(part) for part in parts]
-    while views:
-        written = os.pwritev(fd, views, offset)
-        offset += written
-        while views and written >= len(views[0]):
-            written -= len(views[0])
-            del views[0]
-        if written:
-            views[0] = views[0][written:]
-    return offset
-
-
-def _create(path: Path, content: bytes) -> int:
-    """Create a file that has its name only with its content, both durable. Returns it open."""
-    temporary = path.with_name(path.name + ".tmp")
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        _write_all(fd, [content], 0)
-        os.fsync(fd)
-        os.rename(temporary, path)
-        fsync_directory(path.parent)
-    except BaseException:
-        os.close(fd)
-        temporary.unlink(missing_ok=True)
-        raise
-    return fd
-
-
-def _verify_snapshot(path: Path) -> _SnapshotFile:
-    """Read a snapshot through. Raises JournalCorrupt."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        sequence, salt = read_file_header(fd, path, SNAPSHOT_MAGIC)
-        if sequence != int(path.stem):
-            raise JournalCorrupt(path, 0, f"it stands for sequence {sequence}, which is not its name")
-        end, whole = FILE_HEADER_BYTES, False
-        for record in read_records(fd, path, salt=salt, offset=end, sequence=1):
-            end, whole = record.end, not record.payload
-        if not whole:
-            raise JournalCorrupt(path, end, "the end mark is missing")
-    except Torn as torn:
-        raise JournalCorrupt(path, torn.offset, torn.reason) from None
-    finally:
-        os.close(fd)
-    return _SnapshotFile(path, sequence, end)
-
-
-async def _read_snapshot(path: Path) -> AsyncGenerator[bytes, None]:
-    """The chunks of a snapshot, read ahead of the loop by one hop each."""
-    loop = asyncio.get_running_loop()
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        _, salt = read_file_header(fd, path, SNAPSHOT_MAGIC)
-        records = read_records(fd, path, salt=salt, offset=FILE_HEADER_BYTES, sequence=1)
-        while True:
-            record = await loop.run_in_executor(None, next, records, None)
-            if record is None:
-                return
-            if record.payload:
-                yield record.payload
-    except Torn as torn:
-        raise JournalCorrupt(path, torn.offset, torn.reason) from None
-    finally:
-        os.close(fd)
 
 
 def _seek(fd: int, segment: _Segment, sequence: int) -> int:
