@@ -291,7 +291,7 @@ def _run_scheduler(options: argparse.Namespace) -> int:
         options,
         "kube-scheduler",
         lambda client: run(client, leader_elect=options.leader_elect),
-        max_connections=32,
+        max_connections=16,
     )
 
 
@@ -309,7 +309,7 @@ def _run_controllers(options: argparse.Namespace) -> int:
         options,
         "kube-controller-manager",
         lambda client: run(client, root_ca=root_ca, leader_elect=options.leader_elect),
-        max_connections=16,
+        max_connections=10,
     )
 
 
@@ -328,7 +328,7 @@ def _run_nodes(options: argparse.Namespace) -> int:
             instance_type=options.instance_type,
             start_index=options.start_index,
         ),
-        max_connections=16,
+        max_connections=10,
     )
 
 
