@@ -350,6 +350,7 @@ async def finetuning(run: Run) -> dict[str, Any]:
 
 async def mixed(run: Run) -> dict[str, Any]:
     """(3) Three jobs give way to inference Deployments that scale up, down and up again."""
+    await run.delete(JOBS, "pretraining")
     for i in range(FINE_TUNING_JOBS - 3, FINE_TUNING_JOBS):
         await run.delete(JOBS, f"finetuning-{i}")
     each = max(1, len(run.tracker.ready) * 3 // 10 // DEPLOYMENT_COUNT)
