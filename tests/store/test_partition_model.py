@@ -67,7 +67,7 @@ class Model(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.journal = MemoryJournal()
+        self.journal = self.run(self.make_journal())
         self.partition = self.run(self.open())
         self.states: list[Facts] = [{}, {}]
         self.changed = ["", ""]
@@ -77,6 +77,12 @@ class Model(RuleBasedStateMachine):
 
     def run(self, coroutine: Any) -> Any:
         return self.loop.run_until_complete(coroutine)
+
+    async def make_journal(self) -> Any:
+        return MemoryJournal()
+
+    async def reopen_journal(self) -> Any:
+        return self.journal.reopened()
 
     async def open(self) -> Partition:
         return await Partition.open("test", self.journal, history_events=HISTORY_EVENTS)
@@ -219,7 +225,7 @@ class Model(RuleBasedStateMachine):
         self.check_observers()
         self.observers.clear()
         self.run(self.partition.close())
-        self.journal = self.journal.reopened()
+        self.journal = self.run(self.reopen_journal())
         self.partition = self.run(self.open())
 
     # Watching and reading

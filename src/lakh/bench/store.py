@@ -6,7 +6,8 @@ Three things are measured, on one partition in a directory of its own:
    of group commit;
 2. loading objects as fast as they are taken, through compactions, while a timer measures for how long the event loop
    was not free;
-3. opening it again, in a new process whose growth in resident memory is that of the objects.
+3. opening it again, from the log (and compacting it then), and from the snapshot; each in a new process, whose growth
+   in resident memory is that of the objects.
 """
 
 from __future__ import annotations
@@ -82,16 +83,23 @@ async def _measure(
     report["load_per_s"] = round(options.objects / seconds)
     while partition.compacting:
         await asyncio.sleep(0.01)
-    report["loop_held_max_ms"] = lag.stop()
+    report["load_loop_held_max_ms"] = lag.stop()
     report["compactions"] = partition.counters.compactions
     report["disk_bytes"], report["live_bytes"] = partition.disk_bytes, partition.live_bytes
     count = partition.count("pods")
     await partition.close()
-    progress.show("opening it again")
+    for source in ("log", "snapshot"):
+        progress.show(f"opening it again, from the {source}")
+        report[f"from_{source}"] = await _reopened(directory, server, source, count)
+    return report
+
+
+async def _reopened(directory: Path, server: list[str], source: str, count: int) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         "from lakh.bench.store import reopen; reopen()",
+        source,
         str(directory),
         *server,
         stdout=asyncio.subprocess.PIPE,
@@ -102,7 +110,7 @@ async def _measure(
     found: dict[str, Any] = msgspec.json.decode(out)
     if found.pop("items") != count:
         raise RuntimeError("opening again found other objects")
-    return report | found
+    return found
 
 
 async def _writes(partition: Partition, seconds: float) -> dict[str, Any]:
@@ -179,8 +187,8 @@ class _LoopLag:
 
 
 def reopen() -> None:
-    """In a process of its own: open, and print how long it took and what it takes."""
-    directory, *server = sys.argv[1:]
+    """In a process of its own: open, and print how long it took and what it takes. From the log: then compact."""
+    source, directory, *server = sys.argv[1:]
 
     async def work() -> None:
         gc.freeze()
@@ -190,11 +198,17 @@ def reopen() -> None:
         seconds = time.perf_counter() - begin
         items = partition.count("pods")
         grown = _resident_bytes() - before
-        report = {
+        report: dict[str, float] = {
             "items": items,
             "recovery_s": round(seconds, 2),
             "resident_bytes_per_object": round(grown / max(items, 1)),
         }
+        if source == "log":
+            lag = _LoopLag()
+            begin = time.perf_counter()
+            await partition.compact()
+            report["compaction_s"] = round(time.perf_counter() - begin, 2)
+            report["compaction_loop_held_max_ms"] = lag.stop()
         sys.stdout.buffer.write(msgspec.json.encode(report))
         await partition.close()
 

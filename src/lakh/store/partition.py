@@ -358,11 +358,11 @@ class Partition(Replica):
         follows on then. Harmless on the writer.
         """
         async with self._promotion:
-            if self.is_writer:
-                return
             self._refuse_when_failed()
             if self._closing:
                 raise PartitionClosed(self.name)
+            if self.is_writer:
+                return
             await self._stop_following()
             claimed = False
             try:
@@ -554,11 +554,21 @@ class Partition(Replica):
             bound = min(bound, COMPACT_FACTOR * self._state.live_bytes)
         if size_bytes <= max(bound, self._compact_above_bytes) or self._compaction is not None:
             return
+        self._start_compaction()
+
+    def _start_compaction(self) -> None:
         # Items are immutable: this shallow copy is the state at this sequence, however long the writing takes.
         items = list(self._items.values())
         self._compaction = self._loop.create_task(
             self._compact(self.sequence, self.revision, items), name=f"partition-{self.name}-compaction"
         )
+
+    async def compact(self) -> None:
+        """Write a snapshot now, or wait for the one being written. What goes wrong is logged and counted."""
+        if self._compaction is None:
+            self._start_compaction()
+        assert self._compaction is not None
+        await asyncio.shield(self._compaction)
 
     async def _compact(self, sequence: int, revision: int, items: list[Item]) -> None:
         """Write a snapshot, then let the log before it go. A failure costs disk space only and is tried again."""
@@ -595,6 +605,7 @@ class Partition(Replica):
                 with suppress(asyncio.CancelledError):
                     await self._worker
                 self._worker = None
+                self.is_writer = False
         self._refuse_arrivals(PartitionClosed(self.name))
         self._hub.close()
         compaction = self._compaction

@@ -63,7 +63,9 @@ async def restore(journal: Journal, state: State, progress: Progress | None = No
             raise UnreadableBatchError(f"the snapshot has {len(state.items)} items instead of {header.count}")
         state.loaded(header.revision)
         restored.sequence, restored.writer = snapshot.sequence, header.writer
+    state.begin_replay()
     await catch_up(journal, restored, journal.head, progress, done)
+    state.end_replay()
     return restored
 
 

@@ -28,6 +28,7 @@ Worked example::
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -85,7 +86,7 @@ class Range(NamedTuple):
 class State:
     """Items, sorted tables, and their history."""
 
-    __slots__ = ("_tables", "history", "items", "live_bytes", "revision")
+    __slots__ = ("_replayed", "_tables", "history", "items", "live_bytes", "revision")
 
     def __init__(self, *, history_bytes: int = HISTORY_BYTES, history_events: int = HISTORY_EVENTS) -> None:
         """The empty state, at FIRST_REVISION."""
@@ -94,6 +95,7 @@ class State:
         self.live_bytes = 0
         self.history = History(FIRST_REVISION, history_bytes, history_events)
         self._tables: dict[str, Any] = {}
+        self._replayed: deque[Event] | None = None
 
     def load(self, items: list[Item]) -> None:
         """Take in items of a snapshot. `loaded` ends it."""
@@ -102,18 +104,36 @@ class State:
             self.live_bytes += _item_bytes(item)
 
     def loaded(self, revision: int) -> None:
-        """All items of a snapshot were loaded: sort them. The window begins here."""
+        """All items of a snapshot were loaded. The window begins here."""
+        self.revision = revision
+        self.history.oldest = revision
+        self._sort()
+
+    def begin_replay(self) -> None:
+        """Until `end_replay` events are only kept: what costs most is done once, for what is left at the end."""
+        self._replayed = deque(maxlen=self.history.max_events)
+
+    def end_replay(self) -> None:
+        """Sort the tables, fill the window. O(n log n)."""
+        replayed, self._replayed = self._replayed, None
+        if replayed:
+            self.history.oldest = replayed[0].revision - 1
+            for event in replayed:
+                self.history.append(event)
+            self._sort()
+
+    def _sort(self) -> None:
         tables: dict[str, list[str]] = {}
         for key in self.items:
             tables.setdefault(key[: key.index("/")], []).append(key)
         self._tables = {table: SortedList(keys) for table, keys in tables.items()}
-        self.revision = revision
-        self.history.oldest = revision
 
     def apply(self, event: Event) -> None:
         """Make a durable event the present. `event.prev` must be the current item."""
         item, prev = event.item, event.prev
-        if item is not None:
+        if self._replayed is not None:
+            self._replay(event)
+        elif item is not None:
             self.items[item.key] = item
             self.live_bytes += _item_bytes(item)
             if prev is None:
@@ -131,7 +151,20 @@ class State:
             self._tables[key[: key.index("/")]].remove(key)
             self.live_bytes -= _item_bytes(prev)
         self.revision = event.revision
-        self.history.append(event)
+        if self._replayed is None:
+            self.history.append(event)
+
+    def _replay(self, event: Event) -> None:
+        assert self._replayed is not None
+        self._replayed.append(event)
+        item, prev = event.item, event.prev
+        if item is not None:
+            self.items[item.key] = item
+            self.live_bytes += _item_bytes(item)
+        if prev is not None:
+            self.live_bytes -= _item_bytes(prev)
+            if item is None:
+                del self.items[prev.key]
 
     def check(self, revision: int) -> None:
         """Raise Compacted or FutureRevision when `revision` is outside the window."""
