@@ -136,13 +136,9 @@ def _bar(progress: Progress, what: str) -> Callable[[int, int], None]:
 
 async def _open(path: Path, progress: Progress) -> tuple[FileJournal, Partition]:
     journal = await FileJournal.open(path, read_only=True)
-    try:
-        return journal, await Partition.open(
-            path.name, journal, follow=True, history_events=1, progress=_bar(progress, path.name)
-        )
-    except BaseException:
-        await journal.close()
-        raise
+    return journal, await Partition.open(
+        path.name, journal, follow=True, history_events=1, progress=_bar(progress, path.name)
+    )
 
 
 async def _check(directory: Path, progress: Progress) -> None:

@@ -177,18 +177,13 @@ class Partition(Replica):
         """Read the journal, then write it, or with `follow` follow it until `promote`.
 
         A journal that others may write needs `follow`; without it the partition takes the journal for its own.
-        Raises JournalError; the journal stays the caller's then.
+        Raises JournalError, and closes the journal then.
         """
-        for attempt in range(1, RESTORE_ATTEMPTS + 1):
-            state = State(history_bytes=history_bytes, history_events=history_events)
-            try:
-                restored = await restore(journal, state, progress)
-                break
-            except Trimmed:
-                if attempt == RESTORE_ATTEMPTS:
-                    raise
-            except UnreadableBatchError as error:
-                raise JournalFailed(f"partition {name}: {error}") from error
+        try:
+            restored = await _restore(name, journal, history_bytes, history_events, progress)
+        except BaseException:
+            await journal.close()
+            raise
         self = cls(name, journal, restored, limits or Limits())
         self._take_role(writer=not follow)
         return self
@@ -612,3 +607,19 @@ class Partition(Replica):
         await self._journal.close()
         if compaction is not None:
             await compaction
+
+
+async def _restore(
+    name: str, journal: Journal, history_bytes: int, history_events: int, progress: Progress | None
+) -> Restored:
+    """Read the journal, anew when it is trimmed meanwhile."""
+    for attempt in range(1, RESTORE_ATTEMPTS + 1):
+        state = State(history_bytes=history_bytes, history_events=history_events)
+        try:
+            return await restore(journal, state, progress)
+        except Trimmed:
+            if attempt == RESTORE_ATTEMPTS:
+                raise
+        except UnreadableBatchError as error:
+            raise JournalFailed(f"partition {name}: {error}") from error
+    raise AssertionError("every attempt returns or raises")
