@@ -7,6 +7,7 @@ import pytest
 
 from lakh.bench import store
 from lakh.progress import Progress
+from lakh.store import nats_journal, nats_server
 
 
 @pytest.mark.parametrize("engine", ["file", "nats"])
@@ -17,3 +18,7 @@ async def test_report(engine: str) -> None:
     assert report["load_per_s"] > 0 and report["from_log"]["compaction_s"] >= 0
     assert report["from_snapshot"]["resident_bytes_per_object"] > 0
     assert store.table(report)[0] == ["what", "value"]
+
+
+def test_the_engine_is_there() -> None:
+    assert nats_server.binary().is_file() and nats_journal.NatsJournal
