@@ -222,7 +222,7 @@ class TestCommands:
         server.kill()
         copy = tmp_path / "copy"
         shutil.copytree(server.data, copy)
-        segment = max((copy / "journal" / "default").glob("*"), key=lambda f: f.stat().st_size)
+        segment = max((copy / "journal" / "default").glob("*.log"), key=lambda f: f.stat().st_size)
         content = bytearray(segment.read_bytes())
         content[content.index(b"m3")] ^= 0x40
         segment.write_bytes(content)
