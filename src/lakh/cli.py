@@ -7,6 +7,7 @@ import asyncio
 import gc
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -61,9 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _server_options(up)
     up.add_argument("--nodes", type=_count, default=0, metavar="N", help="simulated nodes (default: none)")
     _fleet_options(up)
-    up.add_argument(
-        "--engine", choices=("file", "nats"), default="file", help="what keeps the journal (default: file)"
-    )
+    _engine_options(up)
     up.add_argument("--apiservers", type=_count, default=1, metavar="K", help="API servers (default: 1)")
     up.add_argument(
         "--submit",
@@ -75,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
     apiserver = commands.add_parser("apiserver", help="run the API server alone")
     _server_options(apiserver)
+    _engine_options(apiserver)
     apiserver.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
     apiserver.set_defaults(run=_run_apiserver)
 
@@ -168,6 +168,30 @@ def _server_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _engine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine", choices=("file", "nats"), default="file", help="what keeps the journal (default: file)"
+    )
+    parser.add_argument(
+        "--nats-url",
+        metavar="U,…",
+        help="NATS servers of --engine nats, nats://[TOKEN@]HOST:PORT or tls://… "
+        "(default for up: one of its own, in D/nats)",
+    )
+    parser.add_argument("--nats-token-file", type=Path, metavar="F", help="the token that NATS asks for")
+    parser.add_argument("--nats-ca-file", type=Path, metavar="F", help="whom to trust for tls:// servers")
+    parser.add_argument(
+        "--nats-replicas",
+        type=int,
+        choices=(1, 3, 5),
+        default=1,
+        help="copies of each stream in the NATS cluster (default: 1)",
+    )
+    parser.add_argument(
+        "--nats-prefix", default="lakh", metavar="P", help="of the streams' names (default: lakh)"
+    )
+
+
 def _fleet_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--instance-type",
@@ -223,16 +247,60 @@ async def with_parent(work: Coroutine[Any, Any, Any], watch_parent: bool) -> Non
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def engine_of(options: argparse.Namespace) -> Any:
+    """The engine that a command line names; raises Failure."""
+    from urllib.parse import urlsplit
+
+    from lakh.server.engine import FileEngine, NatsEngine
+
+    if options.engine == "file":
+        if options.nats_url:
+            raise Failure("--nats-url needs --engine nats")
+        return FileEngine(options.data_dir / "journal")
+    if not options.nats_url:
+        raise Failure("--engine nats needs --nats-url: the addresses of the NATS servers")
+    servers, token = [], None
+    for url in options.nats_url.split(","):
+        try:
+            parts = urlsplit(url.strip())
+            good = parts.scheme in ("nats", "tls") and parts.hostname is not None and parts.port is not None
+        except ValueError:
+            good = False
+        if not good:
+            raise Failure(f"--nats-url: {url!r} is not of the form nats://HOST:PORT or tls://HOST:PORT")
+        token = parts.username or token
+        servers.append(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+    if options.nats_token_file is not None:
+        try:
+            token = options.nats_token_file.read_text().strip()
+        except OSError as e:
+            raise Failure(f"cannot read {options.nats_token_file}: {e.strerror}") from e
+    if options.nats_ca_file is not None and not options.nats_ca_file.is_file():
+        raise Failure(f"--nats-ca-file: there is no file {options.nats_ca_file}")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", options.nats_prefix):
+        raise Failure(f"--nats-prefix: {options.nats_prefix!r} may have letters, digits, - and _ only")
+    return NatsEngine(
+        tuple(servers),
+        token=token,
+        ca_file=options.nats_ca_file,
+        replicas=options.nats_replicas,
+        prefix=options.nats_prefix,
+    )
+
+
 def _run_apiserver(options: argparse.Namespace) -> int:
     from lakh.server.app import ApiServer
     from lakh.server.certs import PkiError
+    from lakh.server.engine import EngineError
     from lakh.server.transport import ListenError
     from lakh.store.errors import StoreError
 
     async def serve() -> None:
         try:
-            server = await ApiServer.start(options.data_dir, bind=options.bind, port=options.port)
-        except (StoreError, PkiError, ListenError, OSError) as e:
+            server = await ApiServer.start(
+                options.data_dir, bind=options.bind, port=options.port, engine=engine_of(options)
+            )
+        except (StoreError, EngineError, PkiError, ListenError, OSError) as e:
             raise Failure(str(e)) from e
         gc.collect()
         gc.freeze()
@@ -335,10 +403,10 @@ def _run_nodes(options: argparse.Namespace) -> int:
 def _run_up(options: argparse.Namespace) -> int:
     from lakh import up
 
-    if options.engine != "file":
-        raise Failure(f"the journal engine {options.engine} is not built yet; use --engine file")
+    if options.apiservers < 1:
+        raise Failure("a cluster needs an API server: --apiservers must be at least 1")
+    if options.engine == "file":
+        engine_of(options)
     if options.apiservers != 1:
-        raise Failure(
-            "several API servers need a replicated journal, which is not built yet; use --apiservers 1"
-        )
+        raise Failure("several API servers are not built yet; use --apiservers 1")
     return run_async(lambda: up.run(options))

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lakh import __version__
-from lakh.cli import Failure
+from lakh.cli import Failure, engine_of
 from lakh.client.client import Client
 from lakh.client.errors import ClientError
 from lakh.client.informer import Informer
@@ -29,6 +29,9 @@ from lakh.client.resources import NODES, PODS
 from lakh.client.tasks import TaskGuard
 from lakh.client.types import ObjectMeta
 from lakh.progress import Progress
+from lakh.server.engine import EngineError, claim_directory
+from lakh.store.errors import StoreError
+from lakh.store.nats_server import NatsServer
 
 log = logging.getLogger(__name__)
 
@@ -172,11 +175,15 @@ async def run(options: argparse.Namespace) -> int:
     progress = Progress()
     components: list[Component] = []
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(stop_all, components, progress)
         began = time.monotonic()
+        engine = await _journal(options, stack, progress)
+        stack.push_async_callback(stop_all, components, progress)
         server = Component(
             "apiserver",
-            ["apiserver", "--data-dir", str(directory), "--bind", options.bind, "--port", str(options.port)],
+            [
+                *("apiserver", "--data-dir", str(directory), "--bind", options.bind),
+                *("--port", str(options.port), *engine),
+            ],
             logs,
         )
         kubeconfig = directory / "kubeconfig"
@@ -215,6 +222,38 @@ async def run(options: argparse.Namespace) -> int:
                 progress.line(f"    kubectl describe job {name}\n    kubectl delete job {name}")
         await asyncio.Event().wait()
     return 0
+
+
+async def _journal(
+    options: argparse.Namespace, stack: contextlib.AsyncExitStack, progress: Progress
+) -> list[str]:
+    """What API servers are told of the journal; starts a nats-server when none is named. Raises Failure."""
+    try:
+        claim_directory(options.data_dir, options.engine)
+    except EngineError as e:
+        raise Failure(str(e)) from e
+    if options.engine == "file":
+        return []
+    if options.nats_url:
+        engine_of(options)
+        arguments = ["--engine", "nats", "--nats-url", options.nats_url]
+        arguments += ["--nats-replicas", str(options.nats_replicas), "--nats-prefix", options.nats_prefix]
+        for option, path in (
+            ("--nats-token-file", options.nats_token_file),
+            ("--nats-ca-file", options.nats_ca_file),
+        ):
+            arguments += [option, str(path)] if path is not None else []
+        return arguments
+    if options.nats_replicas != 1:
+        raise Failure("--nats-replicas above 1 needs a NATS cluster: name its servers with --nats-url")
+    directory: Path = options.data_dir / "nats"
+    progress.show("starting nats-server …")
+    try:
+        nats = await NatsServer.start(directory)
+    except StoreError as e:
+        raise Failure(str(e)) from e
+    stack.push_async_callback(nats.stop)
+    return ["--engine", "nats", "--nats-url", nats.url, "--nats-token-file", str(directory / "token")]
 
 
 NEXT_STEPS = """

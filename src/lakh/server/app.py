@@ -28,6 +28,7 @@ from lakh.server.cluster import PARTITIONS, Cluster
 from lakh.server.codec import encode_json
 from lakh.server.customresources import CustomResources
 from lakh.server.discovery import Discovery
+from lakh.server.engine import Engine, FileEngine, claim_directory, close_all
 from lakh.server.expiry import expire_events
 from lakh.server.fairness import Fairness, Grant
 from lakh.server.handlers import Answer, Handlers
@@ -42,7 +43,6 @@ from lakh.server.transport import Request, Response, Server, Stream, StreamRespo
 from lakh.server.watching import Watching
 from lakh.store.directory import DirectoryLock
 from lakh.store.errors import JournalFull, Overloaded, StoreError
-from lakh.store.file_journal import FileJournal
 from lakh.store.partition import Partition
 
 log = logging.getLogger(__name__)
@@ -79,11 +79,20 @@ class ApiServer:
         self._background: list[asyncio.Task[None]] = []
 
     @classmethod
-    async def start(cls, data_directory: Path, *, bind: str = "127.0.0.1", port: int = 6443) -> ApiServer:
-        """Opens a data directory and serves it. Raises DirectoryInUse, JournalCorrupt, PkiError, PortInUse."""
+    async def start(
+        cls,
+        data_directory: Path,
+        *,
+        bind: str = "127.0.0.1",
+        port: int = 6443,
+        engine: Engine | None = None,
+    ) -> ApiServer:
+        """Opens a data directory and serves it. Raises DirectoryInUse, EngineError, JournalError, PkiError, ListenError."""
+        engine = engine or FileEngine(data_directory / "journal")
         data_directory.mkdir(parents=True, exist_ok=True)
         lock = DirectoryLock(data_directory)
         try:
+            claim_directory(data_directory, engine.name)
             pki = certs.Pki.ensure(data_directory, bind_address=bind)
             issuer = TokenIssuer(pki.service_account_key_file.read_bytes())
             partitions: dict[str, Partition] = {}
@@ -91,18 +100,18 @@ class ApiServer:
                 pki.tokens_file, issuer, is_live=lambda claims: bound_objects_exist(partitions, claims)
             )
             try:
-                for name in PARTITIONS:
-                    journal = await FileJournal.open(data_directory / "journal" / name)
-                    partitions[name] = await Partition.open(name, journal)
+                partitions.update(await engine.open(PARTITIONS))
                 server = cls(Cluster(registry(), partitions), authenticator, issuer)
                 server._lock = lock
                 await server.transport.start(bind, port, pki.server_context())
             except BaseException:
-                for partition in partitions.values():
-                    await partition.close()
+                await close_all(partitions)
                 raise
             host = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind
-            pki.write_kubeconfigs(f"https://{f'[{host}]' if ':' in host else host}:{server.transport.port}")
+            url = f"https://{f'[{host}]' if ':' in host else host}:{server.transport.port}"
+            pki.write_kubeconfigs(url)
+            for partition in partitions.values():
+                await partition.promote(url)
             await bootstrap(server.cluster, server.transport.port)
         except BaseException:
             lock.release()
@@ -127,8 +136,7 @@ class ApiServer:
         await asyncio.gather(*self._background, return_exceptions=True)
         self.watching.stop()
         await self.transport.stop(STOP_GRACE_SECONDS)
-        for partition in self.cluster.partitions.values():
-            await partition.close()
+        await close_all(self.cluster.partitions)
         if self._lock is not None:
             self._lock.release()
 
