@@ -70,6 +70,7 @@ def make_small() -> None:
 
 def acknowledge_early() -> None:
     """The journal says that a batch is durable before it is synced."""
+    sync_in_python()
     os.fdatasync = lambda fd: None  # type: ignore[assignment, misc]
 
 
@@ -124,8 +125,19 @@ BUGS = {
 }
 
 
+def sync_in_python() -> None:
+    """Appends are synced by `os.fdatasync`, which can be watched, and not by the kernel's ring."""
+    from lakh.store import durable
+
+    def forbidden() -> None:
+        raise OSError("no ring under watch")
+
+    durable.RingWriter = forbidden  # type: ignore[assignment, misc]
+
+
 def watch_disk(control: Path) -> None:
     """Put the ledger and the delay around the system calls that make things durable."""
+    sync_in_python()
     delay_file = control / "delay"
     ledger = os.open(control / "ledger", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     real_fsync, real_fdatasync, real_rename = os.fsync, os.fdatasync, os.rename

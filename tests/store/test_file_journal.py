@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lakh.store import file_journal, snapshot_file
+from lakh.store import durable, file_journal, snapshot_file
 from lakh.store.errors import (
     DirectoryInUse,
     Fenced,
@@ -322,6 +322,8 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     disk = Disk()
+    monkeypatch.setattr(durable, "os", disk)
+    monkeypatch.setattr(file_journal, "open_writer", durable.ThreadWriter)
     monkeypatch.setattr(file_journal, "os", disk)
     monkeypatch.setattr(snapshot_file, "os", disk)
     return disk

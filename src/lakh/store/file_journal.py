@@ -7,9 +7,9 @@
     RESERVE                   space for the deletes that end a full disk
     *.tmp                     left by a crash, removed on opening
 
-Ownership: one dedicated thread does every append (write and fdatasync), rotation and trim, one after the other,
-so the event loop never waits for the disk and nothing here needs a lock. A second thread writes snapshots.
-Followers read with pread what is below the durable head, in the loop's default executor.
+Ownership: the event loop takes one append after the other; writing and syncing happen beside it (`durable`). What
+changes files otherwise (rotation, trim, the reserve) is done in one thread, which alone replaces `_segments`. A second
+thread writes snapshots. Followers read with pread what is below the durable head, in the loop's default executor.
 
 Invariants, whenever the process may die:
 - A file gets its name (rename, then fsync of the directory) only after what it begins with is synced.
@@ -24,7 +24,7 @@ append may succeed. An urgent append gets the reserve first; others are refused 
 later append raises JournalFailed, and nothing is retried (after a failed fsync the kernel may have dropped the
 pages and would report success). What the disk holds is found out by opening again.
 
-Cost of an append: two hops between threads, one pwritev, one fdatasync; the batch's bytes are not copied.
+Cost of an append: two system calls of the loop, and the kernel's own write and fdatasync; the bytes are not copied.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lakh.store.directory import DirectoryLock, fsync_directory, make_directory
+from lakh.store.durable import SyncError, open_writer
 from lakh.store.errors import (
     Fenced,
     JournalClosed,
@@ -71,7 +72,6 @@ from lakh.store.snapshot_file import (
     create_file,
     look_at_snapshot,
     read_snapshot,
-    write_all,
 )
 
 log = logging.getLogger(__name__)
@@ -108,16 +108,18 @@ class FileJournal:
         self._read_only = read_only
         self._segment_bytes = segment_bytes
         self._head = 0
-        # Replaced, never changed in place: the event loop iterates over it while the append thread rotates.
+        # Replaced, never changed in place: the event loop iterates over it while the file thread rotates.
         self._segments: list[_Segment] = []
         self._snapshot: SnapshotFile | None = None
-        self._fd = -1  # of the last segment, owned by the append thread
+        self._fd = -1  # of the last segment
         self._acknowledged = Acknowledged(directory)
         self._reserve = Reserve(directory)
         self._failure: JournalError | None = None
         self._closed = False
         self._followers: set[asyncio.Future[None]] = set()
-        self._appender = ThreadPoolExecutor(1, thread_name_prefix="journal-append")
+        self._turn = asyncio.Lock()
+        self._files = ThreadPoolExecutor(1, thread_name_prefix="journal-files")
+        self._writer = open_writer(self._files)
         self._snapshotter = ThreadPoolExecutor(1, thread_name_prefix="journal-snapshot")
         self._lock: DirectoryLock | None = None
 
@@ -131,7 +133,7 @@ class FileJournal:
         """
         self = cls(directory, segment_bytes, read_only)
         try:
-            await self._in_appender(self._recover)
+            await self._in_files(self._recover)
         except BaseException:
             await self.close()
             raise
@@ -166,14 +168,16 @@ class FileJournal:
     # Appending
 
     async def append(self, batch: bytes, *, after: int, urgent: bool = False) -> int:
-        """Write and sync one batch. See `Journal.append`."""
+        """Write and sync one batch. See `Journal.append`. Cancelled, its outcome is unknown and the journal failed."""
         if len(batch) > MAX_RECORD_BYTES:
             raise ValueError(f"a batch of {len(batch)} bytes is over the limit of {MAX_RECORD_BYTES}")
-        sequence = await self._in_appender(self._append, batch, after, urgent)
+        self._refuse_when_closed()
+        async with self._turn:
+            sequence = await self._append(batch, after, urgent)
         self._wake_followers()
         return sequence
 
-    def _append(self, batch: bytes, after: int, urgent: bool) -> int:
+    async def _append(self, batch: bytes, after: int, urgent: bool) -> int:
         if self._failure is not None:
             raise JournalFailed(str(self._failure)) from self._failure
         if self._fd < 0:
@@ -181,34 +185,35 @@ class FileJournal:
         if after != self._head:
             raise Fenced(after, self._head)
         sequence = after + 1
-        if not urgent and not self._reserve.fill():
+        if not urgent and not self._reserve.filled and not await self._in_files(self._reserve.fill):
             raise JournalFull(self.directory)
         try:
-            segment, end = self._write_record(batch, sequence)
+            segment, end = await self._write_record(batch, sequence)
         except JournalFull:
-            if not urgent or not self._reserve.release():
+            if not urgent or not await self._in_files(self._reserve.release):
                 raise
             log.warning("journal %s uses its reserve: the disk is full", self.directory)
-            segment, end = self._write_record(batch, sequence)
-        try:
-            os.fdatasync(self._fd)
-        except OSError as error:
-            raise self._fail(f"fdatasync of {segment.path}: {error}") from error
+            segment, end = await self._write_record(batch, sequence)
         segment.end = end
         self._head = sequence
         self._acknowledged.record(sequence)
         return sequence
 
-    def _write_record(self, batch: bytes, sequence: int) -> tuple[_Segment, int]:
-        """Write without syncing: the segment and the record's end in it."""
+    async def _write_record(self, batch: bytes, sequence: int) -> tuple[_Segment, int]:
+        """Write and sync: the segment and the record's end in it."""
         if self._segments[-1].end >= self._segment_bytes:
-            self._rotate(sequence)
+            await self._in_files(self._rotate, sequence)
         segment = self._segments[-1]
         header = encode_record_header(sequence, batch, segment.salt)
         try:
-            return segment, write_all(self._fd, [header, batch], segment.end)
+            return segment, await self._writer.write(self._fd, (header, batch), segment.end)
+        except SyncError as error:
+            raise self._fail(f"fdatasync of {segment.path}: {error}") from error
         except OSError as error:
-            raise self._cut_back(segment, error) from error
+            raise await self._in_files(self._cut_back, segment, error) from error
+        except asyncio.CancelledError:
+            self._fail(f"an append to {segment.path} was cancelled")
+            raise
 
     def _cut_back(self, segment: _Segment, error: OSError) -> JournalError:
         """After a failed write: forget what got out, and say what the caller is to raise."""
@@ -467,7 +472,7 @@ class FileJournal:
 
     async def trim(self, sequence: int) -> None:
         """Delete what the newest snapshot makes superfluous, up to `sequence`."""
-        await self._in_appender(self._trim, sequence)
+        await self._in_files(self._trim, sequence)
 
     def _trim(self, sequence: int) -> None:
         covered = self._snapshot.sequence if self._snapshot else 0
@@ -494,9 +499,11 @@ class FileJournal:
             return
         self._closed = True
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._appender, self._close_files)
+        async with self._turn:
+            await self._writer.close()
+        await loop.run_in_executor(self._files, self._close_files)
         await loop.run_in_executor(self._snapshotter, int)  # waits for the thread's last job
-        self._appender.shutdown()
+        self._files.shutdown()
         self._snapshotter.shutdown()
         if self._lock is not None:
             self._lock.release()
@@ -508,9 +515,9 @@ class FileJournal:
             os.close(self._fd)
             self._fd = -1
 
-    async def _in_appender(self, function: Callable[..., T], *args: object) -> T:
+    async def _in_files(self, function: Callable[..., T], *args: object) -> T:
         self._refuse_when_closed()
-        return await asyncio.get_running_loop().run_in_executor(self._appender, function, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._files, function, *args)
 
 
 def _seek(fd: int, segment: _Segment, sequence: int) -> int:

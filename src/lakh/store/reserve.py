@@ -80,28 +80,29 @@ class Reserve:
     def __init__(self, directory: Path) -> None:
         """Takes nothing yet."""
         self._path = directory / "RESERVE"
-        self._filled = False
+        self.filled = False
+        """Whether it is taken."""
 
     def fill(self) -> bool:
         """Take the space unless it is taken; False when there is no room."""
-        if self._filled:
+        if self.filled:
             return True
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             os.posix_fallocate(fd, 0, RESERVE_BYTES)
-            self._filled = True
+            self.filled = True
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             os.ftruncate(fd, 0)
         finally:
             os.close(fd)
-        return self._filled
+        return self.filled
 
     def release(self) -> bool:
         """Give the space back; False when it was not taken."""
-        if not self._filled:
+        if not self.filled:
             return False
         self._path.unlink(missing_ok=True)
-        self._filled = False
+        self.filled = False
         return True

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lakh.store.directory import fsync_directory
+from lakh.store.durable import write_all
 from lakh.store.errors import JournalCorrupt
 from lakh.store.records import (
     FILE_HEADER_BYTES,
@@ -82,20 +83,6 @@ class SnapshotWriter:
             os.close(self._fd)
             self._fd = -1
             self._temporary.unlink(missing_ok=True)
-
-
-def write_all(fd: int, parts: list[bytes], offset: int) -> int:
-    """Write all of `parts` at `offset` and return the end. A short write is continued, so its cause shows."""
-    views = [memoryview(part) for part in parts]
-    while views:
-        written = os.pwritev(fd, views, offset)
-        offset += written
-        while views and written >= len(views[0]):
-            written -= len(views[0])
-            del views[0]
-        if written:
-            views[0] = views[0][written:]
-    return offset
 
 
 def create_file(path: Path, content: bytes) -> int:
