@@ -58,6 +58,26 @@ def add_parser(commands: Any) -> None:
     )
     store.add_argument("--json", action="store_true", help="make the last line one JSON object")
     store.set_defaults(run=_run, what="store", kubeconfig=None)
+    schedule = kind("schedule", "the scheduler, on the workloads of upstream's scheduler benchmarks")
+    schedule.add_argument("--nodes", type=_positive, default=1000, help="how many (default: 1000)")
+    schedule.add_argument(
+        "--pods", type=_positive, default=0, help="how many are measured (default: the workload's share)"
+    )
+    schedule.add_argument(
+        "--workload", default="SchedulingBasic", metavar="W", help="a name, several with commas, or all"
+    )
+    schedule.add_argument(
+        "--half",
+        choices=("both", "core", "api"),
+        default="both",
+        help="the core alone, through an API server, or both (default)",
+    )
+    schedule.add_argument(
+        "--scheduler",
+        choices=("ours", "cluster"),
+        default="ours",
+        help="who binds: a scheduler of ours (default), or the one the cluster has",
+    )
     cluster = kind("cluster", "a cluster of N nodes under the load of the public 100,000-node tests")
     cluster.add_argument("--nodes", type=_positive, default=1000, help="how many (default: 1000)")
     cluster.add_argument("--instance-type", default="trn2.48xlarge", metavar="T", help="of the nodes")
@@ -106,7 +126,7 @@ _positive_float.__name__ = _positive.__name__ = "positive number"
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lakh.bench import api, cluster, reads, store
+    from lakh.bench import api, cluster, reads, schedule, store
     from lakh.bench import report as pages
     from lakh.cli import Failure, kubeconfig_path, run_async
     from lakh.client.errors import ClientError
@@ -128,6 +148,9 @@ def _run(options: argparse.Namespace) -> int:
                 case "store":
                     report = await store.run(options, progress)
                     rows = store.table(report)
+                case "schedule":
+                    report = await schedule.run(options, progress)
+                    rows = schedule.table(report)
                 case "cluster":
                     report = await cluster.run(options, progress)
                     rows = pages.rows(report)

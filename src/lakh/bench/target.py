@@ -21,11 +21,24 @@ START_SECONDS = 60.0
 @contextlib.asynccontextmanager
 async def target(kubeconfig: Path | None, clients: int) -> AsyncIterator[Client]:
     """A client of what is measured; our own server is started and stopped around it."""
+    async with (
+        served(kubeconfig) as path,
+        Client.from_kubeconfig(
+            path, user_agent=f"lakh-bench/{__version__}", max_connections=clients
+        ) as client,
+    ):
+        if kubeconfig is None:
+            async with asyncio.timeout(START_SECONDS):
+                while (await client.raw("GET", "/readyz")).status != 200:
+                    await asyncio.sleep(0.05)
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def served(kubeconfig: Path | None) -> AsyncIterator[Path]:
+    """The kubeconfig of what is measured: the one given, or that of a server of our own, started and stopped around it."""
     if kubeconfig is not None:
-        async with Client.from_kubeconfig(
-            kubeconfig, user_agent=f"lakh-bench/{__version__}", max_connections=clients
-        ) as client:
-            yield client
+        yield kubeconfig
         return
     with tempfile.TemporaryDirectory(prefix="lakh-bench-") as directory:
         errors = Path(directory) / "apiserver.log"
@@ -50,12 +63,7 @@ async def target(kubeconfig: Path | None, clients: int) -> AsyncIterator[Client]
                 assert process.stdout is not None
                 if not await process.stdout.readline():
                     raise Failure(f"the API server did not start: {errors.read_text()[-2000:]}")
-            async with Client.from_kubeconfig(
-                data / "kubeconfig", user_agent=f"lakh-bench/{__version__}", max_connections=clients
-            ) as client:
-                while (await client.raw("GET", "/readyz")).status != 200:
-                    await asyncio.sleep(0.05)
-                yield client
+            yield data / "kubeconfig"
         finally:
             if process.returncode is None:
                 process.terminate()

@@ -1,0 +1,82 @@
+"""Upstream's scheduler workloads, tiny: the core on all of them, a few through a server; and that undone work is no figure."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from lakh.bench import binds, decisions, schedule
+from lakh.bench.workloads import WORKLOADS, Pods, Workload
+from lakh.cli import Failure
+from lakh.progress import Progress
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+async def test_the_core_does_the_work(name: str) -> None:
+    workload = WORKLOADS[name]
+    report = await decisions.run(workload, 10, workload.measured.count(10), Progress(io.StringIO()))
+    assert report["decisions_per_s"] > 0 and report["seconds"] > 0
+    assert (report["evicted"] > 0) == workload.preempts
+
+
+async def test_undone_work_is_no_figure() -> None:
+    too_many = Workload(Pods("anti-affinity", 1), one_a_node=True)
+    with pytest.raises(Failure, match="measured pod 5 of 6 fits nowhere: 0/5 nodes are available"):
+        await decisions.run(too_many, 5, 6, Progress(io.StringIO()))
+    with pytest.raises(Failure, match="0 of 200 pods of the gang were placed"):
+        await decisions.run(WORKLOADS["Gang"], 5, 200, Progress(io.StringIO()))
+    with pytest.raises(Failure, match=r"unevenly over zones: \[0, 1, 3\], more than 2 apart"):
+        decisions.uneven(Counter({"a": 3, "b": 1}), 3, 2)
+
+
+def test_throughput_over_time() -> None:
+    found = binds.throughput([1.0, 1.05, 1.1, 1.95, 2.0])
+    assert found["interval_ms"] == 100.0
+    assert found["bound_per_s"] == [20.0, 10.0, 0, 0, 0, 0, 0, 0, 0, 20.0]
+    assert (found["least"], found["most"]) == (0.0, 20.0)
+    assert binds.throughput([1.0])["most"] > 0
+
+
+async def test_an_unknown_workload_is_refused() -> None:
+    with pytest.raises(Failure, match="there is no workload Nonsense: choose from all, SchedulingBasic"):
+        await schedule.run(argparse.Namespace(workload="Nonsense"), Progress(io.StringIO()))
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lakh", "bench", "schedule", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+
+
+@pytest.mark.xdist_group("clusters-2")
+def test_through_a_server() -> None:
+    names = ["SchedulingBasic", "PreemptionBasic", "SchedulingWhileGated", "Gang", "Unschedulable"]
+    done = command("--nodes", "6", "--workload", ",".join(names), "--json")
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert [one["workload"] for one in report["workloads"]] == names
+    for one in (report, *report["workloads"]):
+        assert one["decisions_per_s"] > 0 and one["bound_per_s"] > 0
+        assert 0 < one["first_ms"] <= one["last_ms"]
+
+
+@pytest.mark.xdist_group("clusters-2")
+def test_as_a_table() -> None:
+    done = command("--nodes", "5", "--pods", "4", "--half", "core")
+    row = next(line for line in done.stdout.splitlines() if "SchedulingBasic" in line).split()
+    assert row[1:3] == ["5", "4"] and row[4:] == ["-", "-", "-"]
+    done = command("--workload", "Nonsense")
+    assert done.returncode == 1 and "there is no workload" in done.stderr
