@@ -14,7 +14,7 @@ from lakh.server.app import ApiServer
 from lakh.server.authn import Authenticator, User
 from lakh.server.bootstrap import bootstrap
 from lakh.server.cluster import PARTITIONS, Cluster
-from lakh.server.exchange import Request, Response, StreamResponse, status_response
+from lakh.server.exchange import Request, Response, StreamResponse
 from lakh.store.memory_journal import MemoryJournal
 from lakh.store.partition import Partition
 
@@ -125,7 +125,7 @@ class Api:
             if asyncio.iscoroutine(answer):
                 answer = await answer
         except StatusError as e:
-            answer = status_response(e)
+            answer = self.server.transport.on_error(request, e)
         assert isinstance(answer, Response | StreamResponse)
         return answer
 

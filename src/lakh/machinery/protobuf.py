@@ -34,7 +34,7 @@ MAGIC = b"k8s\x00"
 # Messages within messages. Protobuf's usual limit is 100; schemas of custom resources need two messages for a level of an array.
 MAX_DEPTH = 128
 
-_VARINT, _FIXED64, _BYTES, _START_GROUP, _END_GROUP, _FIXED32 = 0, 1, 2, 3, 4, 5
+_VARINT, _FIXED64, BYTES_WIRE, _START_GROUP, _END_GROUP, _FIXED32 = 0, 1, 2, 3, 4, 5
 _MAX_FIELD = 2**29 - 1
 _META = "meta.v1"
 
@@ -74,8 +74,8 @@ class Field:
         kind = rest[len(self.shape) :]
         self.code = kind if kind in _CODES else "m"
         self.message = "" if kind in _CODES else kind if "." in kind else f"{package}.{kind}"
-        self.wire = _BYTES if self.shape == "{}" else _WIRE.get(self.code, _BYTES)
-        self.tag = _varint_bytes(self.number << 3 | self.wire)
+        self.wire = BYTES_WIRE if self.shape == "{}" else _WIRE.get(self.code, BYTES_WIRE)
+        self.tag = varint(self.number << 3 | self.wire)
 
     def __repr__(self) -> str:
         return f"<Field {self.name}={self.number}{self.shape}{self.message or self.code}>"
@@ -125,7 +125,8 @@ def messages() -> Iterator[str]:
     return iter(_table()[0])
 
 
-def _message_of(api_version: str, kind: str) -> Message:
+def message_of(api_version: str, kind: str) -> Message:
+    """The message of a kind; raises `ProtobufError`."""
     if not kind:
         raise ProtobufError("Object 'Kind' is missing")
     if not api_version:
@@ -163,7 +164,7 @@ def decode(body: bytes) -> dict[str, Any]:
         return {**{name: text for name, text in plain.items() if text}, **found}
     if media_type not in ("", MEDIA_TYPE):
         raise ProtobufError(f'content type "{media_type}" is not supported')
-    _decode(raw, 0, len(raw), _message_of(api_version, kind), plain, 0)
+    _decode(raw, 0, len(raw), message_of(api_version, kind), plain, 0)
     return plain
 
 
@@ -208,7 +209,7 @@ def _skip(data: bytes, at: int, end: int, wire: int) -> int:
             _, at = _varint(data, at, end)
         elif wire == _FIXED64:
             at += 8
-        elif wire == _BYTES:
+        elif wire == BYTES_WIRE:
             _, at = _chunk(data, at, end)
         elif wire == _FIXED32:
             at += 4
@@ -232,7 +233,7 @@ def _parts(data: bytes, at: int = 0, end: int | None = None) -> dict[int, int | 
         end = len(data)
     while at < end:
         number, wire, at = _tag(data, at, end)
-        if wire == _BYTES:
+        if wire == BYTES_WIRE:
             at, stop = _chunk(data, at, end)
             found[number] = data[at:stop]
             at = stop
@@ -253,7 +254,7 @@ def _bytes_of(parts: Mapping[int, int | bytes], number: int) -> bytes:
 def _int_of(parts: Mapping[int, int | bytes], number: int, bits: int) -> int:
     value = parts.get(number, 0)
     if not isinstance(value, int):
-        raise ProtobufError(f"wrong wireType = {_BYTES} for field {number}")
+        raise ProtobufError(f"wrong wireType = {BYTES_WIRE} for field {number}")
     return _signed(value, bits)
 
 
@@ -316,7 +317,7 @@ def _strings(data: bytes) -> list[str]:
     at, end = 0, len(data)
     while at < end:
         number, wire, at = _tag(data, at, end)
-        if number == 1 and wire == _BYTES:
+        if number == 1 and wire == BYTES_WIRE:
             at, stop = _chunk(data, at, end)
             found.append(_text(data[at:stop]))
             at = stop
@@ -352,7 +353,7 @@ def _decode(data: bytes, at: int, end: int, kind: Message, into: dict[str, Any],
             continue
         name, shape, code = field.name, field.shape, field.code
         if wire != field.wire:
-            if not (shape == "[]" and wire == _BYTES):
+            if not (shape == "[]" and wire == BYTES_WIRE):
                 raise ProtobufError(f"wrong wireType = {wire} for field {name} of {kind.name}")
             # A list of numbers, packed.
             at, stop = _chunk(data, at, end)
@@ -361,7 +362,7 @@ def _decode(data: bytes, at: int, end: int, kind: Message, into: dict[str, Any],
                 value, at = _number(code, data, at, stop)
                 numbers.append(value)
             continue
-        if wire != _BYTES:
+        if wire != BYTES_WIRE:
             value, at = _number(code, data, at, end)
         else:
             start, at = _chunk(data, at, end)
@@ -421,13 +422,28 @@ def encode(obj: Mapping[str, Any]) -> bytes:
     api_version, kind = obj.get("apiVersion"), obj.get("kind")
     if not isinstance(api_version, str) or not isinstance(kind, str):
         raise ProtobufError("Object 'Kind' is missing")
-    of_kind = _message_of(api_version, kind)
+    of_kind = message_of(api_version, kind)
     raw = _encode(obj, of_kind, 0)
+    return envelope(envelope_head(api_version, kind), raw)
+
+
+# contentEncoding and contentType, which are empty.
+ENVELOPE_TAIL = b"\x1a\x00\x22\x00"
+
+
+def envelope_head(api_version: str, kind: str) -> bytes:
+    """What stands before a message: the magic, and its type."""
     type_meta = _delimited(b"\x0a", api_version.encode()) + _delimited(b"\x12", kind.encode())
-    return b"".join((MAGIC, _delimited(b"\x0a", type_meta), _delimited(b"\x12", raw), b"\x1a\x00\x22\x00"))
+    return MAGIC + _delimited(b"\x0a", type_meta)
 
 
-def _varint_bytes(value: int) -> bytes:
+def envelope(head: bytes, raw: bytes) -> bytes:
+    """A body: a message in its envelope."""
+    return b"".join((head, _delimited(b"\x12", raw), ENVELOPE_TAIL))
+
+
+def varint(value: int) -> bytes:
+    """A number as a varint; negative ones in two's complement of 64 bits."""
     value &= 0xFFFFFFFFFFFFFFFF
     out = bytearray()
     while value >= 0x80:
@@ -438,7 +454,7 @@ def _varint_bytes(value: int) -> bytes:
 
 
 def _delimited(tag: bytes, data: bytes) -> bytes:
-    return tag + _varint_bytes(len(data)) + data
+    return tag + varint(len(data)) + data
 
 
 def _wrong(field: Field, value: Any) -> ProtobufError:
@@ -462,23 +478,24 @@ def _encode(obj: Any, kind: Message, depth: int) -> bytes:
             if not isinstance(value, list):
                 raise _wrong(field, value)
             for item in value:
-                out.append(_encode_field(field, item, depth))
+                out.append(encode_field(field, item, depth))
         elif field.shape == "{}":
             if not isinstance(value, Mapping):
                 raise _wrong(field, value)
             for key in sorted(value):
                 entry = _delimited(b"\x0a", _utf8(field, key))
                 out.append(
-                    _delimited(field.tag, entry + _delimited(b"\x12", _payload(field, value[key], depth)))
+                    _delimited(field.tag, entry + _delimited(b"\x12", payload(field, value[key], depth)))
                 )
         else:
-            out.append(_encode_field(field, value, depth))
+            out.append(encode_field(field, value, depth))
     return b"".join(out)
 
 
-def _encode_field(field: Field, value: Any, depth: int) -> bytes:
-    if field.wire == _BYTES:
-        return _delimited(field.tag, _payload(field, value, depth))
+def encode_field(field: Field, value: Any, depth: int = 0) -> bytes:
+    """A field with one value (of a list: one of its items); raises `ProtobufError`."""
+    if field.wire == BYTES_WIRE:
+        return _delimited(field.tag, payload(field, value, depth))
     if field.code == "b":
         if not isinstance(value, bool):
             raise _wrong(field, value)
@@ -491,7 +508,7 @@ def _encode_field(field: Field, value: Any, depth: int) -> bytes:
             raise _wrong(field, value) from None
     elif not isinstance(value, int) or not _fits(value, 32 if field.code == "i" else 64):
         raise _wrong(field, value)
-    return field.tag + _varint_bytes(value)
+    return field.tag + varint(value)
 
 
 def _fits(value: int, bits: int) -> bool:
@@ -507,8 +524,8 @@ def _utf8(field: Field, value: Any) -> bytes:
         raise ProtobufError(f"{field.name}: {e}") from None
 
 
-def _payload(field: Field, value: Any, depth: int) -> bytes:
-    """The bytes of a value that stands in bytes."""
+def payload(field: Field, value: Any, depth: int = 0) -> bytes:
+    """The bytes of a value that stands in bytes; raises `ProtobufError`."""
     code = field.code
     if code == "m":
         kind = message(field.message)
@@ -536,7 +553,7 @@ def _payload(field: Field, value: Any, depth: int) -> bytes:
                 return b"\x08\x01\x10\x00" + _delimited(b"\x1a", _utf8(field, value))
             if isinstance(value, bool) or not isinstance(value, int) or not _fits(value, 32):
                 raise _wrong(field, value)
-            return b"\x08\x00\x10" + _varint_bytes(value) + b"\x1a\x00"
+            return b"\x08\x00\x10" + varint(value) + b"\x1a\x00"
         case "t" | "u":
             return _encode_time(field, value, code == "u")
         case _:
@@ -572,4 +589,4 @@ def _encode_time(field: Field, value: Any, micro: bool) -> bytes:
         return b""
     since = moment - _EPOCH
     nanos = since.microseconds * 1000 if micro else 0
-    return b"\x08" + _varint_bytes(since.days * 86400 + since.seconds) + b"\x10" + _varint_bytes(nanos)
+    return b"\x08" + varint(since.days * 86400 + since.seconds) + b"\x10" + varint(nanos)

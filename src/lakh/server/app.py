@@ -31,9 +31,10 @@ from lakh.server.discovery import Discovery
 from lakh.server.engine import Engine, FileEngine, claim_directory, close_all
 from lakh.server.expiry import expire_events
 from lakh.server.fairness import Fairness, Grant
-from lakh.server.handlers import Answer, Handlers
+from lakh.server.handlers import Handlers
 from lakh.server.metrics import Record, ServerMetrics
 from lakh.server.openapi import OpenApi
+from lakh.server.rendering import Answer, error_response
 from lakh.server.reviews import Reviews
 from lakh.server.routing import RequestInfo, parse_query, resolve
 from lakh.server.services import ServiceAddresses
@@ -72,7 +73,7 @@ class ApiServer:
         self.openapi = OpenApi(cluster.registry)
         self.metrics = ServerMetrics(cluster, self.watching)
         self.fairness = Fairness(cluster, self.metrics.registry)
-        self.transport = Server(self.handle)
+        self.transport = Server(self.handle, on_error=error_response)
         self.ready = False
         self.started = time.monotonic()
         self._lock: DirectoryLock | None = None

@@ -16,6 +16,7 @@ from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
 from lakh.machinery import errors, protobuf, unknown
 from lakh.machinery.schema import Node
+from lakh.server.messages import Messages
 
 # `{"metadata":{`, with which every object at rest begins.
 HEAD = b'{"metadata":{'
@@ -93,13 +94,16 @@ class FieldValidation:
 class Codec:
     """Encodes and decodes the objects of one resource."""
 
-    __slots__ = ("_decoder", "api_version", "kind", "node", "prefix", "resource", "struct")
+    __slots__ = ("_decoder", "_messages", "api_version", "kind", "node", "prefix", "resource", "struct")
 
+    # Whether objects may be asked for as protobuf.
+    has_messages = True
     # Whether strategic merge patches can be applied.
     strategic = True
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
+        self._messages: Messages | None = None
         self.kind = resource.kind
         self.api_version = resource.api_version
         self.struct: Any = schema().struct(resource.definition)
@@ -232,6 +236,21 @@ class Codec:
         """An item of a list: without apiVersion and kind, as in upstream's typed lists."""
         return b'{"metadata":{"resourceVersion":"%d",%s' % (revision, value[HEAD_SIZE:])
 
+    @property
+    def messages(self) -> Messages:
+        """The objects as protobuf."""
+        if self._messages is None:
+            self._messages = Messages(self.api_version, self.kind, self.resource.list_name)
+        return self._messages
+
+    def message(self, value: bytes, revision: int) -> bytes:
+        """The object's bare message, as in a list of protobuf."""
+        return self.messages.message(value, revision)
+
+    def serve_message(self, value: bytes, revision: int) -> bytes:
+        """The object as clients get it who accept protobuf. A revision of 0 is none."""
+        return self.messages.serve(value, revision)
+
     def serve_unsaved(self, value: bytes) -> bytes:
         """An object that was not stored (`dryRun` of a create): it has no resourceVersion."""
         return self.prefix[: self.prefix.rindex(b'"resourceVersion"')] + value[HEAD_SIZE:]
@@ -280,6 +299,14 @@ class ViewCodec(Codec):
     def list_item(self, value: bytes, revision: int) -> bytes:
         """An item of a list."""
         return super().list_item(self._bytes(value), revision)
+
+    def message(self, value: bytes, revision: int) -> bytes:
+        """The object's bare message."""
+        return super().message(self._bytes(value), revision)
+
+    def serve_message(self, value: bytes, revision: int) -> bytes:
+        """The object as clients get it who accept protobuf."""
+        return super().serve_message(self._bytes(value), revision)
 
     def _bytes(self, value: bytes) -> bytes:
         view = self._view(value)

@@ -33,7 +33,6 @@ from lakh.server.exchange import (
     Stream,
     StreamClosed,
     StreamResponse,
-    status_response,
 )
 
 if TYPE_CHECKING:
@@ -381,7 +380,7 @@ class Connection(asyncio.Protocol):
         if not isinstance(error, StatusError):
             log.error("%s %s failed", request.method, request.path, exc_info=error)
             error = internal(str(error) or type(error).__name__)
-        return status_response(error)
+        return self._server.on_error(request, error)
 
     def _write_response(self, response: Response) -> None:
         body = response.body

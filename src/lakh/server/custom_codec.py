@@ -25,6 +25,8 @@ class CustomCodec(Codec):
 
     __slots__ = ("_metadata_decoder", "resource_schema")
 
+    # There are no field numbers for what a definition declares.
+    has_messages = False
     # Custom resources have no merge keys.
     strategic = False
     resource: CustomResource

@@ -7,13 +7,12 @@ subresource is in `subresources`; virtual resources (reviews) are in `reviews`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
 
 from lakh.machinery import errors, jsonpatch, mergepatch, strategic
-from lakh.server import listing, negotiate, ownership, tables
+from lakh.server import listing, messages, negotiate, ownership, tables
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.codec import (
@@ -24,6 +23,7 @@ from lakh.server.codec import (
     yaml_to_json,
 )
 from lakh.server.context import Admit, Context, dry_run, field_manager, field_validation
+from lakh.server.rendering import Answer, negotiated, render, to_protobuf, to_yaml
 from lakh.server.reviews import Reviews
 from lakh.server.routing import RequestInfo
 from lakh.server.selecting import Selection
@@ -32,8 +32,6 @@ from lakh.server.subresources import Subresources
 from lakh.server.transport import Request, Response, StreamResponse
 from lakh.server.watching import Form, Watcher, Watching, watch_seconds
 from lakh.store.state import Item
-
-Answer = Response | StreamResponse | Coroutine[Any, Any, Response | StreamResponse]
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -88,7 +86,7 @@ class Handlers:
         if verb not in resource.verbs or (verb == "create" and info.name):
             raise _not_allowed()
         if verb == "get":
-            accepted = negotiate.accepted(request.headers.get("accept", ""))
+            accepted = self.accepted(request, store)
             item = store.get(info.namespace, info.name)
             return self._item(store, item, accepted, query)
         if verb == "list":
@@ -98,7 +96,7 @@ class Handlers:
         if verb == "create":
             virtual = self.reviews.handler(resource)
             if virtual is not None:
-                return virtual(request, info, user)
+                return negotiated(request, virtual(request, info, user))
             return self._create(request, store, info, query, user)
         if not info.name and verb in ("update", "patch"):
             raise errors.method_not_supported(resource.group, resource.plural, verb)
@@ -128,13 +126,17 @@ class Handlers:
                 return self._item(
                     store,
                     store.get(info.namespace, info.name),
-                    negotiate.accepted(request.headers.get("accept", "")),
+                    self.accepted(request, store),
                     query,
                 )
             if info.verb == "update":
                 return self._update(request, store, info, query, user, info.subresource)
             return self._patch(request, store, info, query, user, info.subresource)
-        return self.subresources.handle(self, request, info, query, user, store)
+        return negotiated(request, self.subresources.handle(self, request, info, query, user, store))
+
+    def accepted(self, request: Request, store: ResourceStore) -> negotiate.Accepted:
+        """The form in which a client takes objects; raises 406."""
+        return negotiate.accepted(request.headers.get("accept", ""), messages=store.codec.has_messages)
 
     def context(self, request: Request, query: dict[str, str], user: User) -> Context:
         """The circumstances of a write; raises 422 for bad options."""
@@ -157,7 +159,9 @@ class Handlers:
         status: int = 200,
         context: Context | None = None,
     ) -> Response:
-        if isinstance(item, bytes):
+        if accepted.media == "protobuf":
+            body = self._message(store, item, accepted)
+        elif isinstance(item, bytes):
             body = item
         elif accepted.shape == "table":
             body = tables.single(store, item, tables.include_object(query))
@@ -166,9 +170,16 @@ class Handlers:
         else:
             body = store.codec.serve(item.value, item.revision)
         headers = context.warning_headers() if context is not None and context.warnings else ()
-        if accepted.yaml:
-            return Response(status, to_yaml(body), b"application/yaml", headers)
-        return Response(status, body, b"application/json", headers)
+        if accepted.media == "yaml":
+            body = to_yaml(body)
+        return Response(status, body, accepted.content_type, headers)
+
+    def _message(self, store: ResourceStore, item: Item | bytes, accepted: negotiate.Accepted) -> bytes:
+        if isinstance(item, bytes):
+            return to_protobuf(item)
+        if accepted.shape == "metadata":
+            return messages.PARTIAL.serve(item.value, item.revision)
+        return store.codec.serve_message(item.value, item.revision)
 
     def written(
         self,
@@ -180,7 +191,7 @@ class Handlers:
         created: bool,
     ) -> Response:
         """The answer to a create, update or patch."""
-        accepted = negotiate.accepted(request.headers.get("accept", ""))
+        accepted = self.accepted(request, store)
         if isinstance(item, bytes) and created:
             item = store.codec.serve_unsaved(item)
         return self._item(store, item, accepted, query, 201 if created else 200, context)
@@ -201,18 +212,15 @@ class Handlers:
     def _list(
         self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str]
     ) -> Answer:
-        accepted = negotiate.accepted(request.headers.get("accept", ""))
+        accepted = self.accepted(request, store)
         include = tables.include_object(query) if accepted.shape == "table" else ""
         selection = self.selection(store, info, query)
         asked = query.get("resourceVersion", "")
         if asked.isdigit() and int(asked) > store.partition.revision:
             return self._list_later(store, selection, query, accepted, include, int(asked))
-        response = listing.respond(
-            store, listing.ListQuery(store, selection, query), accepted.shape, include, self.watching.turn
+        return listing.respond(
+            store, listing.ListQuery(store, selection, query), accepted, include, self.watching.turn
         )
-        if accepted.yaml and isinstance(response, Response):
-            return Response(200, to_yaml(_joined(response.body)), b"application/yaml")
-        return response
 
     async def _list_later(
         self,
@@ -224,14 +232,17 @@ class Handlers:
         revision: int,
     ) -> Response | StreamResponse:
         await reach(store, revision)
-        return listing.respond(
-            store, listing.ListQuery(store, selection, query), accepted.shape, include, self.watching.turn
+        answer = listing.respond(
+            store, listing.ListQuery(store, selection, query), accepted, include, self.watching.turn
         )
+        return answer if isinstance(answer, Response | StreamResponse) else await answer
 
     def _watch(
         self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str]
     ) -> Answer:
-        accepted = negotiate.accepted(request.headers.get("accept", ""))
+        accepted = negotiate.accepted(
+            request.headers.get("accept", ""), messages=store.codec.has_messages, watch=True
+        )
         include = tables.include_object(query) if accepted.shape == "table" else ""
         selection = self.selection(store, info, query)
         bookmarks = query.get("allowWatchBookmarks", "").lower() in ("1", "true", "t")
@@ -265,14 +276,13 @@ class Handlers:
         initial = streaming or (start == 0 and send_initial == "")
         if not initial and start == 0:
             start = store.partition.revision
-        watcher = Watcher(
-            self.watching, Form(store, accepted.shape, include), selection, bookmarks, watch_seconds(query)
-        )
+        form = Form(store, accepted, include)
+        watcher = Watcher(self.watching, form, selection, bookmarks, watch_seconds(query))
 
         def answer() -> StreamResponse:
             return StreamResponse(
                 200,
-                b"application/json",
+                form.content_type,
                 lambda stream: watcher.start(
                     stream, start=start, initial=initial, initial_end=streaming and bookmarks
                 ),
@@ -453,7 +463,28 @@ class Handlers:
         options = self.delete_options(request, query)
         context = Context(user, admit=self.admit, dry_run=dry_run(query, options.dryRun))
         done = await store.delete(context, info.namespace, info.name, options)
-        return deleted_response(store, info.name, done, options)
+        return self._deleted(request, store, info.name, done, query)
+
+    def _deleted(
+        self, request: Request, store: ResourceStore, name: str, done: Deleted, query: dict[str, str]
+    ) -> Response:
+        """The answer to a delete: the object while it waits, else a Status."""
+        resource = store.resource
+        if not done.gone or (resource.plural in RETURN_DELETED and not resource.group):
+            return self._item(store, done.item, self.accepted(request, store), query)
+        details = {"name": name, "kind": resource.plural, "uid": done.uid}
+        if resource.group:
+            details["group"] = resource.group
+        status = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Success",
+            "details": details,
+        }
+        return render(
+            Response(200, encode_json(status)), negotiate.accepted(request.headers.get("accept", "")).media
+        )
 
     async def _delete_collection(
         self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str], user: User
@@ -490,6 +521,10 @@ class Handlers:
                     continue
                 if isinstance(result, BaseException):
                     raise result
+        if self.accepted(request, store).media == "protobuf":
+            return await messages.of_items(
+                store.codec.messages.list_head, store.codec.message, found, revision
+            )
         items = b",".join(store.codec.list_item(i.value, i.revision) for i in found)
         return Response(
             200,
@@ -501,22 +536,6 @@ class Handlers:
 async def _delete_item(context: Context, store: ResourceStore, item: Item, options: DeleteOptions) -> Deleted:
     _, namespace, name = item.key.split("/", 2)
     return await store.delete(context, namespace, name, options)
-
-
-def deleted_response(store: ResourceStore, name: str, done: Deleted, options: DeleteOptions) -> Response:
-    """The answer to a delete: the object while it waits, else a Status."""
-    resource = store.resource
-    if not done.gone or (resource.plural in RETURN_DELETED and not resource.group):
-        return Response(200, store.codec.serve(done.item.value, done.item.revision))
-    details = {"name": name, "kind": resource.plural, "uid": done.uid}
-    if resource.group:
-        details["group"] = resource.group
-    return Response(
-        200,
-        encode_json(
-            {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-        ),
-    )
 
 
 def parse_patch(kind: str, body: bytes, store: ResourceStore) -> Any:
@@ -559,14 +578,3 @@ async def reach(store: ResourceStore, revision: int) -> None:
         if loop.time() >= deadline:
             raise errors.too_large_resource_version(revision, store.partition.revision)
         await asyncio.sleep(0.05)
-
-
-def to_yaml(body: bytes) -> bytes:
-    """JSON as YAML."""
-    import yaml
-
-    return yaml.safe_dump(load_json(body), sort_keys=False, default_flow_style=False).encode()
-
-
-def _joined(body: bytes | list[bytes]) -> bytes:
-    return body if isinstance(body, bytes) else b"".join(body)

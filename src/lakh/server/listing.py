@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
 
 from lakh.machinery import errors
-from lakh.server import tables
+from lakh.server import messages, rendering, tables
 from lakh.server.codec import encode_json
+from lakh.server.negotiate import Accepted
 from lakh.server.selecting import Selection
 from lakh.server.storage import ResourceStore
 from lakh.server.transport import Response, Stream, StreamResponse
@@ -127,7 +128,7 @@ def _forbidden(why: str) -> errors.StatusError:
     )
 
 
-class _Pages:
+class Pages:
     """Reads a list piece by piece at one revision."""
 
     def __init__(self, store: ResourceStore, asked: ListQuery, piece: int) -> None:
@@ -196,26 +197,37 @@ class _Pages:
 
 
 def respond(
-    store: ResourceStore, asked: ListQuery, shape: str, include: str, turn: asyncio.Lock
-) -> Response | StreamResponse:
+    store: ResourceStore, asked: ListQuery, accepted: Accepted, include: str, turn: asyncio.Lock
+) -> Response | StreamResponse | Coroutine[Any, Any, Response | StreamResponse]:
     """The answer to a list: at once when it is small, else as a stream of pieces.
 
     `metadata` comes last in a streamed list, for only the end tells whether there is more. All lists share `turn`, so that a thousand of
     them hold the loop no longer than one.
     """
+    shape = accepted.shape
+    if accepted.media == "protobuf":
+        reading = Pages(store, asked, PIECE)
+        if shape == "metadata":
+            partial = messages.PARTIAL
+            return messages.respond(
+                partial.list_head, lambda item: partial.message(item.value, item.revision), reading, turn
+            )
+        message = store.codec.message
+        head = store.codec.messages.list_head
+        return messages.respond(head, lambda item: message(item.value, item.revision), reading, turn)
     if shape == "table":
         render: Callable[[Item], bytes] = lambda item: tables.row(store, item, include)  # noqa: E731
-        pages = _Pages(store, asked, TABLE_PIECE)
+        pages = Pages(store, asked, TABLE_PIECE)
         head = (
             b'{"kind":"Table","apiVersion":"meta.k8s.io/v1","columnDefinitions":%s,"rows":['
             % tables.column_definitions(store.strategy.columns)
         )
     elif shape == "metadata":
         render = tables.partial_metadata
-        pages = _Pages(store, asked, PIECE)
+        pages = Pages(store, asked, PIECE)
         head = b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","items":['
     else:
-        pages = _Pages(store, asked, PIECE)
+        pages = Pages(store, asked, PIECE)
         list_item = store.codec.list_item
         render = lambda item: list_item(item.value, item.revision)  # noqa: E731
         head = b'{"kind":"%s","apiVersion":"%s","items":[' % (
@@ -225,7 +237,7 @@ def respond(
     items = pages.read()
     if pages.done and len(items) <= SYNCHRONOUS:
         body = b'%s%s],"metadata":%s}\n' % (head, b",".join(map(render, items)), pages.metadata())
-        return Response(200, body)
+        return rendering.render(Response(200, body), accepted.media)
 
     async def start(stream: Stream) -> None:
         chunk, first, empty = items, True, True
@@ -249,4 +261,5 @@ def respond(
         stream.write(b'],"metadata":%s}\n' % pages.metadata())
         stream.finish()
 
-    return StreamResponse(200, b"application/json", start)
+    # All JSON is YAML.
+    return StreamResponse(200, accepted.content_type, start)

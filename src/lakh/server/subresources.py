@@ -22,7 +22,8 @@ from lakh.server.transport import Request, Response
 from lakh.store.state import Item
 
 if TYPE_CHECKING:
-    from lakh.server.handlers import Answer, Handlers
+    from lakh.server.handlers import Handlers
+    from lakh.server.rendering import Answer
 
 # Resources whose codecs serve subresources only; they have no table.
 SCALES = Resource("autoscaling", "v1", "scales", "Scale", True, "io.k8s.api.autoscaling.v1.Scale")

@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
+from lakh.machinery.errors import StatusError
 from lakh.server import http1
 from lakh.server.connection import Connection
 from lakh.server.exchange import (
@@ -100,8 +101,10 @@ class Server:
         max_connections: int = MAX_CONNECTIONS,
         timeouts: Timeouts | None = None,
         sweep_interval_seconds: float = SWEEP_INTERVAL_SECONDS,
+        on_error: Callable[[Request, StatusError], Response] = lambda request, error: status_response(error),
     ) -> None:
         self.handler = handler
+        self.on_error = on_error
         self.max_body_bytes = max_body_bytes
         self.timeouts = timeouts or Timeouts()
         self.heads = http1.HeadCache()

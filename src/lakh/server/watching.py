@@ -15,8 +15,9 @@ import time
 
 from lakh.apis.registry import Resource
 from lakh.machinery import errors
-from lakh.server import tables
+from lakh.server import messages, rendering, tables
 from lakh.server.codec import encode_json
+from lakh.server.negotiate import Accepted
 from lakh.server.selecting import Selection
 from lakh.server.storage import ResourceStore
 from lakh.server.transport import Stream
@@ -47,16 +48,22 @@ def frame(data: bytes) -> bytes:
 class Form:
     """How a watcher wants its objects. `key` tells forms apart in an event's cache."""
 
-    __slots__ = ("include", "key", "shape", "store")
+    __slots__ = ("content_type", "include", "key", "protobuf", "shape", "store")
 
-    def __init__(self, store: ResourceStore, shape: str, include: str) -> None:
+    def __init__(self, store: ResourceStore, accepted: Accepted, include: str) -> None:
         self.store = store
-        self.shape = shape
+        self.shape = accepted.shape
+        self.protobuf = accepted.media == "protobuf"
+        self.content_type = messages.WATCH_CONTENT_TYPE if self.protobuf else accepted.content_type
         self.include = include
-        self.key = (store.resource.api_version, shape, include)
+        self.key = (store.resource.api_version, self.shape, include, self.protobuf)
 
     def encode(self, item: Item, revision: int, headers: bool) -> bytes:
         """The object of an event in this form, at the event's revision."""
+        if self.protobuf:
+            if self.shape == "metadata":
+                return messages.PARTIAL.serve(item.value, revision)
+            return self.store.codec.serve_message(item.value, revision)
         if self.shape == "table":
             return tables.single(self.store, item, self.include, headers, revision)
         if self.shape == "metadata":
@@ -65,7 +72,17 @@ class Form:
 
     def event(self, kind: str, item: Item, revision: int, headers: bool = False) -> bytes:
         """A framed watch event."""
-        return frame(b'{"type":"%s","object":%s}\n' % (kind.encode(), self.encode(item, revision, headers)))
+        return self._frame(kind.encode(), self.encode(item, revision, headers))
+
+    def _frame(self, kind: bytes, served: bytes) -> bytes:
+        if self.protobuf:
+            return frame(messages.watch_event(kind, served))
+        return frame(b'{"type":"%s","object":%s}\n' % (kind, served))
+
+    def error(self, error: errors.StatusError) -> bytes:
+        """A framed ERROR."""
+        status = encode_json(error.status())
+        return self._frame(b"ERROR", rendering.to_protobuf(status) if self.protobuf else status)
 
     def bookmark(self, revision: int, initial_end: bool) -> bytes:
         """A framed BOOKMARK."""
@@ -88,7 +105,8 @@ class Form:
                     notes,
                 )
             )
-        return frame(f'{{"type":"BOOKMARK","object":{obj}}}\n'.encode())
+        served = obj.encode()
+        return self._frame(b"BOOKMARK", rendering.to_protobuf(served) if self.protobuf else served)
 
 
 class Watcher:
@@ -154,6 +172,8 @@ class Watcher:
             )
             if initial:
                 await self._send_initial(initial_end)
+        except errors.StatusError as e:
+            self.fail(e)
         except Compacted as e:
             self.fail(errors.expired(f"too old resource version: {start} ({e.oldest})"))
 
@@ -201,9 +221,15 @@ class Watcher:
         stream = self.stream
         if stream is None:
             return
-        out = []
+        out: list[bytes] = []
         for event in events:
-            data = self._encoded(event)
+            try:
+                data = self._encoded(event)
+            except errors.StatusError as e:
+                # It was valid when it was written, but has no form that this client reads.
+                stream.write_framed(b"".join(out))
+                self.fail(e)
+                return
             if data is not None:
                 out.append(data)
             self.revision = event.revision
@@ -252,7 +278,7 @@ class Watcher:
         """Sends an ERROR event and ends the stream."""
         stream = self.stream
         if stream is not None:
-            stream.write_framed(frame(b'{"type":"ERROR","object":%s}\n' % encode_json(error.status())))
+            stream.write_framed(self.form.error(error))
             stream.finish()
         self.stop()
 

@@ -1,0 +1,73 @@
+"""Answers in the media type that was negotiated.
+
+Stored objects have fast ways of their own (`codec.Codec.serve`, `messages`); everything else is small and made as JSON, and `render` turns it
+into YAML or protobuf when a client wants that: Status, reviews, Scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+import yaml
+
+from lakh.machinery import protobuf
+from lakh.machinery.errors import StatusError
+from lakh.server.codec import load_json
+from lakh.server.exchange import Request, Response, StreamResponse, status_response
+from lakh.server.negotiate import CONTENT_TYPES, Media, accepted
+
+Answer = Response | StreamResponse | Coroutine[Any, Any, Response | StreamResponse]
+
+JSON_TYPE = CONTENT_TYPES["json"]
+
+
+def to_yaml(body: bytes) -> bytes:
+    """JSON as YAML."""
+    return yaml.safe_dump(load_json(body), sort_keys=False, default_flow_style=False).encode()
+
+
+def to_protobuf(body: bytes) -> bytes:
+    """A JSON object of a built-in kind as protobuf; raises ProtobufError."""
+    return protobuf.encode(load_json(body))
+
+
+def render(response: Response, media: Media) -> Response:
+    """A JSON answer in another media type. What has no form in it stays JSON."""
+    if media == "json" or response.content_type != JSON_TYPE:
+        return response
+    body = response.body if isinstance(response.body, bytes) else b"".join(response.body)
+    try:
+        response.body = to_yaml(body) if media == "yaml" else to_protobuf(body)
+    except protobuf.ProtobufError:
+        return response
+    response.content_type = CONTENT_TYPES[media]
+    return response
+
+
+def negotiated(request: Request, answer: Answer) -> Answer:
+    """An answer that was made as JSON, in the form that the client accepts; raises 406."""
+    media = accepted(request.headers.get("accept", "")).media
+    if media == "json":
+        return answer
+    if isinstance(answer, Response):
+        return render(answer, media)
+    if isinstance(answer, StreamResponse):
+        return answer
+    return _later(answer, media)
+
+
+async def _later(
+    answer: Coroutine[Any, Any, Response | StreamResponse], media: Media
+) -> Response | StreamResponse:
+    result = await answer
+    return render(result, media) if isinstance(result, Response) else result
+
+
+def error_response(request: Request, error: StatusError) -> Response:
+    """The Status of an error, in a form that the client accepts if there is one."""
+    try:
+        media = accepted(request.headers.get("accept", "")).media
+    except StatusError:
+        media = "json"
+    return render(status_response(error), media)
