@@ -17,8 +17,9 @@ slow: setup
 # Rounds of the fault harness from a seed on; see docs/reliability.md.
 ROUNDS ?= 50
 SEED ?= 1
+TOPOLOGY ?= file
 faults: setup
-	$(BIN)/python -m tests.faults --rounds $(ROUNDS) --seed $(SEED)
+	$(BIN)/python -m tests.faults --rounds $(ROUNDS) --seed $(SEED) --topology $(TOPOLOGY)
 
 lint: setup
 	$(BIN)/ruff check src tests

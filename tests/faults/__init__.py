@@ -6,10 +6,12 @@
 | `linearizability` | one object's model and the search for an order that explains its history |
 | `validators` | one named validator a guarantee |
 | `traffic` | the clients |
-| `topology` | the servers under test: processes, their disks |
+| `topology` | the servers under test |
+| `process`, `nats_nodes` | their processes |
 | `faults` | what goes wrong and when, drawn from a seed |
 | `server` | a server with small limits, a slow disk and a ledger of what was synced |
 | `rounds` | one round: start, traffic and faults, settle, judge |
+| `gaps` | for how long nobody could write |
 
-`python -m tests.faults --rounds N --seed S` runs it; `--judge FILE` judges a kept history again.
+`python -m tests.faults --rounds N --seed S --topology T` runs it; `--judge FILE` judges a kept history again.
 """

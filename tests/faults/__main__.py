@@ -7,10 +7,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from . import rounds
+from .gaps import gaps, quantile
 from .history import History
 from .server import BUGS
 from .validators import judge
@@ -21,7 +22,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--rounds", type=int, default=50, help="how many (default: 50)")
     parser.add_argument("--seed", type=int, default=1, help="of the first; the others count up (default: 1)")
-    parser.add_argument("--engine", choices=rounds.TOPOLOGIES, default="file")
+    parser.add_argument(
+        "--topology",
+        choices=(*rounds.TOPOLOGIES, "all"),
+        default="file",
+        help="one API server on files or on a NATS server, a cluster, or all in turn (default: file)",
+    )
     parser.add_argument("--seconds", type=float, default=None, help="of traffic a round (default: 2 to 5)")
     parser.add_argument("--break", dest="bug", choices=BUGS, default="", help="plant a bug in the server")
     parser.add_argument("--keep", type=Path, default=None, help="where histories with violations are kept")
@@ -38,17 +44,22 @@ def main() -> int:
     keep = options.keep or Path(tempfile.mkdtemp(prefix="lakh-faults-"))
     total: Counter[str] = Counter()
     faults: Counter[str] = Counter()
+    unwritable: dict[str, list[float]] = defaultdict(list)
     begun = time.monotonic()
-    for seed in range(options.seed, options.seed + options.rounds):
+    topologies = rounds.TOPOLOGIES if options.topology == "all" else (options.topology,)
+    for number, seed in enumerate(range(options.seed, options.seed + options.rounds)):
         directory = keep / f"seed-{seed}-{time.time_ns()}"
-        outcome = rounds.run(rounds.plan(seed, options.engine, options.seconds, options.bug), directory)
+        topology = topologies[number % len(topologies)]
+        outcome = rounds.run(rounds.plan(seed, topology, options.seconds, options.bug), directory)
         history, verdict = outcome.history, outcome.verdict
-        print(outcome.line(), flush=True)
+        print(f"{number + 1}/{options.rounds} {outcome.line()}", flush=True)
         for violation in verdict.violations:
             print(f"  {violation}", flush=True)
         if verdict.violations:
             print(f"  kept: {directory}", flush=True)
         faults.update(fault.kind for fault in history.faults)
+        for gap in gaps(history):
+            unwritable[gap.kind].append(gap.seconds)
         total.update(
             rounds=1,
             operations=len(history.operations),
@@ -65,6 +76,11 @@ def main() -> int:
     print(
         f"{'faults':12} {sum(faults.values()):>9,}  {', '.join(f'{k} {n}' for k, n in sorted(faults.items()))}"
     )
+    for kind, seconds in sorted(unwritable.items()):
+        print(
+            f"{'no writes':12} {kind}: n {len(seconds)}, median {quantile(seconds, 0.5):.2f} s, "
+            f"p99 {quantile(seconds, 0.99):.2f} s, max {max(seconds):.2f} s"
+        )
     print(f"{'seconds':12} {time.monotonic() - begun:>9,.0f}")
     return 1 if total["violations"] else 0
 

@@ -2,7 +2,7 @@
 
 Times are seconds of one monotonic clock: all clients live in one process. Every write carries a value of its own
 (an annotation), so a value says which write it came from. A revision belongs to a partition; two resources may
-share one.
+share one. Everything names the server that was asked, by its number.
 
 An operation's outcome is one of three:
 
@@ -41,6 +41,8 @@ class Operation(msgspec.Struct, omit_defaults=True):
     expect: int = 0  # the resourceVersion an update insists on
     uid: str = ""  # the uid a delete insists on, or that of the object in the answer
     revision: int = 0  # the resourceVersion in the answer
+    server: int = 0
+    cached: bool = False  # a get with resourceVersion=0: whatever the server has
 
 
 class Seen(msgspec.Struct, array_like=True):
@@ -53,10 +55,13 @@ class Seen(msgspec.Struct, array_like=True):
 
 
 class Listing(msgspec.Struct, omit_defaults=True):
-    """A list: whole, in pages, or as of a revision. `scope` is its namespace, empty for all."""
+    """A list: whole, in pages, or as of a revision. `scope` is its namespace, empty for all.
+
+    `cached` has resourceVersion=0 (whatever the server has), `bounded` is not older than `asked`.
+    """
 
     client: int
-    mode: str  # whole, pages, exact, stream, final
+    mode: str  # whole, pages, exact, stream, cached, bounded, final
     resource: str
     scope: str
     call: float
@@ -64,10 +69,11 @@ class Listing(msgspec.Struct, omit_defaults=True):
     outcome: str = UNKNOWN
     code: int = 0
     reason: str = ""
-    asked: int = 0  # the exact revision that was asked for
+    asked: int = 0  # the revision that was asked for, by exact and bounded
     chain: int = 0  # the chain of watch segments that begins with it
     revisions: list[int] = []  # of each page
     items: list[Seen] = []
+    server: int = 0
 
     @property
     def revision(self) -> int:
@@ -100,6 +106,7 @@ class Segment(msgspec.Struct, omit_defaults=True):
     end: str = ""  # ended, lost, expired, closed, or the code and reason of an error
     resumes: bool = False  # it follows a segment rather than a list
     replay: bool = False  # from before the traffic, after the last restart: what is true in the end
+    server: int = 0
 
     @property
     def covers(self) -> int:
@@ -121,6 +128,7 @@ class Injected(msgspec.Struct, omit_defaults=True):
     kind: str
     detail: str = ""
     done: bool = True
+    orphaned: list[str] = []  # partitions whose writer it took away
 
 
 class History(msgspec.Struct):

@@ -10,28 +10,37 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
 
-from .faults import FILE_FAULTS, Injector
+from .faults import CLUSTER_FAULTS, FILE_FAULTS, NATS_FAULTS, FileInjector, Injector, NatsInjector
 from .history import UNKNOWN, History
-from .topology import FileTopology, ServerDied, can_mount
+from .process import ServerDied
+from .topology import FileTopology, NatsTopology, Topology, can_mount
 from .traffic import PARTITIONS, Stuck, Traffic
 from .validators import Verdict, Violation, judge
 
-TOPOLOGIES = {"file": FileTopology}
-"""By engine. Another engine adds its topology, its faults and its injector here."""
-LAST_FAULTS = ("kill", "power_cut", "kill_twice")
+TOPOLOGIES = ("file",)
+FAULTS = {"file": FILE_FAULTS, "nats": NATS_FAULTS, "cluster": CLUSTER_FAULTS}
+LAST_FAULTS = {
+    "file": ("kill", "power_cut", "kill_twice"),
+    "nats": ("kill_server", "kill_nats", "kill_both"),
+    "cluster": ("kill_server", "kill_servers", "kill_nats_all", "kill_both"),
+}
 """One of them ends the traffic: what is judged in the end has gone through a restart."""
+SECONDS = {"file": (2.0, 5.0), "nats": (2.0, 5.0), "cluster": (4.0, 9.0)}
+"""Of traffic: in a cluster an election takes its time."""
 
 
 class Plan(NamedTuple):
     """What a seed means."""
 
     seed: int
-    engine: str
+    topology: str
+    servers: int
     seconds: float
     workers: int
     small: bool  # small limits: segments, snapshots, pieces
@@ -44,20 +53,21 @@ class Plan(NamedTuple):
         return {**self._asdict(), "compacts": self.small}
 
 
-def plan(seed: int, engine: str = "file", seconds: float | None = None, bug: str = "") -> Plan:
+def plan(seed: int, topology: str = "file", seconds: float | None = None, bug: str = "") -> Plan:
     """The plan of a seed."""
     rng = random.Random(f"plan-{seed}")
-    drawn_seconds = rng.uniform(2.0, 5.0)
+    drawn_seconds = rng.uniform(*SECONDS[topology])
     return Plan(
         seed=seed,
-        engine=engine,
+        topology=topology,
+        servers=1,
         seconds=seconds or drawn_seconds,
         workers=rng.choice((4, 8, 12)),
         small=rng.random() < 0.6,
-        small_disk=rng.random() < 0.4 and can_mount(),
-        faults=rng.randint(1, 4),
+        small_disk=rng.random() < 0.4 and topology == "file" and can_mount(),
+        faults=rng.randint(1, 4 if topology != "cluster" else 3),
         bug=bug,
-    )
+    )._replace(servers=rng.choice((2, 3)) if topology == "cluster" else 1)
 
 
 class Outcome(NamedTuple):
@@ -76,7 +86,7 @@ class Outcome(NamedTuple):
         history = self.history
         events = sum(len(segment.events) for segment in history.segments)
         return (
-            f"seed {history.seed}: {len(history.operations)} operations ({self.unknown} unknown), "
+            f"seed {history.seed} {history.plan['topology']}: {len(history.operations)} operations ({self.unknown} unknown), "
             f"{len(history.listings)} lists, {len(history.segments)} watches, {events} events, "
             f"faults {', '.join(fault.kind for fault in history.faults)}; "
             f"{len(self.verdict.violations)} violations"
@@ -101,17 +111,15 @@ def run(drawn: Plan, directory: Path) -> Outcome:
 async def _run(drawn: Plan, directory: Path) -> tuple[History, list[Violation]]:
     rng = random.Random(f"faults-{drawn.seed}")
     history = History(drawn.seed, drawn.to_dict(), PARTITIONS)
-    topology = TOPOLOGIES[drawn.engine](
-        directory, small=drawn.small, small_disk=drawn.small_disk, bug=drawn.bug
-    )
+    topology, make_injector = _bring_up(drawn, directory)
     broken: list[Violation] = []
     traffic: Traffic | None = None
     try:
         topology.start()
-        traffic = Traffic(history, topology.kubeconfigs, drawn.seed, drawn.workers)
+        traffic = Traffic(history, topology.kubeconfigs, drawn.seed, drawn.workers, topology.settle_seconds)
         await traffic.prepare()
         traffic.start()
-        injector = Injector(topology, traffic, rng)
+        injector = make_injector(traffic, rng)
         history.faults = injector.notes
         await _inject(injector, drawn, rng)
         await traffic.settle()
@@ -127,13 +135,33 @@ async def _run(drawn: Plan, directory: Path) -> tuple[History, list[Violation]]:
     return history, broken
 
 
+def _bring_up(drawn: Plan, directory: Path) -> tuple[Topology, Callable[[Traffic, random.Random], Injector]]:
+    """The servers, not started, and who mistreats them."""
+    if drawn.topology == "file":
+        one = FileTopology(directory, small=drawn.small, small_disk=drawn.small_disk, bug=drawn.bug)
+        return one, lambda traffic, rng: FileInjector(one, traffic, rng)
+    some = NatsTopology(
+        directory,
+        small=drawn.small,
+        nodes=1 if drawn.topology == "nats" else 3,
+        servers=drawn.servers,
+        bug=drawn.bug,
+    )
+    return some, lambda traffic, rng: NatsInjector(some, traffic, rng)
+
+
 def kinds(drawn: Plan) -> list[str]:
     """The faults of a plan, the last one after the traffic's time."""
     rng = random.Random(f"kinds-{drawn.seed}")
     weights = {
-        kind: weight for kind, weight in FILE_FAULTS.items() if drawn.small_disk or kind != "full_disk"
+        kind: weight
+        for kind, weight in FAULTS[drawn.topology].items()
+        if drawn.small_disk or kind != "full_disk"
     }
-    return [*rng.choices(list(weights), list(weights.values()), k=drawn.faults), rng.choice(LAST_FAULTS)]
+    return [
+        *rng.choices(list(weights), list(weights.values()), k=drawn.faults),
+        rng.choice(LAST_FAULTS[drawn.topology]),
+    ]
 
 
 async def _inject(injector: Injector, drawn: Plan, rng: random.Random) -> None:

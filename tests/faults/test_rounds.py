@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from . import rounds
+from .faults import FILE_FAULTS
 from .server import BUGS
 from .topology import _damage, _read_ledger
 
@@ -59,7 +60,7 @@ def test_every_fault_is_drawn_by_some_seed_of_the_short_form() -> None:
     assert set(FOUND_BY) == set(BUGS)
     plans = [rounds.plan(seed, seconds=SECONDS) for seed in SEEDS]
     drawn = {kind for one in plans for kind in rounds.kinds(one)}
-    assert drawn >= set(rounds.FILE_FAULTS) - (set() if rounds.can_mount() else {"full_disk"})
+    assert drawn >= set(FILE_FAULTS) - (set() if rounds.can_mount() else {"full_disk"})
     assert {one.small for one in plans} == {True, False}
 
 

@@ -104,6 +104,28 @@ def right() -> History:
     return r.history
 
 
+def right_with_two_servers() -> History:
+    """Writes at server 0, the watcher resumes at server 1, reads with resourceVersion=0 and at least at a revision."""
+    history = right()
+    history.plan["servers"] = 2
+    history.segments[1].server = 1
+    last = history.operations[-1].end
+    for number in range(2):
+        r = Recorder()
+        r.clock = last + 10 + 10 * number
+        r.revision = history.listings[-1].revision
+        r.objects = {("configmaps", item.key): item for item in history.listings[-1].items}
+        read = r.op("get", key="n1/b")
+        read.cached, read.server = True, number
+        listings = [r.list(mode="cached"), r.list(mode="bounded"), r.list(mode="final")]
+        listings[1].asked = r.revision
+        for listing in listings:
+            listing.server = number
+        history.operations.append(read)
+        history.listings += listings
+    return history
+
+
 def operation(history: History, number: int) -> Operation:
     return history.operations[number]
 
@@ -286,6 +308,74 @@ def watcher_left_behind(h: History) -> None:
     h.segments[1].events = h.segments[1].events[:1]
 
 
+def done_twice(h: History) -> None:
+    """A patch was carried to the writer twice; another write came in between."""
+    again = copy.copy(operation(h, 4))
+    h.listings[-1].items[-1] = Seen(again.key, 19, again.value, again.uid)
+    for segment in h.segments[1:]:
+        segment.events.insert(-1, Shown(29.0, "MODIFIED", again.key, 19, again.value, again.uid))
+    operation(h, 9).value = "v-between"
+
+
+def own_write_unseen(h: History) -> None:
+    """Server 0 acknowledged the last patch, and then shows what was there before."""
+    read, before = operation(h, -2), operation(h, 5)
+    assert read.cached and read.server == operation(h, -3).server == 0
+    read.revision, read.value = before.revision, before.value
+
+
+def own_write_unlisted(h: History) -> None:
+    cached = h.listings[-6]
+    assert cached.mode == "cached" and cached.server == 0
+    cached.revisions, cached.items = h.listings[0].revisions, h.listings[0].items
+
+
+def went_back(h: History) -> None:
+    """Server 1 showed everything to a watcher, and then lists an old state. That it never acknowledged anything is no excuse."""
+    cached = h.listings[-3]
+    assert cached.mode == "cached" and cached.server == h.segments[1].server == 1
+    cached.revisions, cached.items = h.listings[0].revisions, h.listings[0].items
+
+
+def older_than_asked(h: History) -> None:
+    bounded = h.listings[-2]
+    bounded.revisions, bounded.items = h.listings[0].revisions, h.listings[0].items
+
+
+def skipped_by_moving(h: History) -> None:
+    assert h.segments[1].server != h.segments[0].server
+    del h.segments[1].events[0]
+
+
+def doubled_by_moving(h: History) -> None:
+    h.segments[1].events.insert(0, copy.copy(h.segments[0].events[-2]))
+
+
+def one_server_stays_behind(h: History) -> None:
+    """In the end one server lists a state that is long gone as the present one."""
+    h.listings[-4].items = h.listings[0].items
+
+
+def one_server_has_forgotten(h: History) -> None:
+    """The replay of one server lacks an event."""
+    twin = copy.deepcopy(h.segments[2])
+    twin.server, twin.watcher, twin.chain = 1, 910, 910
+    del twin.events[2]
+    h.segments.append(twin)
+
+
+MANY_CANARIES: dict[Plant, set[str]] = {
+    own_write_unseen: {"own_writes", "never_back"},
+    own_write_unlisted: {"own_writes", "never_back"},
+    went_back: {"never_back"},
+    older_than_asked: {"not_older"},
+    skipped_by_moving: {"reliable", "resumable"},
+    doubled_by_moving: {"unique", "filtered"},
+    one_server_stays_behind: {"durable", "consistent_lists"},
+    one_server_has_forgotten: {"taken_back"},
+}
+
+
 CANARIES: dict[Plant, set[str]] = {
     lost_write: {"durable"},
     lost_write_of_an_object_nobody_watched: {"durable"},
@@ -318,6 +408,7 @@ CANARIES: dict[Plant, set[str]] = {
     pages_of_two_revisions: {"consistent_lists"},
     wrong_exact_list: {"consistent_lists"},
     watcher_left_behind: {"replayed"},
+    done_twice: {"once"},
 }
 
 
@@ -335,8 +426,18 @@ def test_a_planted_violation_is_found(plant: Plant) -> None:
     assert found >= CANARIES[plant], judge(history).violations
 
 
+@pytest.mark.parametrize("plant", MANY_CANARIES, ids=lambda plant: plant.__name__)
+def test_a_planted_violation_among_two_servers_is_found(plant: Plant) -> None:
+    history = right_with_two_servers()
+    assert not judge(history).violations
+    plant(history)
+    found = {violation.validator for violation in judge(history).violations}
+    assert found >= MANY_CANARIES[plant], judge(history).violations
+
+
 def test_each_validator_has_a_canary() -> None:
-    assert {validator.__name__ for validator in VALIDATORS} == set().union(*CANARIES.values())
+    found = set().union(*CANARIES.values(), *MANY_CANARIES.values())
+    assert {validator.__name__ for validator in VALIDATORS} == found
 
 
 def test_a_history_is_kept_whole(tmp_path: Path) -> None:

@@ -1,8 +1,15 @@
 """The servers under test: processes and their disks.
 
-A topology starts servers, names the endpoints that clients use and knows which faults make sense for it. The file
-engine has one server that owns one directory. The directory may be a small file system of its own (tmpfs, which
-needs root), so that it can be filled up.
+A topology starts servers and names the endpoints that clients use:
+
+| topology | what |
+| --- | --- |
+| `file` | one API server that owns one directory |
+| `nats` | one API server on one nats-server (R1) |
+| `cluster` | two or three API servers on three nats-servers (R3) |
+
+The directory of the file engine may be a small file system of its own (tmpfs, which needs root), so that it can be
+filled up.
 """
 
 from __future__ import annotations
@@ -10,31 +17,28 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-START_SECONDS = 30.0
-STOP_SECONDS = 15.0
-POLL_SECONDS = 0.01
-LOG_TAIL_CHARS = 2000
+from .nats_nodes import NatsCluster, NatsNode
+from .process import Process, free_port
+
 DISK_BYTES = 64 << 20
 """Of the small file system; filled up by ballast when asked."""
 SPARE_BYTES_MAX = 24 << 10
 """What ballast leaves free at most: a few writes still fit, the next is cut in the middle."""
 
 
-class ServerDied(Exception):
-    """A server ended by itself, or did not come up: never right, whatever was done to it before."""
-
-
 class Topology(Protocol):
     """What a round needs of the servers."""
 
     kubeconfigs: list[Path]
+    """Of each API server."""
+    settle_seconds: float
+    """How long it may take after the last fault until everything works again."""
 
     def start(self) -> None:
         """Bring everything up. Raises ServerDied."""
@@ -49,94 +53,20 @@ class Topology(Protocol):
         """The ends of the servers' logs."""
 
 
-class Process:
-    """One server process that is started again and again on the same data."""
-
-    def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
-        self.command = command
-        self.log = log
-        self.environment = environment
-        self.process: subprocess.Popen[bytes] | None = None
-        self._log_start = 0
-
-    @property
-    def running(self) -> bool:
-        """Whether there is a process."""
-        return self.process is not None and self.process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """Of the running process."""
-        assert self.process is not None
-        return self.process.pid
-
-    def spawn(self) -> None:
-        """Start it; does not wait."""
-        with self.log.open("ab") as out:
-            self._log_start = out.tell()
-            self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self.environment
-            )
-
-    def serving(self, word: str = "serving https://") -> bool:
-        """Whether this start has got to the point. Raises ServerDied."""
-        with self.log.open("rb") as log:
-            log.seek(self._log_start)
-            if word.encode() in log.read():
-                return True
-        self.check()
-        return False
-
-    def check(self) -> None:
-        """Raises ServerDied when it ended by itself."""
-        if not self.running:
-            code = self.process.returncode if self.process else None
-            raise ServerDied(f"{self.command[-5:]} ended with code {code}: {self.tail()}")
-
-    def until_serving(self) -> None:
-        """Wait. Raises ServerDied."""
-        deadline = time.monotonic() + START_SECONDS
-        while not self.serving():
-            if time.monotonic() > deadline:
-                raise ServerDied(f"not serving after {START_SECONDS} s: {self.tail()}")
-            time.sleep(POLL_SECONDS)
-
-    def tail(self) -> str:
-        """The end of its log."""
-        return self.log.read_text(errors="replace")[-LOG_TAIL_CHARS:]
-
-    def signal(self, number: int) -> None:
-        """Send a signal."""
-        if self.running:
-            os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-    def terminate(self) -> int:
-        """SIGTERM, and its exit code. Raises ServerDied when it does not end."""
-        assert self.process is not None
-        self.process.terminate()
-        try:
-            return self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise ServerDied(f"did not stop in {STOP_SECONDS} s: {self.tail()}") from None
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _api_server(control: Path, options: list[str], *, small: bool, bug: str) -> list[str]:
+    """The command of a server to be mistreated."""
+    return (
+        [sys.executable, "-m", "tests.faults.server", str(control)]
+        + (["--small"] if small else [])
+        + (["--break", bug] if bug else [])
+        + ["--", "apiserver", *options]
+    )
 
 
 class FileTopology:
     """One API server on the file engine."""
+
+    settle_seconds = 20.0
 
     def __init__(self, directory: Path, *, small: bool, small_disk: bool, bug: str = "") -> None:
         self.directory = directory
@@ -153,10 +83,9 @@ class FileTopology:
             )
         port = free_port()
         self.server = Process(
-            [sys.executable, "-m", "tests.faults.server", str(self.control)]
-            + (["--small"] if small else [])
-            + (["--break", bug] if bug else [])
-            + ["--", "apiserver", "--data-dir", str(self.data), "--port", str(port)],
+            _api_server(
+                self.control, ["--data-dir", str(self.data), "--port", str(port)], small=small, bug=bug
+            ),
             directory / "server.log",
         )
 
@@ -251,6 +180,72 @@ def _damage(path: Path, synced: int, rng: random.Random) -> str:
             file.seek(at)
             file.write(rng.randbytes(min(size - at, rng.randrange(1, 64))))
     return f"{kind} at {at} of {size}, {synced} synced"
+
+
+class NatsTopology:
+    """API servers on NATS servers: one on one, or some on a cluster of three."""
+
+    def __init__(
+        self, directory: Path, *, small: bool, nodes: int = 1, servers: int = 1, bug: str = ""
+    ) -> None:
+        self.directory = directory
+        self.settle_seconds = 30.0 if nodes == 1 else 60.0
+        self.nats = NatsCluster(directory / "nats", nodes)
+        self.servers: list[Process] = []
+        self.kubeconfigs: list[Path] = []
+        for number in range(servers):
+            data, control = directory / f"data-{number}", directory / f"control-{number}"
+            data.mkdir()
+            control.mkdir()
+            options = ["--data-dir", str(data), "--port", str(free_port()), "--engine", "nats"]
+            for url in self.nats.urls:
+                options += ["--nats-url", url]
+            self.servers.append(
+                Process(
+                    _api_server(control, options, small=small, bug=bug), directory / f"server-{number}.log"
+                )
+            )
+            self.kubeconfigs.append(data / "kubeconfig")
+
+    def start(self) -> None:
+        """Start whatever does not run, and wait until all of it serves."""
+        self.nats.start()
+        self.start_servers()
+
+    def start_servers(self) -> None:
+        """Start the API servers that do not run, and wait for all of them."""
+        for server in self.servers:
+            if not server.running:
+                server.spawn()
+        with ThreadPoolExecutor(len(self.servers)) as pool:
+            list(pool.map(Process.until_serving, self.servers))
+
+    def close(self) -> None:
+        """Kill everything."""
+        for process in [*self.servers, *self.nats.nodes]:
+            process.kill()
+
+    def check(self) -> None:
+        """Raises ServerDied when one ended by itself."""
+        for process in [*self.servers, *self.nats.nodes]:
+            process.check()
+
+    def evidence(self) -> str:
+        """The ends of all logs."""
+        logs = [f"server {number}: {server.tail()}" for number, server in enumerate(self.servers)]
+        return "\n".join([*logs, self.nats.evidence()])
+
+    def leaders(self) -> dict[str, NatsNode]:
+        """Partition → the NATS server that leads its stream."""
+        return {
+            stream.removeprefix("lakh_"): node
+            for stream, node in self.nats.leaders().items()
+            if stream.startswith("lakh_")
+        }
+
+    def writers(self) -> dict[str, int]:
+        """Partition → the number of the server that writes it."""
+        return {}
 
 
 def can_mount() -> bool:

@@ -6,6 +6,9 @@ stale and must then be refused. Some calls are broken off by an impatient client
 
 A watcher lists (or streams the list), watches, and resumes after every break at the newest revision that it was
 shown. When the server says that this is too old it begins a new chain with a new list.
+
+Where there are several servers, workers and watchers move between them, mostly when they got no answer. A pulse for
+each partition, one small write after the other, shows for how long nobody could write.
 """
 
 from __future__ import annotations
@@ -14,11 +17,20 @@ import asyncio
 import itertools
 import random
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lakh.client.client import MERGE, Client
-from lakh.client.errors import ApiError, BadResponse, ClientClosed, ClientError, ConnectFailed, is_expired
+from lakh.client.client import MERGE, Client, decode
+from lakh.client.errors import (
+    ApiError,
+    BadResponse,
+    ClientClosed,
+    ClientError,
+    ConnectFailed,
+    api_error,
+    is_expired,
+)
 from lakh.client.resources import CONFIGMAPS, LEASES, NAMESPACES, PODS, SECRETS, SERVICEACCOUNTS, Resource
 from lakh.client.watch import WatchStream
 
@@ -32,8 +44,15 @@ SCOPES = ("n1", "n2")
 VALUE = "faults/value"
 PADDING = "faults/padding"
 CALL_SECONDS = 1.2
-SETTLE_SECONDS = 20.0
 BACKOFF_SECONDS = 0.03
+PULSE = "pulse"
+PULSE_SECONDS = 0.02
+"""Between a pulse's writes."""
+PULSE_CALL_SECONDS = 0.3
+MOVE = 0.03
+MOVE_WHEN_LOST = 0.7
+MOVE_WATCH = 0.4
+"""Chances: before a call, after one without an answer, before a watch is opened anew."""
 WHOLE_WATCHERS = 2
 """Watchers of each resource in all namespaces; there are others of one namespace and of one name."""
 WEIGHTS = {
@@ -41,8 +60,11 @@ WEIGHTS = {
     "update": 26,
     "patch": 14,
     "delete": 12,
-    "get": 18,
+    "get": 16,
+    "cached_get": 6,
     "whole": 5,
+    "cached": 4,
+    "bounded": 3,
     "pages": 4,
     "exact": 4,
     "stream": 2,
@@ -78,8 +100,11 @@ def _body(resource: Resource, scope: str, name: str) -> dict[str, Any]:
 class Traffic:
     """All clients of a round."""
 
-    def __init__(self, history: History, kubeconfigs: list[Path], seed: int, workers: int) -> None:
+    def __init__(
+        self, history: History, kubeconfigs: list[Path], seed: int, workers: int, settle_seconds: float
+    ) -> None:
         self.history = history
+        self._settle_seconds = settle_seconds
         self.reading = asyncio.Event()
         self.reading.set()
         self._kubeconfigs = kubeconfigs
@@ -95,11 +120,19 @@ class Traffic:
         self._chains = itertools.count(1)
         self._now = time.monotonic  # not the loop's clock, which ticks once an iteration
 
-    def client(self, number: int) -> Client:
-        """A client of its own; they are spread over the servers."""
-        kubeconfig = self._kubeconfigs[number % len(self._kubeconfigs)]
+    @property
+    def servers(self) -> int:
+        """How many there are."""
+        return len(self._kubeconfigs)
+
+    def client(self, server: int) -> Client:
+        """A new client of a server."""
         client = Client.from_kubeconfig(
-            kubeconfig, user_agent="faults/1", max_retries=0, timeout_seconds=CALL_SECONDS, max_connections=4
+            self._kubeconfigs[server],
+            user_agent="faults/1",
+            max_retries=0,
+            timeout_seconds=CALL_SECONDS,
+            max_connections=4,
         )
         self._clients.append(client)
         return client
@@ -119,6 +152,8 @@ class Traffic:
         for number in range(self._workers):
             worker = _Worker(self, number)
             self._spawn(worker.run(), f"worker-{number}")
+        for number, resource in enumerate({PARTITIONS[r.plural]: r for r in RESOURCES}.values()):
+            self._spawn(self._pulse(_Worker(self, 200 + number), resource), f"worker-pulse-{number}")
         for number, (resource, kind) in enumerate(
             itertools.product(RESOURCES, ("all",) * WHOLE_WATCHERS + ("scope", "name"))
         ):
@@ -140,12 +175,13 @@ class Traffic:
         self.reading.set()
         workers = [task for task in self._tasks if task.get_name().startswith("worker")]
         await asyncio.gather(*workers)
-        finisher = _Worker(self, 99)
-        for resource in RESOURCES:
-            await self._final(finisher, resource)
+        for server in range(self.servers):
+            finisher = _Worker(self, 990 + server, server)
+            for resource in RESOURCES:
+                await self._final(finisher, resource)
         self._settling = True
         self.hang_up()
-        _, late = await asyncio.wait(self._tasks, timeout=SETTLE_SECONDS)
+        _, late = await asyncio.wait(self._tasks, timeout=self._settle_seconds)
         for task in late:
             task.cancel()  # what it has not seen, `replayed` tells
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -154,9 +190,20 @@ class Traffic:
                 raise Stuck(f"{task.get_name()} broke") from task.exception()
         await self._replay()
 
+    async def _pulse(self, worker: _Worker, resource: Resource) -> None:
+        """Writes to one object, without a rest."""
+        key = f"{SCOPES[0]}/{PULSE}"
+        while self._working:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PULSE_CALL_SECONDS):
+                    op = await worker.patch(resource, key)
+                    if op is not None and op.code == 404:
+                        op = await worker.create(resource, key)
+            await asyncio.sleep(PULSE_SECONDS)
+
     async def _final(self, finisher: _Worker, resource: Resource) -> None:
         """A write to each resource succeeds again; then what is there is listed."""
-        deadline = self._now() + SETTLE_SECONDS
+        deadline = self._now() + self._settle_seconds
         while True:
             created = await finisher.create(resource, f"{SCOPES[0]}/{NAMES[0]}")
             deleted = await finisher.delete(resource, f"{SCOPES[0]}/{NAMES[0]}")
@@ -176,11 +223,10 @@ class Traffic:
             await asyncio.sleep(BACKOFF_SECONDS)
 
     async def _replay(self) -> None:
-        """Watch each resource from before the traffic."""
-        client = self.client(0)
-        for number, resource in enumerate(RESOURCES):
+        """Watch each resource from before the traffic, at each server."""
+        for server, (number, resource) in itertools.product(range(self.servers), enumerate(RESOURCES)):
             segment = Segment(
-                watcher=900 + number,
+                watcher=900 + 10 * server + number,
                 chain=next(self._chains),
                 resource=resource.plural,
                 scope="",
@@ -188,9 +234,10 @@ class Traffic:
                 start=self.history.base[resource.plural],
                 opened=self._now(),
                 replay=True,
+                server=server,
             )
             self.history.segments.append(segment)
-            await self._follow(client, resource, segment, 1, None)
+            await self._follow(self.client(server), resource, segment, 1, None)
 
     async def close(self) -> None:
         """Drop everything."""
@@ -204,8 +251,7 @@ class Traffic:
 
     async def _watch(self, watcher: int, resource: Resource, scope: str, name: str) -> None:
         rng = random.Random(f"{self._seed}-watcher-{watcher}")
-        client = self.client(watcher)
-        worker = _Worker(self, watcher, client)
+        worker = _Worker(self, watcher)
         chain, start, resumes = 0, 0, False
         while True:
             target = self._settled.get(resource.plural) if self._settling else None
@@ -219,10 +265,12 @@ class Traffic:
                 )
                 if listing is None or listing.outcome != OK:
                     chain = 0
+                    worker.move(MOVE_WHEN_LOST)
                     await asyncio.sleep(BACKOFF_SECONDS)
                     continue
                 listing.chain = chain
                 start, resumes = listing.revision, False
+            worker.move(MOVE_WATCH)
             segment = Segment(
                 watcher=watcher,
                 chain=chain,
@@ -232,15 +280,17 @@ class Traffic:
                 start=start,
                 opened=self._now(),
                 resumes=resumes,
+                server=worker.server,
             )
             self.history.segments.append(segment)
             seconds = 1 if self._settling else rng.choice((1, 2, 30))
             patience = None if rng.random() < 0.6 or self._settling else rng.random() * 2
-            await self._follow(client, resource, segment, seconds, patience)
+            await self._follow(worker.client, resource, segment, seconds, patience)
             start, resumes = segment.covers, True
             if segment.end == "expired":
                 chain = 0
             elif segment.end not in ("ended", "closed"):
+                worker.move(MOVE_WHEN_LOST)
                 await asyncio.sleep(BACKOFF_SECONDS)
 
     async def _follow(
@@ -293,13 +343,27 @@ def _event(now: float, kind: str, obj: dict[str, Any]) -> Shown:
 class _Worker:
     """One client that does one call after the other."""
 
-    def __init__(self, traffic: Traffic, number: int, client: Client | None = None) -> None:
+    def __init__(self, traffic: Traffic, number: int, server: int | None = None) -> None:
         self.traffic = traffic
         self.number = number
-        self.client = client or traffic.client(number)
+        self.server = number % traffic.servers if server is None else server
         self.rng = random.Random(f"{traffic._seed}-worker-{number}")
+        self._clients: dict[int, Client] = {}
         self.known: dict[tuple[str, str], dict[str, Any]] = {}
         self.newest: dict[str, int] = {}
+
+    @property
+    def client(self) -> Client:
+        """Its client of the server that it is at."""
+        if self.server not in self._clients:
+            self._clients[self.server] = self.traffic.client(self.server)
+        return self._clients[self.server]
+
+    def move(self, chance: float) -> None:
+        """Perhaps to another server."""
+        if self.number < 990 and self.traffic.servers > 1 and self.rng.random() < chance:
+            others = [server for server in range(self.traffic.servers) if server != self.server]
+            self.server = self.rng.choice(others)
 
     async def run(self) -> None:
         """Calls, until the traffic ends."""
@@ -308,7 +372,8 @@ class _Worker:
             verb = self.rng.choices(verbs, weights)[0]
             resource = self.rng.choice(RESOURCES)
             key = f"{self.rng.choice(SCOPES)}/{self.rng.choice(NAMES)}"
-            if verb in ("whole", "pages", "exact", "stream"):
+            self.move(MOVE)
+            if verb in ("whole", "pages", "exact", "stream", "cached", "bounded"):
                 done: object = await self.list(resource, self.rng.choice(("", *SCOPES)), verb)
             else:
                 done = await getattr(self, verb)(resource, key)
@@ -368,10 +433,25 @@ class _Worker:
         op = Operation(self.number, "get", resource.plural, key, 0.0)
         return await self._do(op, resource, lambda: self.client.get(resource, name, scope))
 
+    async def cached_get(self, resource: Resource, key: str) -> Operation | None:
+        """GET of whatever the server has."""
+        scope, name = key.split("/")
+        path = f"{resource.path(scope, name, None)}?resourceVersion=0"
+
+        async def call() -> dict[str, Any]:
+            answer = await self.client.raw("GET", path)
+            if answer.status >= 300:
+                raise api_error(answer.status, answer.body)
+            return decode(answer.body, dict)  # type: ignore[no-any-return]
+
+        op = Operation(self.number, "get", resource.plural, key, 0.0, cached=True)
+        return await self._do(op, resource, call)
+
     async def _do(self, op: Operation, resource: Resource, call: Any) -> Operation | None:
         """Carry it out and note it; None when it was never sent."""
         traffic = self.traffic
         hasty = traffic._working and self.rng.random() < 0.02
+        op.server = self.server
         op.call = traffic._now()
         try:
             async with asyncio.timeout(self.rng.random() * 0.008 if hasty else None):
@@ -382,6 +462,7 @@ class _Worker:
                 op.value = op.value or seen
                 self._remember(resource, op.key, obj)
         except ConnectFailed:
+            self.move(MOVE_WHEN_LOST)
             return None
         except ApiError as error:
             _refusal(op, error)
@@ -391,9 +472,15 @@ class _Worker:
             op.code, op.reason = -1, str(error)
         except (ClientError, TimeoutError) as error:
             op.reason = f"{type(error).__name__}: {error}"
+        except asyncio.CancelledError:
+            traffic.history.operations.append(op)
+            self.move(MOVE_WHEN_LOST)
+            raise
         finally:
             op.end = traffic._now()
         traffic.history.operations.append(op)
+        if op.outcome == UNKNOWN:
+            self.move(MOVE_WHEN_LOST)
         return op
 
     def _remember(self, resource: Resource, key: str, obj: dict[str, Any]) -> None:
@@ -405,9 +492,11 @@ class _Worker:
     async def list(self, resource: Resource, scope: str, mode: str, chain: int = 0) -> Listing | None:
         """A list in one of its modes; None when it was never sent."""
         traffic = self.traffic
-        listing = Listing(self.number, mode, resource.plural, scope, traffic._now(), chain=chain)
+        listing = Listing(
+            self.number, mode, resource.plural, scope, traffic._now(), chain=chain, server=self.server
+        )
         asked = self.newest.get(resource.plural, 0)
-        if mode == "exact":
+        if mode in ("exact", "bounded"):
             if not asked:
                 return await self.list(resource, scope, "whole", chain)
             listing.asked = asked
@@ -418,6 +507,7 @@ class _Worker:
                 await self._pages(resource, listing)
             listing.outcome, listing.code = OK, 200
         except (ConnectFailed, ClientClosed):
+            self.move(MOVE_WHEN_LOST)
             return None
         except ApiError as error:
             _refusal(listing, error)
@@ -434,14 +524,16 @@ class _Worker:
 
     async def _pages(self, resource: Resource, listing: Listing) -> None:
         token: str | None = None
+        match = {"exact": "Exact", "bounded": "NotOlderThan"}.get(listing.mode)
+        version = "0" if listing.mode == "cached" else str(listing.asked) if match else None
         while True:
             page = await self.client.list(
                 resource,
                 listing.scope or None,
                 limit=2 if listing.mode == "pages" else None,
                 continue_=token,
-                resource_version=str(listing.asked) if listing.asked else None,
-                resource_version_match="Exact" if listing.asked else None,
+                resource_version=version,
+                resource_version_match=match,
             )
             listing.revisions.append(int(page.metadata.resourceVersion or 0))
             for obj in page.items:

@@ -6,11 +6,15 @@
 | `known_values` | nothing is shown that nobody wrote, nor before it was written |
 | `refused` | what was refused has no effect |
 | `unique_revisions` | a revision of a partition is one write |
+| `once` | a write is done once, whoever carried it to the writer |
 | `revisions_ascend` | revisions never go backwards, over restarts neither |
 | `durable` | an acknowledged write is there in the end, or was overwritten later |
 | `taken_back` | nothing is shown that a crash takes back |
 | `linearizable` | each object behaves as if its operations happened one after the other |
 | `fresh` | a read shows whatever anybody knew before it began |
+| `own_writes` | what a server has acknowledged, its reads show, those with resourceVersion=0 too |
+| `never_back` | what a server has shown, it shows from then on, or something newer |
+| `not_older` | a read that insists on a revision is not older, at any server |
 | `consistent_lists` | a list is one state: atomic, all pages of one revision |
 | `ordered`, `unique`, `filtered`, `typed` | events in order, none twice, none of others, ADDED MODIFIED DELETED right |
 | `reliable` | no event is lost |
@@ -75,7 +79,7 @@ def judge(history: History) -> Verdict:
 def _op(op: Operation) -> str:
     outcome = f"{op.outcome} {op.revision or op.code or ''}".strip()
     return (
-        f"{op.verb} {op.resource} {op.key} by client {op.client} at {op.call:.4f}–{op.end:.4f} "
+        f"{'cached ' * op.cached}{op.verb} {op.resource} {op.key} by client {op.client} of server {op.server} at {op.call:.4f}–{op.end:.4f} "
         f"(value {op.value!r}, expect {op.expect}, uid {op.uid[:8]}): {outcome}"
     )
 
@@ -87,7 +91,10 @@ def _fact(fact: Fact) -> str:
 
 def _segment(segment: Segment) -> str:
     scope = f"{segment.scope or '*'}/{segment.name or '*'}"
-    return f"watcher {segment.watcher} of {segment.resource} {scope} from {segment.start} at {segment.opened:.4f}"
+    return (
+        f"watcher {segment.watcher} of {segment.resource} {scope} at server {segment.server} from {segment.start} "
+        f"at {segment.opened:.4f}"
+    )
 
 
 # Answers
@@ -160,22 +167,33 @@ def unique_revisions(facts: Facts) -> Iterator[str]:
             made[place] = op
 
 
-class Known:
-    """Per partition: the newest revision that anybody had been shown by a time."""
+def once(facts: Facts) -> Iterator[str]:
+    """A value belongs to one write, so it is at one revision."""
+    first: dict[str, Fact] = {}
+    for known in facts.of_key.values():
+        for fact in known:
+            if fact.value is not None and first.setdefault(fact.value, fact) is not fact:
+                yield f"{_fact(first[fact.value])}, and again {_fact(fact)}"
 
-    def __init__(self, facts: Facts) -> None:
-        """Gathers acknowledgements, reads, lists and events."""
+
+class Known:
+    """Per partition: the newest revision that anybody had been shown by a time, of all servers or of one."""
+
+    def __init__(self, facts: Facts, server: int | None = None, *, only_writes: bool = False) -> None:
+        """Gathers acknowledgements and, unless `only_writes`, reads, lists and events."""
         history = facts.history
         shown: dict[str, list[tuple[float, int]]] = defaultdict(list)
         for op in history.operations:
-            if op.outcome == OK and op.revision:
+            counts = op.verb != "get" or not only_writes
+            if counts and op.outcome == OK and op.revision and server in (None, op.server):
                 shown[history.partitions[op.resource]].append((op.end, op.revision))
-        for listing in history.listings:
-            if listing.outcome == OK:
+        for listing in history.listings if not only_writes else ():
+            if listing.outcome == OK and server in (None, listing.server):
                 shown[history.partitions[listing.resource]].append((listing.end, listing.revision))
-        for segment in history.segments:
-            partition = history.partitions[segment.resource]
-            shown[partition] += [(event.time, event.revision) for event in segment.events]
+        for segment in history.segments if not only_writes else ():
+            if server in (None, segment.server):
+                partition = history.partitions[segment.resource]
+                shown[partition] += [(event.time, event.revision) for event in segment.events]
         self._times: dict[str, list[float]] = {}
         self._newest: dict[str, list[int]] = {}
         for partition, pairs in shown.items():
@@ -215,28 +233,20 @@ def revisions_ascend(facts: Facts) -> Iterator[str]:
 
 
 def _final(facts: Facts) -> dict[str, Listing]:
-    return {
-        listing.resource: listing
-        for listing in facts.history.listings
-        if listing.mode == "final" and listing.outcome == OK
-    }
+    """By resource: the last."""
+    return {listing.resource: listing for listing in _finals(facts)}
+
+
+def _finals(facts: Facts) -> list[Listing]:
+    return [
+        listing for listing in facts.history.listings if listing.mode == "final" and listing.outcome == OK
+    ]
 
 
 def durable(facts: Facts) -> Iterator[str]:
     """After the last restart the newest write of each object is there; acknowledged deletions hold."""
-    finals = _final(facts)
-    present = {(resource, item.key): item for resource, listing in finals.items() for item in listing.items}
-    for (resource, key), known in facts.of_key.items():
-        if resource not in finals:
-            continue
-        newest, item = known[-1], present.get((resource, key))
-        if newest.value is None:
-            if item is not None:
-                yield f"{_fact(newest)}, but the final list has {item}"
-        elif item is not None and item.revision < newest.revision:
-            yield f"{_fact(newest)}, but the final list has {item}"
-        elif item is None and facts.covered(resource, newest.revision, finals[resource].revision):
-            yield f"{_fact(newest)}, but the final list does not have it"
+    for final in _finals(facts):
+        yield from _lost(facts, final)
     gone = {
         (op.resource, op.uid): op
         for op in facts.history.operations
@@ -248,10 +258,29 @@ def durable(facts: Facts) -> Iterator[str]:
             yield f"{_op(op)}, but {what}"
 
 
+def _lost(facts: Facts, final: Listing) -> Iterator[str]:
+    """What a final list should have. Those of other servers came a little earlier than the last one."""
+    present = {item.key: item for item in final.items}
+    for (resource, key), known in facts.of_key.items():
+        if resource != final.resource:
+            continue
+        newest = next((fact for fact in reversed(known) if fact.revision <= final.revision), None)
+        item = present.get(key)
+        if newest is None:
+            continue
+        if newest.value is None:
+            if item is not None:
+                yield f"{_fact(newest)}, but the final list of server {final.server} has {item}"
+        elif item is not None and item.revision < newest.revision:
+            yield f"{_fact(newest)}, but the final list of server {final.server} has {item}"
+        elif item is None and facts.covered(resource, newest.revision, final.revision):
+            yield f"{_fact(newest)}, but the final list of server {final.server} does not have it"
+
+
 def _sightings(history: History) -> Iterator[tuple[str, str, float, str]]:
     """Objects as consistent reads showed them: resource, uid, when the read was called, what it was."""
     for op in history.operations:
-        if op.outcome == OK and op.verb == "get":
+        if op.outcome == OK and op.verb == "get" and not op.cached:
             yield op.resource, op.uid, op.call, _op(op)
     for listing in history.listings:
         if listing.outcome == OK and listing.mode in ("whole", "final", "stream"):
@@ -295,6 +324,8 @@ def _as_step(
     op: Operation, shown: dict[str, Fact], complete: bool, deleted: set[tuple[str, str]]
 ) -> Step | None:
     """How the search sees an operation; None when it says nothing."""
+    if op.cached:
+        return None
     if op.outcome != UNKNOWN:
         return Step(op, op.call, op.end, False)
     if op.verb == "get":
@@ -346,22 +377,71 @@ def _until(steps: list[Step], count: int) -> list[Step]:
 
 def fresh(facts: Facts) -> Iterator[str]:
     """A get shows a state not older than what anybody knew before it began."""
-    history, known = facts.history, Known(facts)
-    for op in history.operations:
-        if op.verb != "get" or (op.outcome != OK and op.code != 404):
-            continue
-        newest = known.before(history.partitions[op.resource], op.call)
-        due = facts.at(op.resource, op.key, newest)
-        if due is None:
-            continue
-        if op.outcome == OK and due.revision > op.revision:
+    known = Known(facts)
+    for op in facts.history.operations:
+        if not op.cached:
+            yield from _behind(facts, op, known)
+
+
+def _behind(facts: Facts, op: Operation, known: Known) -> Iterator[str]:
+    """Whether a get shows an older state than what was known before it began."""
+    if op.verb != "get" or (op.outcome != OK and op.code != 404):
+        return
+    newest = known.before(facts.history.partitions[op.resource], op.call)
+    due = facts.at(op.resource, op.key, newest)
+    if due is None:
+        return
+    if op.outcome == OK and due.revision > op.revision:
+        yield f"{_op(op)}: {_fact(due)} was known before"
+    elif op.outcome != OK and due.value is not None:
+        later = [f for f in facts.of_key[op.resource, op.key] if f.revision > due.revision]
+        end = later[0].revision if later else max(newest, due.revision)
+        gone = any(f.value is None for f in later)
+        if not gone and facts.covered(op.resource, due.revision, end):
             yield f"{_op(op)}: {_fact(due)} was known before"
-        elif op.outcome != OK and due.value is not None:
-            later = [f for f in facts.of_key[op.resource, op.key] if f.revision > due.revision]
-            end = later[0].revision if later else max(newest, due.revision)
-            gone = any(f.value is None for f in later)
-            if not gone and facts.covered(op.resource, due.revision, end):
-                yield f"{_op(op)}: {_fact(due)} was known before"
+
+
+# What each server owes to those who stay with it
+
+
+def own_writes(facts: Facts) -> Iterator[str]:
+    """What a server has acknowledged, whoever wrote it to disk, its own reads show."""
+    yield from _cached_reads(facts, only_writes=True)
+
+
+def never_back(facts: Facts) -> Iterator[str]:
+    """What a server has shown in any way, its reads do not go back behind."""
+    yield from _cached_reads(facts, only_writes=False)
+
+
+def _cached_reads(facts: Facts, *, only_writes: bool) -> Iterator[str]:
+    history = facts.history
+    servers = {op.server for op in history.operations if op.cached}
+    servers |= {listing.server for listing in history.listings if listing.mode == "cached"}
+    for server in sorted(servers):
+        known = Known(facts, server, only_writes=only_writes)
+        for op in history.operations:
+            if op.cached and op.server == server:
+                for text in _behind(facts, op, known):
+                    yield f"server {server}: {text}"
+        for listing in history.listings:
+            if listing.mode == "cached" and listing.server == server and listing.outcome == OK:
+                newest = known.before(history.partitions[listing.resource], listing.call)
+                if listing.revision < newest:
+                    yield (
+                        f"server {server}: cached list of {listing.resource} by {listing.client} at "
+                        f"{listing.call:.4f} is of revision {listing.revision}: it had shown {newest} before"
+                    )
+
+
+def not_older(facts: Facts) -> Iterator[str]:
+    """NotOlderThan is kept."""
+    for listing in facts.history.listings:
+        if listing.mode == "bounded" and listing.outcome == OK and listing.revision < listing.asked:
+            yield (
+                f"server {listing.server}: list of {listing.resource} by {listing.client} at {listing.call:.4f} "
+                f"is of revision {listing.revision}, not of {listing.asked} or later"
+            )
 
 
 # Lists
@@ -485,11 +565,15 @@ def reliable(facts: Facts) -> Iterator[str]:
 
 
 def resumable(facts: Facts) -> Iterator[str]:
-    """A resumed watch goes on right after its revision; that it is too old is no answer while nothing is compacted."""
+    """A resumed watch goes on right after its revision; that it is too old is no answer while nothing is compacted.
+
+    A server that is cut off from its journal may say that it does not have a revision yet, when there are others.
+    """
+    alone = int(facts.history.plan.get("servers", 1)) == 1
     for segment in facts.history.segments:
         if not segment.resumes:
             continue
-        if segment.end.startswith("504"):
+        if segment.end.startswith("504") and alone:
             yield f"{_segment(segment)}: the revision it was shown has not happened: {segment.end}"
         if segment.end == "expired" and not facts.history.plan.get("compacts"):
             yield f"{_segment(segment)}: expired, though nothing was compacted"
@@ -559,11 +643,15 @@ VALIDATORS: tuple[Validator, ...] = (
     known_values,
     refused,
     unique_revisions,
+    once,
     revisions_ascend,
     durable,
     taken_back,
     linearizable,
     fresh,
+    own_writes,
+    never_back,
+    not_older,
     consistent_lists,
     ordered,
     unique,
