@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--nodes", type=_count, default=0, metavar="N", help="simulated nodes (default: none)")
     _fleet_options(up)
     _engine_options(up)
+    _quota_options(up)
     up.add_argument("--apiservers", type=_count, default=1, metavar="K", help="API servers (default: 1)")
     up.add_argument(
         "--submit",
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     apiserver = commands.add_parser("apiserver", help="run the API server alone")
     _server_options(apiserver)
     _engine_options(apiserver)
+    _quota_options(apiserver)
     apiserver.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
     apiserver.set_defaults(run=_run_apiserver)
 
@@ -190,6 +192,29 @@ def _engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--nats-prefix", default="lakh", metavar="P", help="of the streams' names (default: lakh)"
     )
+
+
+def _quota_options(parser: argparse.ArgumentParser) -> None:
+    from lakh.store.limits import DISK_BYTES, MEMORY_BYTES
+
+    for resource, default in (("memory", MEMORY_BYTES), ("disk", DISK_BYTES)):
+        parser.add_argument(
+            f"--{resource}-quota",
+            default="",
+            metavar="Q",
+            help=f"what each partition may take of {resource}: 4Gi, or pods=4Gi,events=1Gi "
+            f"(default: {default >> 30}Gi); above it only what makes room is taken",
+        )
+
+
+def quotas_of(options: argparse.Namespace) -> Any:
+    """The quotas that a command line names; raises Failure."""
+    from lakh.server.quotas import QuotaError, Quotas
+
+    try:
+        return Quotas.parse(options.memory_quota, options.disk_quota)
+    except QuotaError as e:
+        raise Failure(str(e)) from e
 
 
 def _fleet_options(parser: argparse.ArgumentParser) -> None:

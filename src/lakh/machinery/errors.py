@@ -201,9 +201,24 @@ def storage_full(message: str) -> StatusError:
     return StatusError(507, "InsufficientStorage", message)
 
 
-def unavailable(message: str) -> StatusError:
+def unavailable(message: str, retry_seconds: int = 0) -> StatusError:
     """503: not able to serve this now."""
-    return StatusError(503, "ServiceUnavailable", message)
+    return StatusError(
+        503,
+        "ServiceUnavailable",
+        message,
+        {"retryAfterSeconds": retry_seconds} if retry_seconds else None,
+    )
+
+
+def request_entity_too_large(message: str) -> StatusError:
+    """413: the object is larger than what can be stored."""
+    return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: {message}")
+
+
+def timeout(message: str) -> StatusError:
+    """504: no answer in time; whether the request was carried out is not known."""
+    return StatusError(504, "Timeout", f"Timeout: {message}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,14 @@ from lakh.server.cluster import PARTITIONS, Cluster
 from lakh.server.codec import encode_json
 from lakh.server.customresources import CustomResources
 from lakh.server.discovery import Discovery
-from lakh.server.engine import Engine, FileEngine, claim_directory, close_all
+from lakh.server.engine import Engine, FileEngine, Progress, claim_directory, close_all
 from lakh.server.expiry import expire_events
 from lakh.server.fairness import Fairness, Grant
 from lakh.server.handlers import Handlers
 from lakh.server.metrics import Record, ServerMetrics
 from lakh.server.openapi import OpenApi
+from lakh.server.quotas import Quotas
+from lakh.server.refusals import status_of
 from lakh.server.rendering import Answer, error_response
 from lakh.server.reviews import Reviews
 from lakh.server.routing import RequestInfo, parse_query, resolve
@@ -43,7 +45,7 @@ from lakh.server.tokens import Claims, TokenIssuer
 from lakh.server.transport import Request, Response, Server, Stream, StreamResponse
 from lakh.server.watching import Watching
 from lakh.store.directory import DirectoryLock
-from lakh.store.errors import JournalFull, Overloaded, StoreError
+from lakh.store.errors import StoreError
 from lakh.store.partition import Partition
 
 log = logging.getLogger(__name__)
@@ -87,6 +89,8 @@ class ApiServer:
         bind: str = "127.0.0.1",
         port: int = 6443,
         engine: Engine | None = None,
+        quotas: Quotas | None = None,
+        progress: Progress | None = None,
     ) -> ApiServer:
         """Opens a data directory and serves it. Raises DirectoryInUse, EngineError, JournalError, PkiError, ListenError."""
         engine = engine or FileEngine(data_directory / "journal")
@@ -101,7 +105,7 @@ class ApiServer:
                 pki.tokens_file, issuer, is_live=lambda claims: bound_objects_exist(partitions, claims)
             )
             try:
-                partitions.update(await engine.open(PARTITIONS))
+                partitions.update(await engine.open(PARTITIONS, quotas or Quotas(), progress))
                 server = cls(Cluster(registry(), partitions), authenticator, issuer)
                 server._lock = lock
                 await server.transport.start(bind, port, pki.server_context())
@@ -170,7 +174,7 @@ class ApiServer:
         except Exception as e:
             if grant is not None:
                 asyncio.get_running_loop().call_soon(grant.leave)
-            error = store_refusal(e) if isinstance(e, StoreError) else e
+            error = status_of(e) if isinstance(e, StoreError) else e
             record.done(began, error.code if isinstance(error, errors.StatusError) else 500)
             if error is e:
                 raise
@@ -226,7 +230,7 @@ class ApiServer:
             code = result.status
             return grant.mark(result) if grant is not None else result
         except StoreError as e:
-            refusal = store_refusal(e)
+            refusal = status_of(e)
             code = refusal.code
             raise refusal from e
         except errors.StatusError as e:
@@ -375,13 +379,3 @@ VERSION = encode_json(
         "platform": f"{platform.system().lower()}/{'amd64' if platform.machine() == 'x86_64' else platform.machine()}",
     }
 )
-
-
-def store_refusal(error: StoreError) -> errors.StatusError:
-    """What a client is told when the store refuses."""
-    if isinstance(error, JournalFull):
-        return errors.storage_full(str(error))
-    if isinstance(error, Overloaded):
-        return errors.too_many_requests(str(error), 1)
-    log.error("the store refused a request: %s", error)
-    return errors.unavailable(str(error))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from lakh.server.quotas import Quotas
 from lakh.store.errors import JournalUnavailable
 from lakh.store.file_journal import FileJournal
 from lakh.store.partition import Partition
@@ -21,6 +22,9 @@ from lakh.store.partition import Partition
 MARKER = "engine"
 APPEND_SECONDS = 6.0
 """A writer whose append got no answer for so long steps down. A new leader of a stream takes about two seconds."""
+
+Progress = Callable[[str, int, int], None]
+"""Told of a partition's loading: its name, bytes read, bytes there are. Called often."""
 
 
 class EngineError(Exception):
@@ -38,7 +42,9 @@ class Engine(Protocol):
     def shared(self) -> bool:
         """Whether other servers may write the same partitions."""
 
-    async def open(self, names: Sequence[str]) -> dict[str, Partition]:
+    async def open(
+        self, names: Sequence[str], quotas: Quotas, progress: Progress | None = None
+    ) -> dict[str, Partition]:
         """The partitions, as writer unless `shared`. Raises JournalError; none is left open then."""
 
 
@@ -50,13 +56,17 @@ class FileEngine:
     name: str = "file"
     shared: bool = False
 
-    async def open(self, names: Sequence[str]) -> dict[str, Partition]:
+    async def open(
+        self, names: Sequence[str], quotas: Quotas, progress: Progress | None = None
+    ) -> dict[str, Partition]:
         """One after the other: each reads its files at the speed of the disk."""
         partitions: dict[str, Partition] = {}
         try:
             for name in names:
                 journal = await FileJournal.open(self.directory / name)
-                partitions[name] = await Partition.open(name, journal)
+                partitions[name] = await Partition.open(
+                    name, journal, limits=quotas.of(name), progress=_named(progress, name)
+                )
         except BaseException:
             await close_all(partitions)
             raise
@@ -75,7 +85,9 @@ class NatsEngine:
     name: str = "nats"
     shared: bool = True
 
-    async def open(self, names: Sequence[str]) -> dict[str, Partition]:
+    async def open(
+        self, names: Sequence[str], quotas: Quotas, progress: Progress | None = None
+    ) -> dict[str, Partition]:
         """All at once, as followers."""
         try:
             from lakh.store.nats_journal import NatsJournal
@@ -95,7 +107,9 @@ class NatsEngine:
                 prefix=self.prefix,
                 append_seconds=APPEND_SECONDS,
             )
-            return await Partition.open(name, journal, follow=True)
+            return await Partition.open(
+                name, journal, follow=True, limits=quotas.of(name), progress=_named(progress, name)
+            )
 
         opened = await asyncio.gather(*map(follower, names), return_exceptions=True)
         partitions = {n: p for n, p in zip(names, opened, strict=True) if isinstance(p, Partition)}
@@ -104,6 +118,10 @@ class NatsEngine:
                 await close_all(partitions)
                 raise problem
         return partitions
+
+
+def _named(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(name, done, total)
 
 
 async def close_all(partitions: dict[str, Partition]) -> None:

@@ -76,6 +76,14 @@ def new_uid() -> str:
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
+def leads_to_deletion(new: Any, old: Any) -> bool:
+    """Whether an update must be taken at a quota and on a full disk: its object is being deleted, or loses a finalizer.
+
+    A mark, a kubelet's last status, a removed finalizer make an object longer before it goes.
+    """
+    return old.deletionTimestamp is not None or len(new.finalizers or ()) < len(old.finalizers or ())
+
+
 def generate_name(base: str) -> str:
     """A name for `generateName`."""
     return base[:GENERATED_BASE_MAX] + "".join(random.choices(SUFFIX_ALPHABET, k=SUFFIX_LENGTH))
@@ -248,7 +256,9 @@ class ResourceStore:
         if remove:
             await self.partition.delete(key, expect=item.revision)
             return Item(key, value, (), item.create_revision, item.revision), False
-        return await self.partition.put(key, value, expect=item.revision, terms=terms), False
+        essential = leads_to_deletion(new.metadata, old.metadata)
+        put = self.partition.put(key, value, expect=item.revision, terms=terms, essential=essential)
+        return await put, False
 
     def _check_identity(self, new: Any, old: Any, namespace: str, name: str) -> None:
         resource = self.resource
@@ -353,7 +363,8 @@ class ResourceStore:
         if value == item.value or context.dry_run:
             await self.partition.settle(item.revision)
             return Deleted(Item(key, value, terms, item.create_revision, item.revision), False, uid)
-        return Deleted(await self.partition.put(key, value, expect=item.revision, terms=terms), False, uid)
+        put = self.partition.put(key, value, expect=item.revision, terms=terms, essential=True)
+        return Deleted(await put, False, uid)
 
     def _check_preconditions(self, metadata: Any, name: str, options: DeleteOptions) -> None:
         wanted = options.preconditions or {}

@@ -343,7 +343,11 @@ class Subresources:
         status.disruptionsAllowed -= 1
         status.disruptedPods = {**disrupted, pod.metadata.name: context.now}
         await budgets.partition.put(
-            item.key, budgets.codec.encode_stored(budget), expect=item.revision, terms=item.terms
+            item.key,
+            budgets.codec.encode_stored(budget),
+            expect=item.revision,
+            terms=item.terms,
+            essential=True,  # part of a deletion
         )
 
     # -- token -----------------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ from lakh.store.errors import (
 )
 from lakh.store.history import HISTORY_BYTES, HISTORY_EVENTS
 from lakh.store.journal import Journal
-from lakh.store.limits import Limits
+from lakh.store.limits import ITEM_MEMORY_BYTES, Limits
 from lakh.store.replay import Progress, Restored, restore
 from lakh.store.replica import Replica, Waiters, set_error
 from lakh.store.state import Event, Item, State
@@ -179,12 +179,15 @@ class Partition(Replica):
         A journal that others may write needs `follow`; without it the partition takes the journal for its own.
         Raises JournalError, and closes the journal then.
         """
+        limits = limits or Limits()
         try:
-            restored = await _restore(name, journal, history_bytes, history_events, progress)
+            restored = await _restore(
+                name, journal, limits.history_bytes(history_bytes), history_events, progress
+            )
         except BaseException:
             await journal.close()
             raise
-        self = cls(name, journal, restored, limits or Limits())
+        self = cls(name, journal, restored, limits)
         self._take_role(writer=not follow)
         return self
 
@@ -197,9 +200,13 @@ class Partition(Replica):
 
     @property
     def memory_bytes(self) -> int:
-        """What the memory quota is held against: live data, history window and queue, about."""
-        state = self._state
-        return state.live_bytes + state.history.size_bytes + self._queued_bytes
+        """What the memory quota is held against: live data, queue, and what the history window may take, about.
+
+        The window counts whole, full or not: so what a delete gives back is free at once, though the window keeps it.
+        """
+        state, history = self._state, self._state.history
+        window_bytes = max(history.size_bytes, history.max_bytes)
+        return state.live_bytes + ITEM_MEMORY_BYTES * len(self._items) + window_bytes + self._queued_bytes
 
     @property
     def compacting(self) -> bool:
@@ -244,6 +251,7 @@ class Partition(Replica):
         size_bytes = WRITE_OVERHEAD_BYTES + len(value) + len(key) + sum(map(len, terms))
         # UTF-8 takes up to four bytes a character; keys and terms are short beside what is in question here.
         if size_bytes + BATCH_FRAMING_BYTES > self._journal.max_batch_bytes:
+            self.counters.large_refusals += 1
             raise ValueTooLarge(key, size_bytes, self._journal.max_batch_bytes)
         urgent = essential or (head is not None and len(value) <= len(head.value))
         if not urgent:
@@ -307,16 +315,18 @@ class Partition(Replica):
         self._wake_writer()
 
     def _refuse_when_unable(self) -> None:
-        self._refuse_when_failed()
+        if self.failed is not None:
+            self.counters.failed_refusals += 1
+            self._refuse_when_failed()
         if self._closing:
             raise PartitionClosed(self.name)
         if not self.is_writer:
+            self.counters.writer_refusals += 1
             raise NotWriter(self.name, self.writer)
 
     def _refuse_at_quota(self, size_bytes: int) -> None:
         limits = self.limits
-        state = self._state
-        used_bytes = state.live_bytes + state.history.size_bytes + self._queued_bytes
+        used_bytes = self.memory_bytes
         if used_bytes + size_bytes > limits.memory_bytes:
             self.counters.quota_refusals += 1
             raise QuotaExceeded(self.name, "memory", used_bytes, limits.memory_bytes)
@@ -326,6 +336,7 @@ class Partition(Replica):
 
     def _enqueue(self, write: _Write) -> None:
         if self._queued_bytes + write.size_bytes > QUEUED_BYTES:
+            self.counters.overload_refusals += 1
             raise Overloaded(self.name, self._queued_bytes)
         self._next_revision += 1
         self._pending[write.key] = write
@@ -398,6 +409,7 @@ class Partition(Replica):
         self.counters.step_downs += 1
         refused = NotWriter(self.name, None)
         if isinstance(error, OutcomeUnknown):
+            self.counters.unknown_outcomes += len(batch)
             for write in batch:
                 set_error(write.future, error)
         self._roll_back(batch, refused)

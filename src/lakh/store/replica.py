@@ -74,6 +74,16 @@ class Replica:
         return self._state.history.oldest
 
     @property
+    def history_events(self) -> int:
+        """Events in the history window."""
+        return len(self._state.history)
+
+    @property
+    def history_bytes(self) -> int:
+        """What the history window takes, about."""
+        return self._state.history.size_bytes
+
+    @property
     def live_bytes(self) -> int:
         """Keys, values and terms of the present items."""
         return self._state.live_bytes
