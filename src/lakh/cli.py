@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from lakh import __version__
 DEFAULT_DATA_DIRECTORY = Path("data")
 DEFAULT_PORT = 6443
 PORT_MAX = 65535
+# A start that takes longer shows how far it is, in lines that begin with this.
+SHOW_AFTER_SECONDS = 2.0
+LOADING = "loading "
 DEFAULT_INSTANCE_TYPE = "trn2.48xlarge"
 
 # Few tracked objects (Structs are not), so collections are rare and short; see docs/performance.md.
@@ -313,6 +317,25 @@ def engine_of(options: argparse.Namespace) -> Any:
     )
 
 
+class Loading:
+    """How far a start is, on standard output once it takes long: `loading pods: 120/1500 MiB`."""
+
+    def __init__(self) -> None:
+        from lakh.progress import Progress
+
+        self._progress = Progress()
+        self._began = time.monotonic()
+
+    def show(self, partition: str, done_bytes: int, total_bytes: int) -> None:
+        """A partition has been read so far."""
+        if time.monotonic() - self._began >= SHOW_AFTER_SECONDS:
+            self._progress.bar(f"{LOADING}{partition} (MiB)", done_bytes >> 20, total_bytes >> 20)
+
+    def close(self) -> None:
+        """The start is over."""
+        self._progress.close()
+
+
 def _run_apiserver(options: argparse.Namespace) -> int:
     from lakh.server.app import ApiServer
     from lakh.server.certs import PkiError
@@ -320,13 +343,23 @@ def _run_apiserver(options: argparse.Namespace) -> int:
     from lakh.server.transport import ListenError
     from lakh.store.errors import StoreError
 
+    quotas = quotas_of(options)
+    loading = Loading()
+
     async def serve() -> None:
         try:
             server = await ApiServer.start(
-                options.data_dir, bind=options.bind, port=options.port, engine=engine_of(options)
+                options.data_dir,
+                bind=options.bind,
+                port=options.port,
+                engine=engine_of(options),
+                quotas=quotas,
+                progress=loading.show,
             )
         except (StoreError, EngineError, PkiError, ListenError, OSError) as e:
             raise Failure(str(e)) from e
+        finally:
+            loading.close()
         gc.collect()
         gc.freeze()
         # Whoever has started this process learns here that it listens, and where.

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lakh import __version__
-from lakh.cli import Failure, engine_of
+from lakh.cli import Failure, engine_of, quotas_of
 from lakh.client.client import Client
 from lakh.client.errors import ClientError
 from lakh.client.informer import Informer
@@ -75,8 +75,8 @@ class Component:
                 start_new_session=True,
             )
 
-    async def first_line(self) -> str:
-        """What the process says first on standard output; empty when it ends without a word."""
+    async def next_line(self) -> str:
+        """What the process says next on standard output; empty when it ends without a word."""
         process = self.process
         assert process is not None and process.stdout is not None
         line = (await process.stdout.readline()).decode(errors="replace").strip()
@@ -176,6 +176,7 @@ async def run(options: argparse.Namespace) -> int:
     components: list[Component] = []
     async with contextlib.AsyncExitStack() as stack:
         began = time.monotonic()
+        quotas_of(options)
         engine = await _journal(options, stack, progress)
         stack.push_async_callback(stop_all, components, progress)
         server = Component(
@@ -183,6 +184,7 @@ async def run(options: argparse.Namespace) -> int:
             [
                 *("apiserver", "--data-dir", str(directory), "--bind", options.bind),
                 *("--port", str(options.port), *engine),
+                *("--memory-quota", options.memory_quota, "--disk-quota", options.disk_quota),
             ],
             logs,
         )
@@ -190,7 +192,7 @@ async def run(options: argparse.Namespace) -> int:
         progress.show("starting the API server …")
         components.append(server)
         await server.start()
-        client = await _until_ready(server, kubeconfig)
+        client = await _until_ready(server, kubeconfig, progress)
         # Started again it has to come back where the kubeconfigs say it is, also when the port was 0.
         server.arguments[server.arguments.index("--port") + 1] = str(urlsplit(client.config.server).port)
         stack.push_async_callback(client.close)
@@ -275,15 +277,19 @@ async def stop_all(components: list[Component], progress: Progress) -> None:
     progress.close()
 
 
-async def _until_ready(server: Component, kubeconfig: Path) -> Client:
+async def _until_ready(server: Component, kubeconfig: Path, progress: Progress) -> Client:
     """A client of the server, once /readyz is ok; raises Failure when it does not come up.
 
     Its own word that it listens is waited for first: on the address of the kubeconfig another cluster may be answering.
     """
     try:
-        async with asyncio.timeout(START_SECONDS):
-            if not await server.first_line():
-                raise Failure(server.last_words().removeprefix("lakh: "))
+        async with asyncio.timeout(START_SECONDS) as limit:
+            while not (line := await server.next_line()).startswith("serving "):
+                if not line:
+                    raise Failure(server.last_words().removeprefix("lakh: "))
+                # It reads its journals: long is not stuck.
+                progress.show(f"API server: {line}")
+                limit.reschedule(asyncio.get_running_loop().time() + START_SECONDS)
             client = Client.from_kubeconfig(kubeconfig, user_agent=f"lakh/v{__version__}")
             while True:
                 with contextlib.suppress(ClientError):

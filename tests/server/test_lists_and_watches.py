@@ -181,5 +181,5 @@ class TestWatches:
         await api.post(CONFIGMAPS, configmap("a"))
         await stream.until(1)
         assert stream.closed
-        assert api.server.watching.slow == 1
+        assert sum(api.server.watching.cut_off.values()) == 1
         assert len(api.server.watching) == 0

@@ -53,8 +53,8 @@ async def test_state_is_read_when_asked(api: Api) -> None:
     await stream.until(1)
     found = await scrape(api)
     assert found['apiserver_storage_objects{resource="configmaps"}'] == 1
-    assert found['lakh_partition_revision{partition="default"}'] > 1
-    assert found['lakh_journal_appended_bytes_total{partition="default"}'] > 0
+    assert found['lakh_store_revision{partition="default"}'] > 1
+    assert found['lakh_store_appended_bytes_total{partition="default"}'] > 0
     assert (
         found[
             'apiserver_longrunning_requests{verb="WATCH",group="",version="v1",resource="configmaps",subresource="",'

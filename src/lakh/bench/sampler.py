@@ -27,7 +27,7 @@ PROBE_SECONDS = 0.1
 # Points kept for plots; beyond it every second one goes and sampling is half as dense.
 SAMPLES_MAX = 2_000
 DURATIONS = "apiserver_request_duration_seconds"
-APPENDS = "lakh_journal_append_duration_seconds"
+APPENDS = "lakh_store_append_duration_seconds"
 WRITES = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 LONG_RUNNING = frozenset(("WATCH", "CONNECT"))
 
@@ -163,13 +163,13 @@ class Sampler:
             "within_15ms": round(writes.share_within(0.015), 5) if writes.total else None,
             "binds_per_s": rate("apiserver_request_total", subresource="binding", code="201"),
             "watch_events_per_s": rate("apiserver_watch_events_total"),
-            "journal_bytes_per_s": rate("lakh_journal_appended_bytes_total"),
+            "journal_bytes_per_s": rate("lakh_store_appended_bytes_total"),
             "in_flight": scrape.value(now, "apiserver_current_inflight_requests"),
-            "queued_bytes": scrape.value(now, "lakh_partition_queued_bytes"),
+            "queued_bytes": scrape.value(now, "lakh_store_queued_bytes"),
             "watches": scrape.value(now, "apiserver_longrunning_requests"),
             "pods": scrape.value(now, "apiserver_storage_objects", resource="pods"),
             "objects": sum(now.get("apiserver_storage_objects", {}).values()),
-            "live_bytes": scrape.value(now, "lakh_partition_live_bytes"),
+            "live_bytes": scrape.value(now, "lakh_store_live_bytes"),
             "loop_lag_p99_ms": round(lag.quantile(0.99) * 1000, 2),
             "probe_p99_ms": round(sorted(self._recent)[int(len(self._recent) * 0.99)], 3)
             if self._recent
@@ -271,9 +271,9 @@ class Sampler:
                 return labels.get("partition") == partition
 
             took = scrape.histogram(self.last, self.first, APPENDS, wanted)
-            writes = scrape.value(self.last, "lakh_journal_batch_size_sum", partition=partition)
-            count = scrape.value(self.last, "lakh_journal_batch_size_count", partition=partition)
-            size = scrape.value(self.last, "lakh_journal_appended_bytes_total", partition=partition)
+            writes = scrape.value(self.last, "lakh_store_batch_size_sum", partition=partition)
+            count = scrape.value(self.last, "lakh_store_batch_size_count", partition=partition)
+            size = scrape.value(self.last, "lakh_store_appended_bytes_total", partition=partition)
             rows.append(
                 {
                     "partition": partition,

@@ -34,7 +34,7 @@ from lakh.server.fairness import Fairness, Grant
 from lakh.server.handlers import Handlers
 from lakh.server.metrics import Record, ServerMetrics
 from lakh.server.openapi import OpenApi
-from lakh.server.quotas import Quotas
+from lakh.server.quotas import DEFAULT, Quotas
 from lakh.server.refusals import status_of
 from lakh.server.rendering import Answer, error_response
 from lakh.server.reviews import Reviews
@@ -89,7 +89,7 @@ class ApiServer:
         bind: str = "127.0.0.1",
         port: int = 6443,
         engine: Engine | None = None,
-        quotas: Quotas | None = None,
+        quotas: Quotas = DEFAULT,
         progress: Progress | None = None,
     ) -> ApiServer:
         """Opens a data directory and serves it. Raises DirectoryInUse, EngineError, JournalError, PkiError, ListenError."""
@@ -105,7 +105,7 @@ class ApiServer:
                 pki.tokens_file, issuer, is_live=lambda claims: bound_objects_exist(partitions, claims)
             )
             try:
-                partitions.update(await engine.open(PARTITIONS, quotas or Quotas(), progress))
+                partitions.update(await engine.open(PARTITIONS, quotas, progress))
                 server = cls(Cluster(registry(), partitions), authenticator, issuer)
                 server._lock = lock
                 await server.transport.start(bind, port, pki.server_context())

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lakh.server.quotas import Quotas
+from lakh.server.quotas import DEFAULT, Quotas
 from lakh.store.errors import JournalUnavailable
 from lakh.store.file_journal import FileJournal
 from lakh.store.partition import Partition
@@ -43,7 +43,7 @@ class Engine(Protocol):
         """Whether other servers may write the same partitions."""
 
     async def open(
-        self, names: Sequence[str], quotas: Quotas, progress: Progress | None = None
+        self, names: Sequence[str], quotas: Quotas = DEFAULT, progress: Progress | None = None
     ) -> dict[str, Partition]:
         """The partitions, as writer unless `shared`. Raises JournalError; none is left open then."""
 
@@ -57,7 +57,7 @@ class FileEngine:
     shared: bool = False
 
     async def open(
-        self, names: Sequence[str], quotas: Quotas, progress: Progress | None = None
+        self, names: Sequence[str], quotas: Quotas = DEFAULT, progress: Progress | None = None
     ) -> dict[str, Partition]:
         """One after the other: each reads its files at the speed of the disk."""
         partitions: dict[str, Partition] = {}
@@ -86,7 +86,7 @@ class NatsEngine:
     shared: bool = True
 
     async def open(
-        self, names: Sequence[str], quotas: Quotas, progress: Progress | None = None
+        self, names: Sequence[str], quotas: Quotas = DEFAULT, progress: Progress | None = None
     ) -> dict[str, Partition]:
         """All at once, as followers."""
         try:

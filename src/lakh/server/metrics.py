@@ -66,6 +66,27 @@ BATCH_WRITES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 LAG_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 LAG_EVERY_SECONDS = 0.1
 
+COUNTERS = {
+    "writes": "Durable writes.",
+    "batches": "Appends.",
+    "followed_batches": "Entries taken over from another writer.",
+    "conflicts": "Compare-and-swaps that found another revision.",
+    "unknown_outcomes": "Writes of which nobody knows whether they were applied.",
+    "compactions": "Snapshots written.",
+    "failed_compactions": "Snapshots that could not be written.",
+    "promotions": "Times that this server became the writer.",
+    "step_downs": "Times that this server ceased to be the writer.",
+    "reloads": "Times that a follower began anew with a snapshot.",
+}
+REFUSALS = {
+    "quota": "quota_refusals",
+    "disk-full": "full_refusals",
+    "overloaded": "overload_refusals",
+    "too-large": "large_refusals",
+    "not-writer": "writer_refusals",
+    "failed": "failed_refusals",
+}
+
 VERBS = {"deletecollection": "DELETECOLLECTION", "update": "PUT", "create": "POST"}
 MUTATING = frozenset(("create", "update", "patch", "delete", "deletecollection"))
 
@@ -122,12 +143,12 @@ class ServerMetrics:
             "lakh_loop_lag_seconds", "How late the event loop is.", (), LAG_SECONDS
         ).child()
         append_seconds = add.histogram(
-            "lakh_journal_append_duration_seconds", "Durable appends.", ("partition",), APPEND_SECONDS
+            "lakh_store_append_duration_seconds", "Durable appends.", ("partition",), APPEND_SECONDS
         )
         batch_writes = add.histogram(
-            "lakh_journal_batch_size", "Writes in one append.", ("partition",), BATCH_WRITES
+            "lakh_store_batch_size", "Writes in one append.", ("partition",), BATCH_WRITES
         )
-        appended = add.counter("lakh_journal_appended_bytes_total", "Bytes appended.", ("partition",))
+        appended = add.counter("lakh_store_appended_bytes_total", "Bytes appended.", ("partition",))
         for name, partition in cluster.partitions.items():
             _observe_appends(
                 partition, append_seconds.child(name), batch_writes.child(name), appended.child(name)
@@ -139,12 +160,66 @@ class ServerMetrics:
             return [((n,), getattr(p, read)) for n, p in self._cluster.partitions.items()]
 
         for name, text, read in (
-            ("lakh_partition_revision", "Newest durable revision.", "revision"),
-            ("lakh_partition_live_bytes", "Bytes of the present objects.", "live_bytes"),
-            ("lakh_partition_queued_bytes", "Bytes that wait for the disk.", "queued_bytes"),
-            ("lakh_partition_watches", "Live watches.", "watch_count"),
+            ("lakh_store_revision", "Newest durable revision.", "revision"),
+            ("lakh_store_live_bytes", "Bytes of the present objects.", "live_bytes"),
+            ("lakh_store_queued_bytes", "Bytes that wait for the disk.", "queued_bytes"),
+            ("lakh_store_queued_writes", "Writes that wait for the disk.", "queued_writes"),
+            ("lakh_store_watches", "Live watches.", "watch_count"),
+            ("lakh_store_memory_bytes", "What the memory quota is held against.", "memory_bytes"),
+            ("lakh_store_disk_bytes", "What the disk quota is held against.", "disk_bytes"),
+            ("lakh_store_history_events", "Events in the history window.", "history_events"),
+            ("lakh_store_history_bytes", "What the history window takes.", "history_bytes"),
+            ("lakh_store_oldest_revision", "Begin of the history window.", "oldest_revision"),
+            ("lakh_store_writer", "1 where the partition is written.", "is_writer"),
+            ("lakh_store_compacting", "1 while a snapshot is written.", "compacting"),
         ):
             add.reading(name, text, ("partition",), lambda read=read: of_partitions(read))  # type: ignore[misc]
+        add.reading(
+            "lakh_store_failed",
+            "1 when the partition takes no more writes.",
+            ("partition",),
+            lambda: [((n,), p.failed is not None) for n, p in self._cluster.partitions.items()],
+        )
+        add.reading(
+            "lakh_store_quota_bytes",
+            "Quotas.",
+            ("partition", "resource"),
+            lambda: [
+                ((n, resource), limit)
+                for n, p in self._cluster.partitions.items()
+                for resource, limit in (
+                    ("memory", p.limits.memory_bytes),
+                    ("disk", p.limits.disk_bytes),
+                )
+            ],
+        )
+        for counter, text in COUNTERS.items():
+            add.reading(
+                f"lakh_store_{counter}_total",
+                text,
+                ("partition",),
+                lambda counter=counter: [  # type: ignore[misc]
+                    ((n,), getattr(p.counters, counter)) for n, p in self._cluster.partitions.items()
+                ],
+                "counter",
+            )
+        add.reading(
+            "lakh_store_refusals_total",
+            "Writes that the store refused.",
+            ("partition", "reason"),
+            lambda: [
+                ((n, reason), getattr(p.counters, counter))
+                for n, p in self._cluster.partitions.items()
+                for reason, counter in REFUSALS.items()
+            ],
+            "counter",
+        )
+        add.reading(
+            "apiserver_storage_size_bytes",
+            "Size of the storage on disk.",
+            ("storage_cluster_id",),
+            lambda: of_partitions("disk_bytes"),
+        )
         add.reading("apiserver_storage_objects", "Stored objects.", ("resource",), self._objects)
         add.reading(
             "apiserver_current_inflight_requests",
@@ -169,10 +244,10 @@ class ServerMetrics:
             "counter",
         )
         add.reading(
-            "lakh_slow_watchers_total",
+            "apiserver_terminated_watchers_total",
             "Watchers cut off because they did not read.",
-            (),
-            lambda: [((), self._watching.slow)],
+            ("group", "resource"),
+            lambda: [((r.group, r.plural), n) for r, n in self._watching.cut_off.items()],
             "counter",
         )
         add_process(add)

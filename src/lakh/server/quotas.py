@@ -57,3 +57,6 @@ def _parse(resource: str, text: str) -> dict[str, int]:
         for partition in (name,) if separator else PARTITIONS:
             found[partition] = size_bytes
     return found
+
+
+DEFAULT = Quotas()

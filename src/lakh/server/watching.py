@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # Beyond this a watcher that does not read is cut off: the history window lets it resume.
 SLOW_WATCHER_BYTES = 16 * 1024 * 1024
+# The same for one that does not read its initial objects: what happens meanwhile is held for it.
+HELD_EVENTS = 100_000
 # Upstream's watch cache sends a bookmark about once a minute.
 BOOKMARK_SECONDS = 50.0
 SWEEP_SECONDS = 1.0
@@ -175,7 +177,7 @@ class Watcher:
         except errors.StatusError as e:
             self.fail(e)
         except Compacted as e:
-            self.fail(errors.expired(f"too old resource version: {start} ({e.oldest})"))
+            self.fail(errors.expired(f"too old resource version: {e.revision} ({e.oldest})"))
 
     async def _send_initial(self, initial_end: bool) -> None:
         stream, selection, form = self.stream, self.selection, self.form
@@ -215,10 +217,12 @@ class Watcher:
 
     def deliver(self, events: list[Event]) -> None:
         """Takes a batch of events from the store."""
+        stream = self.stream
         if self.held is not None:
             self.held.extend(events)
+            if len(self.held) > HELD_EVENTS and stream is not None:
+                self._cut_off(stream)
             return
-        stream = self.stream
         if stream is None:
             return
         out: list[bytes] = []
@@ -240,9 +244,14 @@ class Watcher:
         counts[resource] = counts.get(resource, 0) + len(out)
         stream.write_framed(out[0] if len(out) == 1 else b"".join(out))
         if stream.buffered_bytes > SLOW_WATCHER_BYTES:
-            self.watching.slow += 1
-            log.warning("cut off a watcher of %s that does not read", self.form.store.table)
-            stream.abort()
+            self._cut_off(stream)
+
+    def _cut_off(self, stream: Stream) -> None:
+        resource, cut_off = self.form.store.resource, self.watching.cut_off
+        cut_off[resource] = cut_off.get(resource, 0) + 1
+        log.warning("cut off a watcher of %s that does not read", self.form.store.table)
+        self.held = None
+        stream.abort()
 
     def _encoded(self, event: Event) -> bytes | None:
         item, prev = event.item, event.prev
@@ -311,7 +320,8 @@ class Watching:
     def __init__(self) -> None:
         self._watchers: set[Watcher] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self.slow = 0
+        self.cut_off: dict[Resource, int] = {}
+        """Watchers that did not read."""
         self._encoded: list[Event] = []
         self.turn = asyncio.Lock()
         """Held while a piece of a list is made: however many lists are under way, one piece is made in one turn of the loop."""

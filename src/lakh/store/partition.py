@@ -218,6 +218,11 @@ class Partition(Replica):
         """What waits for the disk."""
         return self._queued_bytes
 
+    @property
+    def queued_writes(self) -> int:
+        """How many writes that is."""
+        return len(self._queue)
+
     def head(self, key: str) -> Item | None:
         """The newest item, on its way to disk or not: what a write is judged against."""
         write = self._pending.get(key)
