@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lakh.scheduler.core import Core
 from lakh.scheduler.gangs import NETWORK_LAYERS, GangSpec, Member, plan_gang
+from lakh.scheduler.interpod import own_labels
 from lakh.scheduler.views import PodGroup
 
 from . import clusters
@@ -37,7 +38,8 @@ def members(core: Core, count: int, neurons: int = 4) -> list[Member]:
         labels = {"batch.kubernetes.io/job-completion-index": str(index)}
         pod = as_pod(clusters.pod(f"p{index}", {NEURON: str(neurons)}, metadata={"labels": labels}))
         cls = core.classes.of(pod.spec)
-        found.append(Member(f"uid{index}", cls, core.interpods.identity(pod.metadata), f"p{index}"))
+        identity = core.interpods.identity(pod.metadata)
+        found.append(Member(f"uid{index}", cls, identity, f"p{index}", own_labels(labels)))
     return found
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lakh.scheduler import columns, groups
+from lakh.scheduler import columns, groups, interpod
 from lakh.scheduler.core import Core
 from lakh.scheduler.diagnosis import INTERPOD_REASONS
 
@@ -136,7 +136,8 @@ class Model:
         view = as_pod(pod)
         identity = self.core.interpods.identity(view.metadata)
         active = not view.metadata.deletionTimestamp
-        self.core.place(uid, self.core.classes.of(view.spec), node, identity, active=active)
+        own = interpod.own_labels(view.metadata.labels)
+        self.core.place(uid, self.core.classes.of(view.spec), node, identity, active=active, own=own)
 
     def place(self, pod: Json, node: str) -> str:
         self.count += 1
@@ -153,7 +154,10 @@ class Model:
 
     def schedule(self, pod: Json) -> str | None:
         core, view = self.core, as_pod(pod)
-        cls = core.resolve(core.classes.of(view.spec), core.interpods.identity(view.metadata))
+        cls, identity = core.classes.of(view.spec), None
+        while identity is not core.interpods.identity(view.metadata):
+            identity = core.interpods.identity(view.metadata)
+            cls = core.resolve(cls, identity)
         placed, cluster = self.cluster()
         expected = reference.evaluate(pod, list(self.nodes.values()), placed, cluster)
         chosen = core.decide(cls)
@@ -185,10 +189,12 @@ class Model:
         assert message.startswith(f"0/{len(self.nodes)} nodes are available: {listed}. no new claims")
 
 
-@pytest.fixture(params=["values", "counts"])
+@pytest.fixture(params=["values", "counts", "own labels"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run with labels as values, and as counts; with tiny arrays."""
-    monkeypatch.setattr(groups, "SMALL_DOMAINS", 512 if request.param == "values" else 0)
+    """Run with labels as values, and as counts; with labels that are no part of identities until they are selected by; with tiny arrays."""
+    monkeypatch.setattr(groups, "SMALL_DOMAINS", 0 if request.param == "counts" else 512)
+    if request.param == "own labels":
+        monkeypatch.setattr(interpod, "PER_POD_LABELS", frozenset(("app", "tier")))
     monkeypatch.setattr(columns, "INITIAL_ROWS", 2)
     monkeypatch.setattr(columns, "MAX_LOG_ENTRIES", 60)
     return str(request.param)
@@ -304,6 +310,22 @@ def test_anti_affinity_of_others_is_respected() -> None:
     model.place(web(affinity=APART), "n0")
     assert model.schedule(web()) == "n1"
     assert model.schedule(web()) == "n1"
+
+
+def test_pods_of_one_job_share_an_identity_until_their_index_is_selected_by() -> None:
+    model = Model()
+    key = "batch.kubernetes.io/job-completion-index"
+    for name in ("n0", "n1"):
+        model.set_node(clusters.node(name, labels={HOSTNAME: name}))
+    workers = [clusters.pod("w", metadata={"labels": {"app": "a", key: str(index)}}) for index in range(2)]
+    for index, worker in enumerate(workers):
+        model.place(worker, f"n{index}")
+    index = model.core.interpods
+    assert len({id(index.identity(as_pod(worker).metadata)) for worker in workers}) == 1
+    apart = {"labelSelector": {"matchLabels": {key: "1"}}, "topologyKey": HOSTNAME}
+    required = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}}
+    assert model.schedule(clusters.pod("x", affinity=required)) == "n0"
+    assert len({id(index.identity(as_pod(worker).metadata)) for worker in workers}) == 2
 
 
 def test_selections_without_use_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,9 +272,13 @@ class Informer(Generic[T]):
         return delay * (0.5 + random.random())
 
     async def _list(self) -> None:
-        """Fetch everything, then deliver the difference to what we have."""
-        fresh, version = await self._fetch()
+        """Fetch everything, and deliver the difference to what we have.
+
+        The first list is delivered page by page: then a handler that strips what it is given keeps memory low from the start.
+        """
         yielder = _Yielder()
+        first = not self.items
+        fresh, version = await self._fetch(self._put if first else None, yielder)
         for key in [key for key in self.items if key not in fresh]:
             self._remove(key)
             if yielder.due():
@@ -294,8 +298,10 @@ class Informer(Generic[T]):
         self.lists += 1
         self.synced.set()
 
-    async def _fetch(self) -> tuple[dict[str, T], str]:
-        """All objects, as of one resourceVersion."""
+    async def _fetch(
+        self, deliver: Callable[[str, T], None] | None, yielder: _Yielder
+    ) -> tuple[dict[str, T], str]:
+        """All objects, as of one resourceVersion; each is told to `deliver` at once."""
         fresh: dict[str, T] = {}
         token: str | None = None
         limit: int | None = self._page_size
@@ -314,10 +320,15 @@ class Informer(Generic[T]):
                 if token is None or not is_expired(error):
                     raise
                 # The history is shorter than our paging takes: fetch everything at once.
-                fresh, token, limit = {}, None, None
+                fresh, token, limit, deliver = {}, None, None, None
                 continue
             for item in page.items:
-                fresh[object_key(item)] = item
+                key = object_key(item)
+                fresh[key] = item
+                if deliver is not None:
+                    deliver(key, item)
+                    if yielder.due():
+                        await yielder.pause()
             token = page.metadata.continue_
             if not token:
                 return fresh, page.metadata.resourceVersion or "0"

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,8 @@ INITIAL_ROWS = 64
 WILDCARD = "0.0.0.0"
 MAX_LOG_ENTRIES = 262_144
 """Entries kept of the change log: more than twice the nodes of the largest cluster. Who is further behind starts over."""
+MAX_SHARED = 262_144
+"""Label values and amounts remembered for sharing: what is beyond is kept once a node."""
 LABEL_SLACK = 1_024
 """A label column is made anew when it has interned this many values more than twice the nodes."""
 
@@ -135,9 +138,13 @@ class NodeColumns:
         """cpu and memory as scoring counts them: only the requested side is used."""
         self.ports: dict[tuple[str, int], dict[int, dict[str, int]]] = {}
         """(protocol, port) → row → host IP → number of pods."""
-        self._labels: list[dict[str, str]] = []
-        self._quantities: list[dict[str, Quantity] | None] = []
-        self._amounts: list[dict[str, int]] = []
+        self._label_keys: list[tuple[str, ...]] = []
+        self._label_values: list[tuple[str, ...]] = []
+        """Keys are shared by nodes that have the same ones."""
+        self._amounts: list[tuple[tuple[str, int], ...]] = []
+        """Allocatable amounts by name, shared by equal nodes."""
+        self._shared: dict[Any, Any] = {}
+        self._known_amounts: dict[tuple[tuple[str, Quantity], ...], tuple[tuple[str, int], ...]] = {}
         self._free: list[int] = []
         self._label_columns: dict[str, LabelColumn] = {}
         self._taint_ids: dict[tuple[Taint, ...], int] = {(): 0}
@@ -219,9 +226,9 @@ class NodeColumns:
                 self._grow()
             self.size += 1
             self.names.append(None)
-            self._labels.append({})
-            self._quantities.append(None)
-            self._amounts.append({})
+            self._label_keys.append(())
+            self._label_values.append(())
+            self._amounts.append(())
         self.names[row] = name
         self.row_of[name] = row
         self.alive[row] = True
@@ -248,27 +255,37 @@ class NodeColumns:
         return column
 
     def _set_amounts(self, row: int, quantities: dict[str, Quantity] | None) -> bool:
-        if quantities == self._quantities[row]:
-            return False
-        self._quantities[row] = quantities
-        try:
-            new = amounts(quantities)
-        except ValueError:
-            new = {}  # no amount is better than a wrong one: nothing fits until the node is repaired
+        key = tuple(sorted(quantities.items())) if quantities else ()
+        new = self._known_amounts.get(key)
+        if new is None:
+            try:
+                new = tuple(sorted(amounts(quantities).items()))
+            except ValueError:
+                new = ()  # no amount is better than a wrong one: nothing fits until the node is repaired
+            if len(self._known_amounts) >= MAX_SHARED:
+                self._known_amounts.clear()
+            self._known_amounts[key] = new
         old = self._amounts[row]
         if new == old:
             return False
         self._amounts[row] = new
-        for name in old.keys() | new.keys():
-            amount = new.get(name, 0)
+        by_name = dict(new)
+        for name in dict(old).keys() | by_name.keys():
+            amount = by_name.get(name, 0)
             if amount or name in self.resources:
                 self.resource(name).allocatable_cells[row] = amount
         return True
 
     def _set_labels(self, row: int, labels: dict[str, str]) -> bool:
-        if labels == self._labels[row]:
+        keys = tuple(sorted(labels))
+        values = tuple(labels[key] for key in keys)
+        if values == self._label_values[row] and keys == self._label_keys[row]:
             return False
-        self._labels[row] = labels
+        if len(self._shared) >= MAX_SHARED:
+            self._shared.clear()
+        share = self._shared.setdefault
+        self._label_keys[row] = share(keys, keys)
+        self._label_values[row] = tuple(share(value, value) for value in values)
         for key, column in self._label_columns.items():
             column.set(row, labels.get(key))
         return True
@@ -304,7 +321,13 @@ class NodeColumns:
         column = self._label_columns.get(key)
         if column is None or len(column.values) > 2 * len(self.row_of) + LABEL_SLACK:
             column = LabelColumn(self.capacity)
-            column.fill([labels.get(key) for labels in self._labels])
+            at = {keys: keys.index(key) if key in keys else None for keys in set(self._label_keys)}
+            column.fill(
+                [
+                    None if (index := at[keys]) is None else values[index]
+                    for keys, values in zip(self._label_keys, self._label_values, strict=True)
+                ]
+            )
             self._label_columns[key] = column
         return column
 

@@ -25,7 +25,7 @@ from .columns import NodeColumns
 from .diagnosis import explain
 from .domains import AFFINITY, NO_LABEL, InterPodState
 from .groups import GroupedOrder
-from .interpod import Identity, InterPodIndex
+from .interpod import Identity, InterPodIndex, Own
 from .podclass import ClassTable, PodClass
 from .preemption import MAX_TRIED, MIN_CANDIDATES, Budget, Levels, Plan, Victim, choose, select_victims
 from .requests import PODS
@@ -44,10 +44,17 @@ MAX_REFUSED = 65_536
 class Placed:
     """A pod on a node."""
 
-    __slots__ = ("active", "cls", "identity", "name", "node", "started")
+    __slots__ = ("active", "cls", "identity", "name", "node", "own", "started")
 
     def __init__(
-        self, cls: PodClass, node: str, identity: Identity | None, active: bool, name: str, started: str
+        self,
+        cls: PodClass,
+        node: str,
+        identity: Identity | None,
+        active: bool,
+        name: str,
+        started: str,
+        own: Own,
     ) -> None:
         self.cls = cls
         self.node = node
@@ -55,6 +62,7 @@ class Placed:
         self.active = active
         self.name = name
         self.started = started
+        self.own = own
 
 
 class Core:
@@ -65,11 +73,12 @@ class Core:
         self.classes = ClassTable()
         self.interpods = InterPodIndex()
         self._placed: dict[str, Placed] = {}
-        self._on_node: dict[str, set[str]] = {}
+        self._on_node: dict[str, list[str]] = {}
         self._priorities: Counter[int] = Counter()
         self._levels: Levels | None = None
         self._orders: OrderedDict[PodClass, CandidateOrder | GroupedOrder] = OrderedDict()
         self._refused: OrderedDict[PodClass, int] = OrderedDict()
+        self.interpods.on_selected = self._widen_identities
 
     def __repr__(self) -> str:
         return f"Core(nodes={len(self.columns)}, placed={len(self._placed)}, orders={len(self._orders)})"
@@ -112,6 +121,7 @@ class Core:
         active: bool = True,
         name: str = "",
         started: str = "",
+        own: Own = (),
     ) -> None:
         """Count a pod on a node, and no longer where it was counted before. A pod that terminates is not `active`."""
         if cls.base is not None:
@@ -124,8 +134,8 @@ class Core:
                     self._set_active(placed, active)
                 return
             self.remove(uid)
-        placed = self._placed[uid] = Placed(cls, node, identity, active, name, started)
-        self._on_node.setdefault(node, set()).add(uid)
+        placed = self._placed[uid] = Placed(cls, node, identity, active, name, started, own)
+        self._on_node.setdefault(node, []).append(uid)
         self._priorities[cls.priority] += 1
         row = self.columns.row_of.get(node)
         if row is not None:
@@ -138,7 +148,7 @@ class Core:
             return False
         cls, node = placed.cls, placed.node
         uids = self._on_node[node]
-        uids.discard(uid)
+        uids.remove(uid)
         if not uids:
             del self._on_node[node]
         self._priorities[cls.priority] -= 1
@@ -162,6 +172,18 @@ class Core:
         if row is not None and placed.identity is not None:
             self.interpods.count_terminating(placed.identity, row, 1 if active else -1)
             self.columns.changed(row, static=False)
+
+    def _widen_identities(self) -> None:
+        """One more of the labels that pods have for themselves is selected by: identities have it from now on."""
+        for placed in self._placed.values():
+            if not placed.own or placed.identity is None:
+                continue
+            row = self.columns.row_of.get(placed.node)
+            if row is not None:
+                self.interpods.count(placed.identity, placed.cls, row, -1, active=placed.active)
+            placed.identity = self.interpods.widened(placed.identity, placed.own)
+            if row is not None:
+                self.interpods.count(placed.identity, placed.cls, row, 1, active=placed.active)
 
     def node_of(self, uid: str) -> str | None:
         """Where a pod is placed."""
@@ -298,7 +320,7 @@ class Core:
                 placed.cls,
                 placed.identity.namespace if placed.identity else "",
                 placed.name,
-                placed.identity.labels if placed.identity else {},
+                {**placed.identity.labels, **dict(placed.own)} if placed.identity else {},
                 placed.started,
             )
             for uid in sorted(self._on_node.get(node, ()))

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from . import plugins
 from .core import Core
-from .interpod import Identity
+from .interpod import Identity, Own
 from .podclass import PodClass
 from .requests import PODS
 
@@ -60,11 +60,12 @@ class Member:
     cls: PodClass
     identity: Identity | None
     name: str = ""
+    own: Own = ()
 
 
 def rank(member: Member) -> tuple[int, str]:
     """The order of members: by index where they have one, then by name."""
-    labels = member.identity.labels if member.identity is not None else {}
+    labels = dict(member.own)
     for label in RANK_LABELS:
         value = labels.get(label, "")
         if value.isascii() and value.isdigit():
@@ -93,7 +94,7 @@ def plan_gang(core: Core, members: Sequence[Member], spec: GangSpec, needed: int
             if node is None:
                 full.add(member.cls)
             else:
-                core.place(member.uid, member.cls, node, member.identity, name=member.name)
+                core.place(member.uid, member.cls, node, member.identity, name=member.name, own=member.own)
                 placed.append((member, node))
     if len(placed) < needed:
         for member, _ in placed:
@@ -191,7 +192,7 @@ def _along(core: Core, members: Sequence[Member], rows: list[int]) -> Iterator[t
             continue
         node = columns.names[row]
         assert node is not None
-        core.place(member.uid, cls, node, member.identity, name=member.name)
+        core.place(member.uid, cls, node, member.identity, name=member.name, own=member.own)
         yield member, node
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -31,7 +31,17 @@ from lakh.machinery.selectors import Selector, SelectorError
 from .podclass import PodClass
 from .views import LabelSelector, OwnerReference, PodAffinityTerm, PodMeta, SpreadConstraint
 
-__all__ = ["Carrier", "Identity", "InterPod", "InterPodIndex", "Selection", "Spread"]
+__all__ = [
+    "PER_POD_LABELS",
+    "Carrier",
+    "Identity",
+    "InterPod",
+    "InterPodIndex",
+    "Own",
+    "Selection",
+    "Spread",
+    "own_labels",
+]
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
@@ -47,7 +57,18 @@ MAX_IDLE_SELECTIONS = 4_096
 """Selections that may be without use before they are looked for and dropped."""
 SPREADING_OWNERS = ("ReplicaSet", "StatefulSet", "ReplicationController")
 
+PER_POD_LABELS = frozenset(
+    (
+        "batch.kubernetes.io/job-completion-index",
+        "apps.kubernetes.io/pod-index",
+        "statefulset.kubernetes.io/pod-name",
+    )
+)
+"""Labels that differ from pod to pod of one workload: no part of an identity until a selector speaks of them, so that a Job's pods share one."""
+
 RowCounts = dict[int, int]
+Own = tuple[tuple[str, str], ...]
+"""A pod's labels that are its own: name and value."""
 Term = tuple[frozenset[str], Selector, Selector]
 """Namespaces by name, namespaces by label, pods by label."""
 
@@ -194,6 +215,10 @@ class InterPodIndex:
         self._effective: OrderedDict[tuple[PodClass, InterPod], PodClass] = OrderedDict()
         self._carriers: dict[tuple[PodClass, str], tuple[Carrier, ...]] = {}
         self._encode = msgspec.json.Encoder(order="sorted").encode
+        self._selected: set[str] = set()
+        """The PER_POD_LABELS that selectors speak of."""
+        self.on_selected: Callable[[], None] = lambda: None
+        """Called when there is one more: all identities are to be made anew, by `widened`."""
 
     def __repr__(self) -> str:
         return f"InterPodIndex(selections={len(self._selections)}, version={self.version})"
@@ -202,13 +227,33 @@ class InterPodIndex:
 
     def identity(self, metadata: PodMeta) -> Identity:
         """The identity of a pod, shared with its equals."""
-        controller = _controller(metadata.ownerReferences)
-        key = self._encode((metadata.namespace, metadata.labels, controller))
+        labels = metadata.labels or {}
+        if not PER_POD_LABELS.isdisjoint(labels):
+            left_out = PER_POD_LABELS - self._selected
+            labels = {key: value for key, value in labels.items() if key not in left_out}
+        return self._identity(metadata.namespace or "", labels, _controller(metadata.ownerReferences))
+
+    def _identity(
+        self, namespace: str, labels: dict[str, str], controller: tuple[str, str] | None
+    ) -> Identity:
+        key = self._encode((namespace, labels, controller))
         found = self._identities.get(key)
         if found is None:
-            found = Identity(metadata.namespace or "", metadata.labels or {}, controller)
-            self._identities[key] = found
+            found = self._identities[key] = Identity(namespace, labels, controller)
         return found
+
+    def widened(self, identity: Identity, own: Own) -> Identity:
+        """The identity with those of the pod's own labels that selectors speak of by now."""
+        more = {key: value for key, value in own if key in self._selected}
+        return self._identity(identity.namespace, {**identity.labels, **more}, identity.controller)
+
+    def _select(self, keys: Iterable[str]) -> None:
+        """A selector that speaks of these labels is in use from now on."""
+        new = PER_POD_LABELS.intersection(keys) - self._selected
+        if new:
+            self._selected |= new
+            self.version += 1
+            self.on_selected()
 
     def set_namespace(self, name: str, labels: dict[str, str] | None) -> bool:
         """A namespace's labels; None when it is gone. Returns whether pods are selected otherwise now."""
@@ -237,6 +282,7 @@ class InterPodIndex:
             return
         if selector:
             services[name] = selector
+            self._select(selector)
         else:
             services.pop(name, None)
         self.version += 1
@@ -254,6 +300,7 @@ class InterPodIndex:
             del self._owners[key]
         else:
             self._owners[key] = parsed
+            self._select(r.key for r in parsed.requirements)
         self.version += 1
 
     # Counting
@@ -306,6 +353,8 @@ class InterPodIndex:
         if found is None:
             if len(self._selections) > 2 * self._in_use + MAX_IDLE_SELECTIONS:
                 self._drop_idle()
+            for _, _, labels in terms:
+                self._select(r.key for r in labels.requirements)
             found = self._selections[key] = Selection(terms, active_only=active_only)
             self._index(found)
             self._match_all(found)
@@ -453,6 +502,7 @@ class InterPodIndex:
 
     def _spread(self, constraint: SpreadConstraint, identity: Identity) -> Spread:
         labels = parse(constraint.labelSelector)
+        self._select(constraint.matchLabelKeys or ())
         own = {k: identity.labels[k] for k in constraint.matchLabelKeys or () if k in identity.labels}
         if own and not labels.nothing:
             labels = Selector((*labels.requirements, *selectors.of_labels(own).requirements))
@@ -482,6 +532,20 @@ class InterPodIndex:
 
 
 SOFT = "ScheduleAnyway"
+
+
+def own_labels(labels: dict[str, str] | None) -> Own:
+    """Those of a pod's labels that are its own, shared with other workloads' pods of the same index."""
+    if not labels or PER_POD_LABELS.isdisjoint(labels):
+        return ()
+    own = tuple((key, labels[key]) for key in sorted(PER_POD_LABELS) if key in labels)
+    if len(_OWN) >= MAX_OWN:
+        _OWN.clear()
+    return _OWN.setdefault(own, own)
+
+
+MAX_OWN = 65_536
+_OWN: dict[Own, Own] = {}
 
 
 def parse(selector: LabelSelector | None) -> Selector:

@@ -22,7 +22,7 @@ import enum
 import heapq
 from collections.abc import Iterable, Iterator
 
-from .interpod import Identity
+from .interpod import Identity, Own
 from .podclass import PodClass
 
 __all__ = ["PendingPod", "SchedulingQueue", "State"]
@@ -53,6 +53,7 @@ class PendingPod:
         "identity",
         "name",
         "namespace",
+        "own",
         "reported",
         "retry_at",
         "state",
@@ -61,13 +62,20 @@ class PendingPod:
     )
 
     def __init__(
-        self, uid: str, namespace: str, name: str, cls: PodClass, identity: Identity | None = None
+        self,
+        uid: str,
+        namespace: str,
+        name: str,
+        cls: PodClass,
+        identity: Identity | None = None,
+        own: Own = (),
     ) -> None:
         self.uid = uid
         self.namespace = namespace
         self.name = name
         self.cls = cls
         self.identity = identity
+        self.own = own
         self.group: tuple[str, str] | None = None
         """The pod group it belongs to."""
         self.attempts = 0
@@ -103,6 +111,10 @@ class SchedulingQueue:
     def get(self, uid: str) -> PendingPod | None:
         """The pod, if it is here."""
         return self._pods.get(uid)
+
+    def pods(self) -> Iterator[PendingPod]:
+        """All pods."""
+        return iter(self._pods.values())
 
     @property
     def active(self) -> int:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -45,14 +46,14 @@ from lakh.machinery import times
 
 from .core import Core
 from .gangs import Member, plan_gang
-from .interpod import Identity, Selection
+from .interpod import Identity, Selection, own_labels
 from .metrics import SchedulerMetrics
 from .nominations import Nominations
 from .podclass import PodClass
 from .podgroups import GangTable, GroupKey
 from .queue import PendingPod, SchedulingQueue, State, backoff_seconds
 from .sources import informers
-from .views import Node, Pod, PodGroup, PodSpec
+from .views import Node, NodeSpec, NodeStatus, Pod, PodGroup, PodSpec, PodStatus
 
 __all__ = ["DEFAULT_SCHEDULER_NAME", "Scheduler"]
 
@@ -94,6 +95,10 @@ class Scheduler:
     ) -> None:
         self.scheduler_name = scheduler_name
         self.core = Core()
+        self._widen_placed, self.core.interpods.on_selected = (
+            self.core.interpods.on_selected,
+            self._widen_identities,
+        )
         self.queue = SchedulingQueue()
         self.bound = 0
         """Pods bound so far."""
@@ -163,6 +168,11 @@ class Scheduler:
         """A node is new or has changed."""
         if self.core.set_node(node):
             self._gain(node.metadata.name)
+        node.metadata.labels, node.spec, node.status = (
+            None,
+            NO_NODE_SPEC,
+            NO_NODE_STATUS,
+        )  # in the columns now
 
     def on_node_deleted(self, node: Node) -> None:
         """A node is gone. Its pods are counted on its name until they are deleted."""
@@ -187,7 +197,7 @@ class Scheduler:
             self.gangs.forget(uid)
         else:
             self._enqueue(pod)
-        pod.status.conditions = None  # no longer needed, and most of a pod's memory
+        strip_pod(pod)
 
     def _binding_pod_changed(self, pod: Pod) -> None:
         """An update from before our bind: it matters only if the bind fails."""
@@ -196,6 +206,7 @@ class Scheduler:
             self._dequeue(waiting.uid)
         elif waiting is not None:
             waiting.identity = self.core.interpods.identity(pod.metadata)
+            waiting.own = own_labels(pod.metadata.labels)
             self.queue.reclassify(waiting, self._classify(pod.spec))
 
     def on_pod_deleted(self, pod: Pod) -> None:
@@ -224,12 +235,19 @@ class Scheduler:
         if waiting is not None:
             if (waiting.cls.base or waiting.cls) is not cls or waiting.identity is not identity:
                 old = waiting.cls
-                waiting.identity = identity
+                waiting.identity, waiting.own = identity, own_labels(metadata.labels)
                 self.queue.reclassify(waiting, cls)
                 self._recheck(old)
                 self._kick.set()
             return
-        waiting = PendingPod(metadata.uid, metadata.namespace or "", metadata.name, cls, identity)
+        waiting = PendingPod(
+            metadata.uid,
+            metadata.namespace or "",
+            metadata.name,
+            cls,
+            identity,
+            own_labels(metadata.labels),
+        )
         for condition in pod.status.conditions or ():
             if condition.type == "PodScheduled" and condition.status == "False":
                 self._has_condition.add(metadata.uid)
@@ -255,7 +273,8 @@ class Scheduler:
             identity,
             active=not metadata.deletionTimestamp,
             name=metadata.name,
-            started=pod.status.startTime or "",
+            started=sys.intern(pod.status.startTime or ""),
+            own=own_labels(metadata.labels),
         )
         if before != node:
             self._count(identity)
@@ -351,8 +370,7 @@ class Scheduler:
         began = time.perf_counter()
         if pod.group is not None and self._schedule_gang(pod, pod.group, began):
             return
-        if pod.identity is not None:
-            pod.cls = self.core.resolve(pod.cls, pod.identity)
+        self._resolve_class(pod)
         nominated = self.nominations.release(pod.uid)
         if nominated is not None and self.core.fits_on(pod.cls, nominated):
             node: str | None = nominated
@@ -364,11 +382,25 @@ class Scheduler:
             self._metrics.unschedulable.attempted(began)
             self._park(pod)
             return
-        self.core.place(pod.uid, pod.cls, node, pod.identity, name=pod.name)
+        self.core.place(pod.uid, pod.cls, node, pod.identity, name=pod.name, own=pod.own)
         self._count(pod.identity)
         self._recheck(pod.cls)
         self._binding[pod.uid] = pod
         self._start_bind(pod, node, began)
+
+    def _resolve_class(self, pod: PendingPod) -> None:
+        """The class with what the pod and the placed pods want of each other."""
+        identity = None
+        while pod.identity is not identity:  # a selector may be the first that speaks of the pod's own labels
+            identity = pod.identity
+            assert identity is not None
+            pod.cls = self.core.resolve(pod.cls, identity)
+
+    def _widen_identities(self) -> None:
+        self._widen_placed()
+        for pod in self.queue.pods():
+            if pod.own and pod.identity is not None:
+                pod.identity = self.core.interpods.widened(pod.identity, pod.own)
 
     def _schedule_gang(self, pod: PendingPod, key: GroupKey, began: float) -> bool:
         """Try all waiting members of a gang together. Returns False when its pods go one by one."""
@@ -385,9 +417,8 @@ class Scheduler:
             if other is not pod and self.queue.take(other):
                 pods[other.uid] = other
         for member in pods.values():
-            if member.identity is not None:
-                member.cls = self.core.resolve(member.cls, member.identity)
-        members = [Member(p.uid, p.cls, p.identity, p.name) for p in pods.values()]
+            self._resolve_class(member)
+        members = [Member(p.uid, p.cls, p.identity, p.name, p.own) for p in pods.values()]
         placed = plan_gang(self.core, members, spec, spec.min_count - gangs.placed(key))
         for member_placed, node in placed:
             chosen = pods.pop(member_placed.uid)
@@ -585,6 +616,19 @@ class Scheduler:
                         await self._kick.wait()
                 except TimeoutError:
                     pass
+
+
+NO_NODE_SPEC, NO_NODE_STATUS = NodeSpec(), NodeStatus()
+NO_SPEC, NO_STATUS = PodSpec(), PodStatus()
+
+
+def strip_pod(pod: Pod) -> None:
+    """Keep a pod's names only: the informer holds it, and all else is in the core by now. 500,000 pods' specs would be a gigabyte."""
+    metadata = pod.metadata
+    metadata.labels = metadata.ownerReferences = metadata.deletionTimestamp = None
+    if metadata.namespace is not None:
+        metadata.namespace = sys.intern(metadata.namespace)
+    pod.spec, pod.status = NO_SPEC, NO_STATUS
 
 
 def wants(cls: PodClass, counted: set[Selection]) -> bool:
