@@ -46,9 +46,8 @@ _MISSING = """
 | admission webhooks, admission policies | stored, not called |
 | RBAC | stored, not enforced: every credential that the cluster issued may do everything |
 | API priority and fairness | stored, not enforced |
-| protobuf answers | requests may be protobuf; answers are JSON, which clients accept beside it |
 | `exec`, `attach`, `portforward`, proxies | not served: simulated nodes run no images |
-| `pods/ephemeralcontainers`, `pods/resize` | not served |
+| `pods/resize` | the simulated kubelet refuses what its node can never hold and actuates the rest; it defers nothing |
 | LimitRanger, ResourceQuota, PodSecurity, NodeRestriction admission | not enforced |
 | service account token volumes | not mounted into pods (`automountServiceAccountToken` has no effect) |
 | storage protection finalizers, volume binding | no controllers for volumes |

@@ -173,6 +173,36 @@ def _validate_common(
         _validate_security(container.securityContext, f"{path}.securityContext", found)
 
 
+# Of a container, what an ephemeral one has not.
+_NOT_EPHEMERAL = (
+    "lifecycle",
+    "livenessProbe",
+    "ports",
+    "readinessProbe",
+    "resizePolicy",
+    "resources",
+    "restartPolicy",
+    "restartPolicyRules",
+    "startupProbe",
+)
+
+
+def validate_ephemeral_container(
+    container: Any, volumes: dict[str, Any], path: str, spec: Any, found: list[FieldError]
+) -> None:
+    """A container for debugging: it has no ports, probes, resources or restarts."""
+    _validate_common(container, volumes, frozenset(), path, spec, True, found)
+    why = "cannot be set for an Ephemeral Container"
+    for name in _NOT_EPHEMERAL:
+        value = getattr(container, name)
+        if value and value != type(value)():
+            found.append(forbidden_field(f"{path}.{name}", why))
+    for index, mount in enumerate(container.volumeMounts or ()):
+        for name in ("subPath", "subPathExpr"):
+            if getattr(mount, name):
+                found.append(forbidden_field(f"{path}.volumeMounts[{index}].{name}", why))
+
+
 def _validate_ports(
     ports: list[Any], host_network: bool | None, is_pod: bool, path: str, found: list[FieldError]
 ) -> None:

@@ -20,6 +20,7 @@ from lakh.machinery.errors import (
     invalid_value,
     not_supported,
     required,
+    show,
     too_long,
 )
 from lakh.machinery.schema import Node, attribute_name
@@ -239,6 +240,17 @@ def is_empty_selector(selector: Any) -> bool:
 def same(new: Any, old: Any) -> bool:
     """Whether two values mean the same: absent, empty text, an empty list and an empty map are one, as in Go's semantic equality."""
     return bool(new == old) or _without_empty(new) == _without_empty(old)
+
+
+def spec_difference(new: Any, old: Any) -> str:
+    """What differs between two Structs of a type: a line for each field before (`-`) and after (`+`)."""
+    lines: list[str] = []
+    for name in old.__struct_fields__:
+        before, after = getattr(old, name), getattr(new, name)
+        if not same(after, before):
+            lines.append(f"- \t{name}: {show(msgspec.to_builtins(before))},")
+            lines.append(f"+ \t{name}: {show(msgspec.to_builtins(after))},")
+    return "\n".join(lines)
 
 
 def _without_empty(value: Any) -> Any:

@@ -108,6 +108,14 @@ class Strategy:
         """All findings on an update of status."""
         return []
 
+    def prepare_for_subresource(self, new: Any, old: Any, subresource: str) -> None:
+        """Keeps what an update of a subresource of the kind's own (other than status) may not change."""
+        self.prepare_for_update(new, old)
+
+    def validate_subresource(self, new: Any, old: Any, subresource: str) -> list[FieldError]:
+        """All findings on an update of such a subresource."""
+        return self.validate_status_update(new, old)
+
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
         """Texts for `Warning` headers of a create (`old` None) or update."""
         return []

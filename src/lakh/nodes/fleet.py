@@ -153,6 +153,7 @@ class Fleet:
         self.instance = instance
         self.kubelets = {k.name: k for k in (Kubelet(instance, i) for i in range(start, start + count))}
         self.registered = 0
+        self._allocatable = instance.allocatable()
         self._wall = wall
         self._pods: dict[str, _Pod] = {}
         self._due: list[tuple[float, str]] = []
@@ -334,6 +335,7 @@ class Fleet:
         kubelet = self.kubelets.get(view.spec.nodeName or "")
         if kubelet is None:
             return
+        pods.share(view)
         uid = view.metadata.uid
         state = self._pods.get(uid)
         if state is None:
@@ -420,7 +422,8 @@ class Fleet:
             state.number = objects.free_number(kubelet.taken)
             kubelet.taken |= 1 << state.number
         address = objects.pod_address(kubelet.index, state.number)
-        plan = pods.step(view, objects.node_address(kubelet.index), address, self._wall(), state.seen)
+        node_address = objects.node_address(kubelet.index)
+        plan = pods.step(view, node_address, address, self._wall(), state.seen, self._allocatable)
         if plan.status is None and not plan.remove:
             if plan.again_seconds is not None:
                 self._look(state, plan.again_seconds)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +72,23 @@ class State(msgspec.Struct, gc=False, omit_defaults=True):
     terminated: Terminated | None = None
 
 
+Amounts = dict[str, str | int | float]
+
+
+class Resources(msgspec.Struct, gc=False, omit_defaults=True):
+    """ResourceRequirements."""
+
+    limits: Amounts | None = None
+    requests: Amounts | None = None
+
+
+class ResizePolicy(msgspec.Struct, gc=False):
+    """ContainerResizePolicy."""
+
+    resourceName: str = ""
+    restartPolicy: str = ""
+
+
 class ContainerStatus(msgspec.Struct, gc=False, omit_defaults=True):
     """What `step` reads of a container's status."""
 
@@ -78,6 +96,8 @@ class ContainerStatus(msgspec.Struct, gc=False, omit_defaults=True):
     restartCount: int = 0
     state: State | None = None
     lastState: State | None = None
+    allocatedResources: Amounts | None = None
+    resources: Resources | None = None
 
 
 class PodStatus(msgspec.Struct, gc=False, omit_defaults=True):
@@ -86,8 +106,10 @@ class PodStatus(msgspec.Struct, gc=False, omit_defaults=True):
     phase: str | None = None
     podIP: str | None = None
     startTime: str | None = None
+    observedGeneration: int | None = None
     initContainerStatuses: list[ContainerStatus] | None = None
     containerStatuses: list[ContainerStatus] | None = None
+    ephemeralContainerStatuses: list[ContainerStatus] | None = None
 
 
 class Container(msgspec.Struct, gc=False):
@@ -96,6 +118,8 @@ class Container(msgspec.Struct, gc=False):
     name: str
     image: str | None = None
     restartPolicy: str | None = None
+    resources: Resources | None = None
+    resizePolicy: list[ResizePolicy] | None = None
 
 
 class PodSpec(msgspec.Struct, gc=False):
@@ -103,6 +127,7 @@ class PodSpec(msgspec.Struct, gc=False):
 
     containers: list[Container]
     initContainers: list[Container] | None = None
+    ephemeralContainers: list[Container] | None = None
     nodeName: str | None = None
     restartPolicy: str | None = None
     hostNetwork: bool | None = None
@@ -192,8 +217,41 @@ def exit_code(pod: PodView) -> int:
     return int(_number(_annotations(pod).exit_code, 0)) & 0xFF
 
 
-def step(pod: PodView, node_address: str, pod_address: str, now: float, seen: float) -> Plan:
-    """What a kubelet does next with a pod of its node. `seen`: when it first saw the pod in its present state."""
+# Shared values are forgotten beyond this many.
+SHARED_MAX = 10_000
+_shared: dict[bytes, Any] = {}
+_encode = msgspec.json.Encoder().encode
+
+
+def _one(value: Any) -> Any:
+    key = _encode(value)
+    found = _shared.get(key)
+    if found is None:
+        if len(_shared) >= SHARED_MAX:
+            _shared.clear()
+        found = _shared[key] = value
+    return found
+
+
+def share(pod: PodView) -> None:
+    """Makes pods of one template hold one copy of their containers and resources: most of a view's memory."""
+    pod.spec.containers = _one(pod.spec.containers)
+    for status in (pod.status.containerStatuses or ()) if pod.status is not None else ():
+        if status.resources is not None:
+            status.resources = _one(status.resources)
+        if status.allocatedResources is not None:
+            status.allocatedResources = _one(status.allocatedResources)
+
+
+def step(
+    pod: PodView,
+    node_address: str,
+    pod_address: str,
+    now: float,
+    seen: float,
+    allocatable: Mapping[str, str] | None = None,
+) -> Plan:
+    """What a kubelet does next with a pod of its node, which has `allocatable` for pods. `seen`: when it first saw the pod in its present state."""
     status = pod.status
     phase = (status.phase if status is not None else None) or "Pending"
     if pod.metadata.deletionTimestamp is not None:
@@ -206,13 +264,15 @@ def step(pod: PodView, node_address: str, pod_address: str, now: float, seen: fl
         if wait > 0:
             return Plan(again_seconds=wait)
         return _start(pod, node_address, pod_address, now)
-    return _run(pod, now)
+    from lakh.nodes import resize
+
+    return resize.changed(pod, now, allocatable or {}) or _run(pod, now)
 
 
 # -- conditions ----------------------------------------------------------------------------------------------------------------
 
 
-def _condition(
+def condition(
     pod: PodView, kind: str, good: bool, now: str, reason: str | None = None, message: str | None = None
 ) -> dict[str, Any]:
     """A condition that changes now. `None` takes an earlier reason away."""
@@ -233,7 +293,7 @@ def _ready_conditions(
 ) -> list[dict[str, Any]]:
     """Ready and ContainersReady: true without a reason."""
     return [
-        _condition(pod, kind, reason is None, now, reason, message) for kind in ("Ready", "ContainersReady")
+        condition(pod, kind, reason is None, now, reason, message) for kind in ("Ready", "ContainersReady")
     ]
 
 
@@ -245,12 +305,20 @@ def _container_id(pod: PodView, name: str, count: int) -> str:
     return f"simulated://{digest}"
 
 
-def _container_status(
+def container_status(
     pod: PodView, container: Container, restarts: int, state: State, last: State | None = None
 ) -> dict[str, Any]:
     """A container's status, whole: a patch replaces the list of them."""
     image = container.image or ""
     running = state.running is not None
+    was = seen_status(
+        [*(pod.status.containerStatuses or ()), *(pod.status.initContainerStatuses or ())]
+        if pod.status is not None
+        else None,
+        container.name,
+    )
+    resources = was.resources or container.resources or _NO_RESOURCES
+    allocated = was.allocatedResources or (container.resources or _NO_RESOURCES).requests
     found = {
         "name": container.name,
         "image": image,
@@ -263,7 +331,23 @@ def _container_status(
     }
     if last is not None:
         found["lastState"] = _plain(last)
+    if allocated:
+        found["allocatedResources"] = allocated
+    if running:
+        found["resources"] = plain(resources)
     return found
+
+
+_NO_RESOURCES = Resources()
+
+
+def plain(resources: Resources) -> dict[str, Any]:
+    """As JSON."""
+    return {
+        side: amounts
+        for side, amounts in (("limits", resources.limits), ("requests", resources.requests))
+        if amounts
+    }
 
 
 def _plain(state: State) -> dict[str, Any]:
@@ -276,7 +360,7 @@ def _plain(state: State) -> dict[str, Any]:
 def _running_status(
     pod: PodView, container: Container, now: str, restarts: int, last: State | None = None
 ) -> dict[str, Any]:
-    return _container_status(pod, container, restarts, State(running=Running(now)), last)
+    return container_status(pod, container, restarts, State(running=Running(now)), last)
 
 
 def _terminated(
@@ -296,7 +380,8 @@ def _terminated(
 # -- starting ------------------------------------------------------------------------------------------------------------------
 
 
-def _started_events(container: Container) -> list[tuple[str, str, str]]:
+def started_events(container: Container) -> list[tuple[str, str, str]]:
+    """What a kubelet records when a container starts."""
     return [
         (container.name, "Pulled", f'Container image "{container.image or ""}" already present on machine'),
         (container.name, "Created", "Container created"),
@@ -315,8 +400,8 @@ def _start(pod: PodView, node_address: str, pod_address: str, at: float) -> Plan
         "podIP": address,
         "podIPs": [{"ip": address}],
         "conditions": [
-            _condition(pod, "PodReadyToStartContainers", True, now),
-            _condition(pod, "Initialized", True, now),
+            condition(pod, "PodReadyToStartContainers", True, now),
+            condition(pod, "Initialized", True, now),
             *_ready_conditions(pod, now, None),
         ],
         "containerStatuses": [_running_status(pod, c, now, 0) for c in pod.spec.containers],
@@ -328,12 +413,12 @@ def _start(pod: PodView, node_address: str, pod_address: str, at: float) -> Plan
         status["initContainerStatuses"] = [
             _running_status(pod, c, now, 0)
             if c.restartPolicy == "Always"
-            else {**_container_status(pod, c, 0, _terminated(pod, c, now, now, 0, 0)), "ready": True}
+            else {**container_status(pod, c, 0, _terminated(pod, c, now, now, 0, 0)), "ready": True}
             for c in pod.spec.initContainers
         ]
     events: list[tuple[str, str, str]] = []
     for container in (*(pod.spec.initContainers or ()), *pod.spec.containers):
-        events += _started_events(container)
+        events += started_events(container)
     return Plan(
         status=status,
         events=events,
@@ -365,7 +450,7 @@ def _ran_seconds(ended: Terminated) -> float:
     return times.parse(ended.finishedAt) - times.parse(ended.startedAt)
 
 
-def _seen_status(statuses: list[ContainerStatus] | None, name: str) -> ContainerStatus:
+def seen_status(statuses: list[ContainerStatus] | None, name: str) -> ContainerStatus:
     """A container's status as the API has it; one that is not there is of a container that has not run."""
     return next((s for s in statuses or () if s.name == name), ContainerStatus(name))
 
@@ -398,7 +483,7 @@ def _run(pod: PodView, at: float) -> Plan:
     unready: list[str] = []
     codes: list[int] = []
     for container in pod.spec.containers:
-        was = _seen_status(status.containerStatuses, container.name)
+        was = seen_status(status.containerStatuses, container.name)
         fate = _container(pod, container, was, at, seconds)
         if was.state is None or was.state.running is None:
             unready_before.append(container.name)
@@ -407,7 +492,7 @@ def _run(pod: PodView, at: float) -> Plan:
             changed = True
         else:
             kept = was.state or State()
-            statuses.append(_container_status(pod, container, was.restartCount, kept, was.lastState))
+            statuses.append(container_status(pod, container, was.restartCount, kept, was.lastState))
         plan.events += fate.events
         if fate.code is not None:
             codes.append(fate.code)
@@ -427,8 +512,8 @@ def _run(pod: PodView, at: float) -> Plan:
             conditions = _ready_conditions(pod, now, reason, message)
             if bool(unready) == bool(unready_before):
                 # Another text, the same state: since when stays as it is.
-                for condition in conditions:
-                    del condition["lastTransitionTime"]
+                for each in conditions:
+                    del each["lastTransitionTime"]
             plan.status["conditions"] = conditions
     return plan
 
@@ -462,7 +547,7 @@ def _container(pod: PodView, container: Container, was: ContainerStatus, at: flo
             _running_status(pod, container, now, restarts + 1),
             None,
             seconds,
-            _started_events(container),
+            started_events(container),
         )
     began = state.running.startedAt if state.running is not None else None
     wait = (times.parse(began) if began else at) + seconds - at
@@ -472,18 +557,18 @@ def _container(pod: PodView, container: Container, was: ContainerStatus, at: flo
     ended = _terminated(pod, container, began, now, code, restarts)
     policy = container.restartPolicy or pod.spec.restartPolicy or "Always"
     if policy == "Never" or (policy == "OnFailure" and code == 0):
-        return _Fate(False, _container_status(pod, container, restarts, ended, was.lastState), code)
+        return _Fate(False, container_status(pod, container, restarts, ended, was.lastState), code)
     assert ended.terminated is not None
     backoff = backoff_seconds(restarts, _ran_seconds(ended.terminated))
     if not backoff:
         again = _running_status(pod, container, now, restarts + 1, ended)
-        return _Fate(True, again, None, max(seconds, RESTART_MIN_SECONDS), _started_events(container))
+        return _Fate(True, again, None, max(seconds, RESTART_MIN_SECONDS), started_events(container))
     metadata = pod.metadata
     whose = f"{metadata.name}_{metadata.namespace}({metadata.uid})"
     message = f"back-off {_go_duration(backoff)} restarting failed container={container.name} pod={whose}"
     return _Fate(
         False,
-        _container_status(
+        container_status(
             pod, container, restarts, State(waiting=Waiting("CrashLoopBackOff", message)), ended
         ),
         None,
@@ -512,18 +597,18 @@ def _ended(pod: PodView, now: str, phase: str, code: int) -> dict[str, Any]:
     seen = pod.status or PodStatus()
     containers = []
     for container in pod.spec.containers:
-        was = _seen_status(seen.containerStatuses, container.name)
+        was = seen_status(seen.containerStatuses, container.name)
         state, last = was.state or State(), was.lastState
         if state.waiting is not None and last is not None:
             state, last = last, None
         elif state.terminated is None:
             began = state.running.startedAt if state.running is not None else None
             state = _terminated(pod, container, began, now, code, was.restartCount)
-        containers.append(_container_status(pod, container, was.restartCount, state, last))
+        containers.append(container_status(pod, container, was.restartCount, state, last))
     succeeded = phase == "Succeeded"
     reason = "PodCompleted" if succeeded else "PodFailed"
     conditions = [
-        _condition(pod, "PodReadyToStartContainers", False, now),
+        condition(pod, "PodReadyToStartContainers", False, now),
         *_ready_conditions(pod, now, reason),
     ]
     if succeeded:
@@ -536,12 +621,12 @@ def _ended(pod: PodView, now: str, phase: str, code: int) -> dict[str, Any]:
 
 def _init_ended(pod: PodView, container: Container, now: str) -> dict[str, Any]:
     """An init container of a pod that ends: a sidecar ends with it, and well; the others ended before."""
-    was = _seen_status(pod.status.initContainerStatuses if pod.status is not None else None, container.name)
+    was = seen_status(pod.status.initContainerStatuses if pod.status is not None else None, container.name)
     state = was.state or State()
     if state.terminated is None:
         began = state.running.startedAt if state.running is not None else None
         state = _terminated(pod, container, began, now, 0, was.restartCount)
-    status = _container_status(pod, container, was.restartCount, state)
+    status = container_status(pod, container, was.restartCount, state)
     return {**status, "ready": container.restartPolicy != "Always"}
 
 

@@ -39,6 +39,8 @@ ORPHAN = "orphan"
 ORPHAN_POLICY = "Orphan"
 
 DECISIONS = ("Approved", "Denied")
+# Subresources beside status that are the object itself, of which they change a part.
+OWN_SUBRESOURCES = ("approval", "ephemeralcontainers", "finalize", "resize")
 
 Mutate = Callable[[Item, Any], Any]
 
@@ -306,7 +308,7 @@ class ResourceStore:
         metadata.resourceVersion = was.resourceVersion
         if subresource == "status":
             strategy.prepare_for_status_update(new, old)
-        elif subresource in ("approval", "finalize"):
+        elif subresource in OWN_SUBRESOURCES:
             self.prepare_for_subresource(new, old, subresource)
         else:
             strategy.prepare_for_update(new, old)
@@ -318,8 +320,10 @@ class ResourceStore:
             any_finalizer=strategy.any_finalizer,
         )
         findings += meta.validate_object_meta_update(metadata, was, any_finalizer=strategy.any_finalizer)
-        if subresource in ("approval", "finalize", "status"):
+        if subresource == "status":
             findings += strategy.validate_status_update(new, old)
+        elif subresource in OWN_SUBRESOURCES:
+            findings += strategy.validate_subresource(new, old, subresource)
         else:
             findings += strategy.validate_update(new, old)
         if findings:
@@ -331,7 +335,7 @@ class ResourceStore:
 
     def prepare_for_subresource(self, new: Any, old: Any, subresource: str) -> None:
         """What another subresource than status may change."""
-        self.strategy.prepare_for_update(new, old)
+        self.strategy.prepare_for_subresource(new, old, subresource)
 
     def finished(self, obj: Any) -> bool:
         """Whether an object that is being deleted has nothing left to wait for but finalizers."""

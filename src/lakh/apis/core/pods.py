@@ -9,18 +9,25 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import msgspec
-
 from lakh.apis import structs
 from lakh.apis.containers import quality_of_service
+from lakh.apis.core import pod_subresources
 from lakh.apis.core.base import condition, declare, spec_field, status_field, text
 from lakh.apis.core.pod_printing import pod_cells
-from lakh.apis.meta import check_dns_subdomain, report, same
+from lakh.apis.meta import check_dns_subdomain, report, same, spec_difference
 from lakh.apis.placement import validate_tolerations
 from lakh.apis.podspec_defaults import default_pod, mirror_service_account
 from lakh.apis.podspec_validation import MAX_INT32, validate_pod_spec
 from lakh.apis.podspec_warnings import pod_spec_warnings
-from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy, Subresource
+from lakh.apis.registry import (
+    AGE_COLUMN,
+    NAME_COLUMN,
+    STATUS_VERBS,
+    Column,
+    Resource,
+    Strategy,
+    Subresource,
+)
 from lakh.machinery import names, times
 from lakh.machinery.errors import (
     FieldError,
@@ -28,7 +35,6 @@ from lakh.machinery.errors import (
     invalid_value,
     not_supported,
     required,
-    show,
 )
 
 PodStatus = structs.core("PodStatus")
@@ -148,6 +154,14 @@ class PodStrategy(Strategy):
             status.podIPs = [_PodIP(ip=status.podIP)]
         elif status.podIPs and not status.podIP:
             status.podIP = status.podIPs[0].ip
+
+    def prepare_for_subresource(self, new: Any, old: Any, subresource: str) -> None:
+        """Ephemeral containers, and the resources of containers."""
+        pod_subresources.prepare(new, old, subresource)
+
+    def validate_subresource(self, new: Any, old: Any, subresource: str) -> list[FieldError]:
+        """Ephemeral containers are only added; a resize changes processors and memory."""
+        return pod_subresources.validate(new, old, subresource)
 
     def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
         """Addresses, and containers that ended for good stay ended."""
@@ -370,17 +384,6 @@ def _munge(new: Any, old: Any, found: list[FieldError]) -> Any:
     return munged
 
 
-def spec_difference(new: Any, old: Any) -> str:
-    """What differs between two Structs of a type: a line for each field before (`-`) and after (`+`)."""
-    lines: list[str] = []
-    for name in old.__struct_fields__:
-        before, after = getattr(old, name), getattr(new, name)
-        if not same(after, before):
-            lines.append(f"- \t{name}: {show(msgspec.to_builtins(before))},")
-            lines.append(f"+ \t{name}: {show(msgspec.to_builtins(after))},")
-    return "\n".join(lines)
-
-
 def is_ready(pod: Any) -> bool:
     """Whether the Ready condition is true."""
     ready = condition(pod.status and pod.status.conditions, "Ready")
@@ -397,8 +400,10 @@ RESOURCES: tuple[Resource, ...] = (
         partition="pods",
         subresources={
             "binding": Subresource("Binding", ("create",)),
+            "ephemeralcontainers": Subresource("Pod", STATUS_VERBS),
             "eviction": Subresource("Eviction", ("create",), "policy", "v1"),
             "log": Subresource("Pod", ("get",)),
+            "resize": Subresource("Pod", STATUS_VERBS),
         },
     ),
 )

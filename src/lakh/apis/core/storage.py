@@ -7,9 +7,15 @@ from typing import Any
 
 from lakh.apis import structs
 from lakh.apis.core.base import declare
-from lakh.apis.core.pods import spec_difference
 from lakh.apis.groups.printing import UNSET, age
-from lakh.apis.meta import check_dns_subdomain, immutable, report, same, validate_label_selector
+from lakh.apis.meta import (
+    check_dns_subdomain,
+    immutable,
+    report,
+    same,
+    spec_difference,
+    validate_label_selector,
+)
 from lakh.apis.placement import validate_node_selector
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy
 from lakh.apis.resourcelists import canonicalise, check_amount, milli
