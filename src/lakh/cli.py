@@ -81,6 +81,18 @@ def _parser() -> argparse.ArgumentParser:
     _server_options(apiserver)
     _engine_options(apiserver)
     _quota_options(apiserver)
+    apiserver.add_argument(
+        "--cert-dir",
+        type=Path,
+        metavar="C",
+        help="certificates and keys, the same for all API servers of a cluster (default: D/pki)",
+    )
+    apiserver.add_argument(
+        "--advertise-address",
+        default="",
+        metavar="A",
+        help="where other API servers reach this one (default: the one it listens on)",
+    )
     apiserver.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
     apiserver.set_defaults(run=_run_apiserver)
 
@@ -337,6 +349,7 @@ class Loading:
 
 
 def _run_apiserver(options: argparse.Namespace) -> int:
+    from lakh.peering import dialler
     from lakh.server.app import ApiServer
     from lakh.server.certs import PkiError
     from lakh.server.engine import EngineError
@@ -355,6 +368,9 @@ def _run_apiserver(options: argparse.Namespace) -> int:
                 engine=engine_of(options),
                 quotas=quotas,
                 progress=loading.show,
+                advertise=options.advertise_address,
+                certificates=options.cert_dir,
+                dialler=dialler,
             )
         except (StoreError, EngineError, PkiError, ListenError, OSError) as e:
             raise Failure(str(e)) from e
@@ -465,6 +481,6 @@ def _run_up(options: argparse.Namespace) -> int:
         raise Failure("a cluster needs an API server: --apiservers must be at least 1")
     if options.engine == "file":
         engine_of(options)
-    if options.apiservers != 1:
-        raise Failure("several API servers are not built yet; use --apiservers 1")
+        if options.apiservers != 1:
+            raise Failure("several API servers share a journal in NATS: --apiservers needs --engine nats")
     return run_async(lambda: up.run(options))

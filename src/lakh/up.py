@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -25,6 +26,7 @@ from lakh.cli import Failure, engine_of, quotas_of
 from lakh.client.client import Client
 from lakh.client.errors import ClientError
 from lakh.client.informer import Informer
+from lakh.client.kubeconfig import load_kubeconfig
 from lakh.client.resources import NODES, PODS
 from lakh.client.tasks import TaskGuard
 from lakh.client.types import ObjectMeta
@@ -70,7 +72,7 @@ class Component:
                 *self.arguments,
                 "--exit-with-parent",
                 stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE if self.name == "apiserver" else out,
+                stdout=asyncio.subprocess.PIPE if self.arguments[0] == "apiserver" else out,
                 stderr=out,
                 start_new_session=True,
             )
@@ -179,28 +181,32 @@ async def run(options: argparse.Namespace) -> int:
         quotas_of(options)
         engine = await _journal(options, stack, progress)
         stack.push_async_callback(stop_all, components, progress)
-        server = Component(
-            "apiserver",
-            [
-                *("apiserver", "--data-dir", str(directory), "--bind", options.bind),
-                *("--port", str(options.port), *engine),
-                *("--memory-quota", options.memory_quota, "--disk-quota", options.disk_quota),
-            ],
-            logs,
-        )
         kubeconfig = directory / "kubeconfig"
         progress.show("starting the API server …")
-        components.append(server)
-        await server.start()
-        client = await _until_ready(server, kubeconfig, progress)
-        # Started again it has to come back where the kubeconfigs say it is, also when the port was 0.
-        server.arguments[server.arguments.index("--port") + 1] = str(urlsplit(client.config.server).port)
+        # The first one makes the certificates that all share, so the others wait for it.
+        homes = [directory, *(directory / f"apiserver-{n}" for n in range(2, options.apiservers + 1))]
+        first = _api_server("apiserver", homes[0], options, options.port, engine, logs)
+        components.append(first)
+        client = await _started(first, homes[0], progress)
         stack.push_async_callback(client.close)
-        progress.show(f"API server ready after {time.monotonic() - began:.1f} s")
-        for name in ("scheduler", "controllers", "nodes"):
+        port = urlsplit(client.config.server).port or 0
+        others = [
+            _api_server(home.name, home, options, _port(home, options.bind, port + n), engine, logs)
+            for n, home in enumerate(homes[1:], 1)
+        ]
+        components += others
+        for other in await asyncio.gather(
+            *(_started(o, h, progress) for o, h in zip(others, homes[1:], strict=True))
+        ):
+            await other.close()
+        servers = "API server" if not others else f"{len(homes)} API servers"
+        progress.show(f"{servers} ready after {time.monotonic() - began:.1f} s")
+        for number, name in enumerate(("scheduler", "controllers", "nodes")):
             if name == "nodes" and not options.nodes:
                 continue
-            arguments = [name, "--kubeconfig", str(directory / "kubeconfigs" / f"{name}.kubeconfig")]
+            # Each beside another server: none has to hold up all watches.
+            home = homes[number % len(homes)]
+            arguments = [name, "--kubeconfig", str(home / "kubeconfigs" / f"{name}.kubeconfig")]
             if name == "nodes":
                 arguments += ["--count", str(options.nodes), "--instance-type", options.instance_type]
             component = Component(name, arguments, logs)
@@ -224,6 +230,38 @@ async def run(options: argparse.Namespace) -> int:
                 progress.line(f"    kubectl describe job {name}\n    kubectl delete job {name}")
         await asyncio.Event().wait()
     return 0
+
+
+def _api_server(
+    name: str, home: Path, options: argparse.Namespace, port: int, engine: list[str], logs: Path
+) -> Component:
+    arguments = ["apiserver", "--data-dir", str(home), "--bind", options.bind, "--port", str(port), *engine]
+    arguments += ["--memory-quota", options.memory_quota, "--disk-quota", options.disk_quota]
+    if home != options.data_dir:
+        arguments += ["--cert-dir", str(options.data_dir / "pki")]
+    return Component(name, arguments, logs)
+
+
+async def _started(server: Component, home: Path, progress: Progress) -> Client:
+    """Starts an API server; a client of it once it is ready."""
+    await server.start()
+    client = await _until_ready(server, home / "kubeconfig", progress)
+    # Started again it has to come back where the kubeconfigs say it is, also when the port was 0.
+    server.arguments[server.arguments.index("--port") + 1] = str(urlsplit(client.config.server).port)
+    return client
+
+
+def _port(home: Path, bind: str, wanted: int) -> int:
+    """The port of a further API server: the one that it had, else the wanted one, else a free one."""
+    with contextlib.suppress(ClientError):
+        wanted = urlsplit(load_kubeconfig(home / "kubeconfig").server).port or wanted
+    with socket.socket(socket.AF_INET6 if ":" in bind else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((bind, wanted))
+        except (OSError, OverflowError):
+            return 0
+    return wanted
 
 
 async def _journal(
@@ -267,13 +305,13 @@ The cluster stays up until Ctrl-C. In another terminal:
 
 
 async def stop_all(components: list[Component], progress: Progress) -> None:
-    """Stops components, the API server last."""
+    """Stops components, the API servers last."""
     if not components:
         return
     progress.line("stopping …")
-    server, *others = components
-    await asyncio.gather(*(c.stop() for c in others))
-    await server.stop()
+    servers = [c for c in components if c.arguments[0] == "apiserver"]
+    await asyncio.gather(*(c.stop() for c in components if c not in servers))
+    await asyncio.gather(*(server.stop() for server in servers))
     progress.close()
 
 

@@ -99,7 +99,7 @@ def test_certificates_are_renewed_before_they_expire(pki: Pki, tmp_path: Path) -
     later = NOW + timedelta(days=336)
     after = contents(Pki.ensure(tmp_path, now=later))
     changed = {name for name in before if before[name] != after[name]}
-    stems = {"apiserver", *(identity.file_stem for identity in IDENTITIES)}
+    stems = {"apiserver", "front-proxy-client", *(identity.file_stem for identity in IDENTITIES)}
     assert changed == {f"{stem}.{end}" for stem in stems for end in ("crt", "key")}
     assert x509.load_pem_x509_certificate(after["admin.crt"]).not_valid_after_utc > later + timedelta(
         days=300

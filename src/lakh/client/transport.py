@@ -56,7 +56,15 @@ class Transport:
 
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, config: Config, *, user_agent: str, max_connections: int = 64) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        user_agent: str,
+        max_connections: int = 64,
+        connect_attempts: int = CONNECT_ATTEMPTS,
+        connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
+    ) -> None:
         if max_connections < 1:
             raise ValueError("max_connections must be at least 1")
         if not user_agent or not user_agent.isascii() or not user_agent.isprintable():
@@ -65,6 +73,8 @@ class Transport:
         self.server = config.server
         self.closed = False
         self.max_connections = max_connections
+        self._connect_attempts = connect_attempts
+        self._connect_timeout_seconds = connect_timeout_seconds
         self.connections: set[Connection] = set()
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -100,9 +110,14 @@ class Transport:
         headers: Mapping[str, str] | None = None,
     ) -> RawResponse:
         """One request and its whole answer, whatever its status. `timeout` includes waiting for a connection."""
+        return await self.exchange(
+            method, self._payload(method, target, body, content_type, headers), timeout
+        )
+
+    async def exchange(self, method: str, payload: bytes, timeout: float) -> RawResponse:
+        """The same for a request that its caller has put into bytes."""
         self._bind()
         deadline = self.loop.time() + timeout
-        payload = self._payload(method, target, body, content_type, headers)
         fresh = False
         while True:
             connection = (
@@ -311,7 +326,7 @@ class Transport:
                 raise ConnectFailed(f"{self.server}: TLS handshake: {error}") from error
             except OSError as error:
                 delay = CONNECT_BACKOFF_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random())
-                if attempt >= CONNECT_ATTEMPTS or self.closed or self.loop.time() + delay > deadline:
+                if attempt >= self._connect_attempts or self.closed or self.loop.time() + delay > deadline:
                     raise ConnectFailed(f"{self.server}: cannot connect: {error}") from error
                 await asyncio.sleep(delay)
                 continue
@@ -328,7 +343,7 @@ class Transport:
         def protocol() -> Connection:
             return Connection(self)
 
-        async with asyncio.timeout_at(min(deadline, self.loop.time() + CONNECT_TIMEOUT_SECONDS)):
+        async with asyncio.timeout_at(min(deadline, self.loop.time() + self._connect_timeout_seconds)):
             transport, connection = await self.loop.create_connection(
                 protocol, self._host, self._port, ssl=self._ssl, server_hostname=self._server_hostname
             )

@@ -13,6 +13,7 @@ from lakh.apis.definitions import schema
 from lakh.machinery import errors
 from lakh.server.cluster import Cluster
 from lakh.server.context import Context
+from lakh.server.following import Following
 from lakh.server.services import ServiceAddresses
 from lakh.server.storage import ResourceStore
 from lakh.store.state import Event
@@ -39,7 +40,7 @@ class Admission:
         self._global_default: Any = None
         self._classes_changed = True
         classes = cluster.named("scheduling.k8s.io", "v1", "priorityclasses")
-        self._watch = classes.partition.watch(classes.table, start=None, sink=self._on_class)
+        self._watch = Following(classes.partition, classes.table, self._on_class, lambda: self._on_class([]))
 
     def __call__(
         self, context: Context, verb: str, store: ResourceStore, obj: Any, old: Any, subresource: str = ""

@@ -1,6 +1,9 @@
 """The API server: everything of this folder put together over a data directory.
 
 One process owns the directory. Start: lock it, make certificates, open the partitions (each recovers from its journal), bootstrap, listen.
+
+With a shared engine several servers have the same partitions: `writers` settles who writes which, `replication` has requests wait for what they
+need and sends writes where they belong. What runs in the background for the whole cluster is done by the writer of the partition that it writes.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ import asyncio
 import inspect
 import logging
 import platform
+import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -23,7 +27,7 @@ from lakh.machinery.metrics import CONTENT_TYPE
 from lakh.server import certs
 from lakh.server.admission import Admission
 from lakh.server.authn import ANONYMOUS, Authenticator, User
-from lakh.server.bootstrap import bootstrap
+from lakh.server.bootstrap import bootstrap, is_bootstrapped
 from lakh.server.cluster import PARTITIONS, Cluster
 from lakh.server.codec import encode_json
 from lakh.server.customresources import CustomResources
@@ -32,11 +36,14 @@ from lakh.server.engine import Engine, FileEngine, Progress, claim_directory, cl
 from lakh.server.expiry import expire_events
 from lakh.server.fairness import Fairness, Grant
 from lakh.server.handlers import Handlers
+from lakh.server.identity import Identity
 from lakh.server.metrics import Record, ServerMetrics
 from lakh.server.openapi import OpenApi
+from lakh.server.peers import STATUS_PATH, Dial
 from lakh.server.quotas import DEFAULT, Quotas
 from lakh.server.refusals import status_of
 from lakh.server.rendering import Answer, error_response
+from lakh.server.replication import Replication
 from lakh.server.reviews import Reviews
 from lakh.server.routing import RequestInfo, parse_query, resolve
 from lakh.server.services import ServiceAddresses
@@ -44,6 +51,7 @@ from lakh.server.subresources import Subresources
 from lakh.server.tokens import Claims, TokenIssuer
 from lakh.server.transport import Request, Response, Server, Stream, StreamResponse
 from lakh.server.watching import Watching
+from lakh.server.writers import Writers
 from lakh.store.directory import DirectoryLock
 from lakh.store.errors import StoreError
 from lakh.store.partition import Partition
@@ -78,6 +86,8 @@ class ApiServer:
         self.transport = Server(self.handle, on_error=error_response)
         self.ready = False
         self.started = time.monotonic()
+        self.replication: Replication | None = None
+        self._identity: Identity | None = None
         self._lock: DirectoryLock | None = None
         self._background: list[asyncio.Task[None]] = []
 
@@ -91,18 +101,36 @@ class ApiServer:
         engine: Engine | None = None,
         quotas: Quotas = DEFAULT,
         progress: Progress | None = None,
+        advertise: str = "",
+        certificates: Path | None = None,
+        dialler: Callable[[Path], Dial] | None = None,
     ) -> ApiServer:
-        """Opens a data directory and serves it. Raises DirectoryInUse, EngineError, JournalError, PkiError, ListenError."""
+        """Opens a data directory and serves it. Raises DirectoryInUse, EngineError, JournalError, PkiError, ListenError.
+
+        `advertise`: the address at which the other servers reach this one (default: `bind`). `certificates`: where they are instead of D/pki.
+        `dialler` makes connections to the other servers with the certificates in a directory; a shared engine needs it.
+        """
         engine = engine or FileEngine(data_directory / "journal")
         data_directory.mkdir(parents=True, exist_ok=True)
         lock = DirectoryLock(data_directory)
         try:
             claim_directory(data_directory, engine.name)
-            pki = certs.Pki.ensure(data_directory, bind_address=bind)
+            address = advertise or (
+                ("127.0.0.1" if not engine.shared else own_address()) if bind in ("0.0.0.0", "::") else bind
+            )
+            pki = certs.Pki.ensure(
+                data_directory,
+                directory=certificates,
+                bind_address=bind,
+                names=(address,) if engine.shared else (),
+            )
             issuer = TokenIssuer(pki.service_account_key_file.read_bytes())
             partitions: dict[str, Partition] = {}
             authenticator = Authenticator(
-                pki.tokens_file, issuer, is_live=lambda claims: bound_objects_exist(partitions, claims)
+                pki.tokens_file,
+                issuer,
+                is_live=lambda claims: bound_objects_exist(partitions, claims),
+                front_proxy_issuer=pki.front_proxy_issuer(),
             )
             try:
                 partitions.update(await engine.open(PARTITIONS, quotas, progress))
@@ -112,19 +140,52 @@ class ApiServer:
             except BaseException:
                 await close_all(partitions)
                 raise
-            host = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind
-            url = f"https://{f'[{host}]' if ':' in host else host}:{server.transport.port}"
+            url = f"https://{f'[{address}]' if ':' in address else address}:{server.transport.port}"
             pki.write_kubeconfigs(url)
-            for partition in partitions.values():
-                await partition.promote(url)
-            await bootstrap(server.cluster, server.transport.port)
+            if engine.shared:
+                assert dialler is not None
+                server._join(url, dialler(pki.directory))
+            else:
+                await bootstrap(server.cluster, server.transport.port)
+                server.ready = True
         except BaseException:
             lock.release()
             raise
         server._background.append(asyncio.create_task(expire_events(server.cluster), name="expire-events"))
         server.metrics.start()
-        server.ready = True
         return server
+
+    def _join(self, url: str, dial: Dial) -> None:
+        """Becomes one of the cluster's servers."""
+        identity = self._identity = Identity(self.cluster, url)
+        writers = Writers(url, self.cluster.partitions, dial, identity.members)
+        writers.on_promoted.append(self._promoted)
+        replication = self.replication = Replication(self.cluster, self.authenticator, writers, self.handle)
+        writers.start()
+        self._background += [
+            asyncio.create_task(self._belong(identity, replication), name="identity-lease"),
+        ]
+
+    def _promoted(self, name: str) -> None:
+        """What the writer of a partition has to do for the cluster begins here."""
+        if name == "default":
+            self.custom.look_at_all()
+
+    async def _belong(self, identity: Identity, replication: Replication) -> None:
+        await self._bootstrap(replication)
+        await identity.renew(replication)
+
+    async def _bootstrap(self, replication: Replication) -> None:
+        """Until the cluster has what every cluster has: the writer creates it, the others wait for it."""
+        while not self.ready:
+            try:
+                if self.cluster.partitions["default"].is_writer:
+                    await bootstrap(self.cluster, self.transport.port)
+                self.ready = is_bootstrapped(self.cluster)
+            except (StoreError, errors.StatusError) as e:
+                log.warning("bootstrap: %s", e)
+            if not self.ready:
+                await replication.writers.change()
 
     @property
     def port(self) -> int:
@@ -139,6 +200,10 @@ class ApiServer:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        if self.replication is not None:
+            # While requests are still served: who else is there writes on at once.
+            await self.replication.writers.stop()
+            self.replication.stop()
         self.watching.stop()
         await self.transport.stop(STOP_GRACE_SECONDS)
         await close_all(self.cluster.partitions)
@@ -147,13 +212,17 @@ class ApiServer:
 
     # -- requests --------------------------------------------------------------------------------------------------------------
 
-    def handle(self, request: Request) -> Answer:
-        """Answers a request; what the store refuses becomes a Status here."""
+    def handle(self, request: Request, again: bool = False) -> Answer:
+        """Answers a request; what the store refuses becomes a Status here. `again`: it has waited for the newest state."""
         began = time.perf_counter()
         record = self.metrics.other
         grant: Grant | None = None
         try:
-            user = self._user(request)
+            user = self.authenticator.authenticate(request)
+            if user is None and self.replication is not None and not again:
+                # A service account's token may be younger than what is seen here.
+                return self.replication.after_barrier(("default", "pods"), lambda: self.handle(request, True))
+            user = self._authenticated(request, user)
             query = parse_query(request.query) if request.query else _NO_QUERY
             path = request.path
             info = (
@@ -162,7 +231,15 @@ class ApiServer:
                 else None
             )
             if info is None:
-                answer = self._other(request, path, query)
+                if (
+                    self.replication is not None
+                    and not again
+                    and path.startswith(("/api", "/openapi"))
+                    and user is not ANONYMOUS
+                ):
+                    # Which resources there are may just have changed.
+                    return self.replication.after_barrier(("default",), lambda: self.handle(request, True))
+                answer = self._other(request, path, query, user)
             else:
                 record = self.metrics.record(info)
                 if info.verb != "get":
@@ -170,7 +247,7 @@ class ApiServer:
                 if grant is not None and not grant.running:
                     answer = self._wait(grant, request, info, query, user)
                 else:
-                    answer = self.handlers.handle(request, info, query, user)
+                    answer = self._dispatch(request, info, query, user)
         except Exception as e:
             if grant is not None:
                 asyncio.get_running_loop().call_soon(grant.leave)
@@ -204,10 +281,18 @@ class ApiServer:
     ) -> Response | StreamResponse:
         """Waits for a seat, then does what `handle` would have done."""
         await grant.wait()
-        answer = self.handlers.handle(request, info, query, user)
+        answer = self._dispatch(request, info, query, user)
         if isinstance(answer, Response | StreamResponse):
             return answer
         return await answer
+
+    def _dispatch(self, request: Request, info: RequestInfo, query: dict[str, str], user: User) -> Answer:
+        """A request for a resource: here at once, or where and when it may be answered."""
+        if self.replication is None:
+            return self.handlers.handle(request, info, query, user)
+        return self.replication.route(
+            request, info, query, user, lambda: self.handlers.handle(request, info, query, user)
+        )
 
     async def _guard(
         self,
@@ -289,14 +374,15 @@ class ApiServer:
         answer.start = observed
         return answer
 
-    def _user(self, request: Request) -> User:
+    def _authenticated(self, request: Request, user: User | None) -> User:
         """Who asks; raises 401."""
-        user = self.authenticator.authenticate(request)
         if user is None or (user is ANONYMOUS and not request.path.startswith(OPEN_PATHS)):
             raise errors.unauthorized()
         return user
 
-    def _other(self, request: Request, path: str, query: dict[str, str]) -> Answer:
+    def _other(self, request: Request, path: str, query: dict[str, str], user: User) -> Answer:
+        if self.replication is not None and path.startswith(STATUS_PATH) and "system:masters" in user.groups:
+            return self.replication.internal(request)
         if request.method not in ("GET", "HEAD"):
             raise errors.path_not_found()
         if path == "/version" or path == "/version/":
@@ -338,6 +424,16 @@ async def _until(rest: Awaitable[None], end: Callable[[], None]) -> None:
         await rest
     finally:
         end()
+
+
+def own_address() -> str:
+    """This machine's address in the network of its default route."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: a datagram socket only looks up the route
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 class _UidMetadata(msgspec.Struct, gc=False):

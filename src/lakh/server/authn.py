@@ -3,6 +3,10 @@
 `Authenticator.authenticate` answers one of three things: a user; `ANONYMOUS` when there is no credential at all; `None` when a
 credential was shown and is not good, which is a 401 on every path. A certificate is tried before a token, as upstream does.
 
+A front proxy, which is who shows a certificate of the front-proxy CA, speaks for others: `X-Remote-User`, `X-Remote-Uid`, `X-Remote-Group` (one a
+group) and `X-Remote-Extra-<key>` say for whom, as upstream's --requestheader-* flags have it. API servers forward writes to each other so. From
+everybody else these headers mean nothing.
+
 Costs: a client certificate is read once a connection and then costs one attribute and one comparison; a static token one
 SHA-256; a service account token one SHA-256 once its signature was checked. Tokens are looked up by digest, so a comparison's time tells
 nothing about a token. The cache of verified tokens is bounded in entries and in time.
@@ -19,9 +23,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote, unquote
 
+from lakh.server.certs import FRONT_PROXY_NAME, IssuerName
 from lakh.server.connection import Connection
 from lakh.server.exchange import Request
+from lakh.server.http1 import REPEATED
 from lakh.server.tokens import Claims, InvalidToken, TokenIssuer
 
 ALL_AUTHENTICATED = "system:authenticated"
@@ -35,6 +43,8 @@ NODE_UID = "authentication.kubernetes.io/node-uid"
 
 # Two generations of this many verified service account tokens: enough for every component and then some.
 VERIFIED_TOKENS = 8192
+
+EXTRA_PREFIX = "x-remote-extra-"
 
 _NO_EXTRA: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
@@ -59,11 +69,23 @@ class TokensFileError(Exception):
 class _FromCertificate:
     """What a connection's certificate says, kept in `Connection.user_cache`. `user` is None without a usable certificate."""
 
-    __slots__ = ("expires", "user")
+    __slots__ = ("expires", "proxy", "user")
 
-    def __init__(self, user: User | None, expires: float) -> None:
+    def __init__(self, user: User | None, expires: float, *, proxy: bool = False) -> None:
         self.user = user
         self.expires = expires
+        self.proxy = proxy
+
+
+class Loopback:
+    """Stands for a connection of a request that the server makes itself."""
+
+    __slots__ = ("user_cache",)
+
+    remote_address = "127.0.0.1:0"
+
+    def __init__(self, user: User) -> None:
+        self.user_cache = _FromCertificate(user, float("inf"))
 
 
 _NO_CERTIFICATE = _FromCertificate(None, float("inf"))
@@ -78,9 +100,14 @@ class Authenticator:
         issuer: TokenIssuer | None = None,
         *,
         is_live: Callable[[Claims], bool] | None = None,
+        front_proxy_issuer: IssuerName | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`is_live` is asked on each request with a service account token whether what it is bound to still exists."""
+        """`is_live` is asked on each request with a service account token whether what it is bound to still exists.
+
+        `front_proxy_issuer`: whose certificates may speak for others.
+        """
+        self._front_proxy_issuer = front_proxy_issuer
         self._static = load_tokens(tokens_file) if tokens_file is not None else {}
         self._issuer = issuer
         self._is_live = is_live
@@ -92,7 +119,9 @@ class Authenticator:
         """The user; `ANONYMOUS` without a credential; None if the credential is bad."""
         cached = request.connection.user_cache
         if cached is None:
-            cached = request.connection.user_cache = _read_certificate(request.connection)
+            cached = request.connection.user_cache = self._read_certificate(request.connection)
+        if cached.proxy and "x-remote-user" in request.headers:
+            return remote_user(request.headers) if self._clock() < cached.expires else None
         if cached.user is not None:
             return cached.user if self._clock() < cached.expires else None
         authorization = request.headers.get("authorization")
@@ -125,16 +154,34 @@ class Authenticator:
             return None
         return known[1]
 
+    def forwarded(self, request: Request) -> bool:
+        """Whether an authenticated request comes from another API server or front proxy."""
+        return request.connection.user_cache.proxy  # type: ignore[no-any-return]
+
+    def _read_certificate(self, connection: Connection) -> _FromCertificate:
+        certificate = connection.peer_certificate()
+        if certificate is None:
+            return _NO_CERTIFICATE
+        expires = ssl.cert_time_to_seconds(certificate["notAfter"])
+        trusted = self._front_proxy_issuer
+        if trusted is not None and certificate.get("issuer") == trusted:
+            name = next(
+                (v for part in certificate.get("subject", ()) for k, v in part if k == "commonName"), ""
+            )
+            return (
+                _FromCertificate(None, expires, proxy=True) if name == FRONT_PROXY_NAME else _NO_CERTIFICATE
+            )
+        return _user_of_certificate(connection, certificate, expires)
+
     def _remember(self, digest: bytes, known: tuple[Claims, User]) -> None:
         if len(self._young) >= VERIFIED_TOKENS:
             self._old, self._young = self._young, {}
         self._young[digest] = known
 
 
-def _read_certificate(connection: Connection) -> _FromCertificate:
-    certificate = connection.peer_certificate()
-    if certificate is None:
-        return _NO_CERTIFICATE
+def _user_of_certificate(
+    connection: Connection, certificate: dict[str, Any], expires: float
+) -> _FromCertificate:
     name = ""
     groups: list[str] = []
     for relative in certificate.get("subject", ()):
@@ -147,8 +194,48 @@ def _read_certificate(connection: Connection) -> _FromCertificate:
         return _NO_CERTIFICATE
     der = connection.peer_certificate_der() or b""
     extra = {CREDENTIAL_ID: (f"X509SHA256={hashlib.sha256(der).hexdigest()}",)}
-    expires = ssl.cert_time_to_seconds(certificate["notAfter"])
     return _FromCertificate(User(name, "", authenticated(groups), MappingProxyType(extra)), expires)
+
+
+def remote_headers(user: User) -> str:
+    """The lines that tell another server who asks. Raises ValueError for a name that no header can carry."""
+    lines = [f"X-Remote-User: {_as_header(user.name)}"]
+    if user.uid:
+        lines.append(f"X-Remote-Uid: {_as_header(user.uid)}")
+    lines += [f"X-Remote-Group: {_as_header(group)}" for group in user.groups]
+    for key, values in user.extra.items():
+        lines += [f"X-Remote-Extra-{quote(key, safe='')}: {_as_header(value)}" for value in values]
+    return "".join(line + "\r\n" for line in lines)
+
+
+def remote_user(headers: Mapping[str, str]) -> User | None:
+    """Who asks, as a front proxy says; None when the name is empty."""
+    name = _from_header(headers["x-remote-user"])
+    if not name:
+        return None
+    extra = {
+        unquote(key[len(EXTRA_PREFIX) :]): tuple(map(_from_header, value.split(REPEATED)))
+        for key, value in headers.items()
+        if key.startswith(EXTRA_PREFIX)
+    }
+    groups = headers.get("x-remote-group")
+    return User(
+        name,
+        _from_header(headers.get("x-remote-uid", "")),
+        tuple(map(_from_header, groups.split(REPEATED))) if groups is not None else (),
+        MappingProxyType(extra),
+    )
+
+
+def _as_header(text: str) -> str:
+    """A value as it is put into a head, which is written as latin-1."""
+    if not text.isprintable() or text != text.strip():
+        raise ValueError(f"{text!r} cannot be sent as a header")
+    return text.encode().decode("latin-1")
+
+
+def _from_header(text: str) -> str:
+    return text.encode("latin-1").decode(errors="replace")
 
 
 def authenticated(groups: list[str]) -> tuple[str, ...]:

@@ -75,12 +75,24 @@ def _objects(port: int) -> list[tuple[str, str, str, str, dict[str, Any]]]:
     return found
 
 
+def is_bootstrapped(cluster: Cluster) -> bool:
+    """Whether everything is there, as far as this server has seen."""
+    return not any(_missing(cluster, *found[:4], found[4]) for found in _objects(0))
+
+
+def _missing(
+    cluster: Cluster, group: str, version: str, plural: str, namespace: str, plain: dict[str, Any]
+) -> bool:
+    store = cluster.named(group, version, plural)
+    return store.partition.get(store.key(namespace, plain["metadata"]["name"])) is None
+
+
 async def bootstrap(cluster: Cluster, port: int) -> None:
-    """Creates what is missing."""
+    """Creates what is missing. The cluster's default partition must be written here."""
     for group, version, plural, namespace, plain in _objects(port):
-        store = cluster.named(group, version, plural)
-        if store.partition.get(store.key(namespace, plain["metadata"]["name"])) is not None:
+        if not _missing(cluster, group, version, plural, namespace, plain):
             continue
+        store = cluster.named(group, version, plural)
         obj = msgspec.convert(plain, store.codec.struct)
         try:
             await store.create(Context(BOOTSTRAP_USER, manager="kube-apiserver"), obj, namespace)

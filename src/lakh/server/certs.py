@@ -3,6 +3,8 @@
     D/pki/ca.crt, ca.key            the cluster CA (ECDSA P-256, ten years)
     D/pki/apiserver.crt, .key       the server certificate (one year)
     D/pki/<identity>.crt, .key      a client certificate for each component (one year)
+    D/pki/front-proxy-ca.crt, .key  signs who may speak for others (X-Remote-User): the API servers among themselves
+    D/pki/front-proxy-client.crt, .key   what API servers show each other (one year)
     D/pki/sa.key, sa.pub            signs service account tokens (ES256)
     D/pki/tokens.csv                static bearer tokens, in kube-apiserver's format
     D/kubeconfig                    the administrator's
@@ -11,13 +13,15 @@
 `Pki.ensure` is idempotent: what is there and good is kept; what is missing, damaged, not ours or within 30 days of its end is made
 anew. A renewed CA keeps its key, so certificates that it signed stay good. Every file is written to a temporary name and renamed,
 a key before its certificate; a crash in between leaves a pair that does not match, which the next start makes anew. Private
-files are 0600. The caller holds the data directory's lock; two processes never run this at once.
+files are 0600. The directory is locked meanwhile, so API servers that share it may start at once.
 """
 
 from __future__ import annotations
 
 import base64
 import csv
+import fcntl
+import hashlib
 import io
 import ipaddress
 import os
@@ -55,8 +59,15 @@ SERVER_NAMES = (
 SERVER_ADDRESSES = ("127.0.0.1", "::1", SERVICE_ADDRESS)
 
 
+FRONT_PROXY_NAME = "front-proxy-client"
+
+
 class PkiError(Exception):
     """The certificates of the data directory cannot be used or made."""
+
+
+IssuerName = tuple[tuple[tuple[str, str], ...], ...]
+"""A distinguished name as `ssl.SSLSocket.getpeercert` gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +100,31 @@ class _Pair:
 class Pki:
     """The certificates of one data directory. Made by `ensure`."""
 
-    def __init__(self, data_directory: Path) -> None:
+    def __init__(self, data_directory: Path, directory: Path | None = None) -> None:
         self.data_directory = data_directory
-        self.directory = data_directory / "pki"
+        self.directory = directory or data_directory / "pki"
 
     @classmethod
     def ensure(
         cls,
         data_directory: Path,
         *,
+        directory: Path | None = None,
         bind_address: str = "127.0.0.1",
         names: tuple[str, ...] = (),
         now: datetime | None = None,
     ) -> Pki:
-        """The PKI of a data directory, with whatever is missing or stale made. `names`: more server names or addresses."""
-        pki = cls(data_directory)
+        """The PKI of a data directory, with whatever is missing or stale made.
+
+        `directory`: where certificates and keys are instead of D/pki. `names`: more server names or addresses.
+        """
+        pki = cls(data_directory, directory)
         now = now or datetime.now(UTC)
         try:
             pki.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            pki._ensure(bind_address, names, now)
+            with (pki.directory / "LOCK").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                pki._ensure(bind_address, names, now)
         except OSError as error:
             raise PkiError(f"cannot write {error.filename or pki.directory}: {error.strerror}") from error
         return pki
@@ -116,6 +133,28 @@ class Pki:
     def ca_file(self) -> Path:
         """The CA's certificate."""
         return self.directory / "ca.crt"
+
+    @property
+    def front_proxy_ca_file(self) -> Path:
+        """The certificate of the CA whose certificates may speak for others."""
+        return self.directory / "front-proxy-ca.crt"
+
+    def front_proxy_issuer(self) -> IssuerName:
+        """How `ssl` writes the issuer of a front proxy's certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_verify_locations(self.front_proxy_ca_file)
+        return context.get_ca_certs()[0]["subject"]  # type: ignore[return-value]
+
+    def fingerprints(self) -> dict[str, str]:
+        """What must be the same for all API servers of a cluster: SHA-256 of public keys, by file."""
+        found = {}
+        for name in ("ca.crt", "front-proxy-ca.crt"):
+            key = x509.load_pem_x509_certificate((self.directory / name).read_bytes()).public_key()
+            found[name] = _key_digest(key)
+        found["sa.key"] = _key_digest(
+            serialization.load_pem_public_key((self.directory / "sa.pub").read_bytes())
+        )
+        return found
 
     @property
     def tokens_file(self) -> Path:
@@ -133,6 +172,7 @@ class Pki:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self.directory / "apiserver.crt", self.directory / "apiserver.key")
         context.load_verify_locations(self.ca_file)
+        context.load_verify_locations(self.front_proxy_ca_file)
         context.verify_mode = ssl.CERT_OPTIONAL
         context.set_alpn_protocols(["http/1.1"])
         # Kubernetes' clients do not resume sessions; tickets would only make the handshake dearer.
@@ -178,7 +218,18 @@ class Pki:
     # Making
 
     def _ensure(self, bind_address: str, names: tuple[str, ...], now: datetime) -> None:
-        ca = self._ensure_ca(now)
+        ca = self._ensure_ca("ca", f"{CLUSTER_NAME}-ca", now)
+        proxy_ca = self._ensure_ca("front-proxy-ca", f"{CLUSTER_NAME}-front-proxy-ca", now)
+        if ca.certificate.subject == proxy_ca.certificate.subject:
+            raise PkiError(
+                f"{self.ca_file} and {self.front_proxy_ca_file} have the same subject, but only certificates of the latter may "
+                "speak for others: give them different names"
+            )
+        proxy = self._load(FRONT_PROXY_NAME)
+        if proxy is None or not _is_good(proxy.certificate, proxy_ca, now):
+            self._save(
+                FRONT_PROXY_NAME, _client_pair(proxy_ca, Identity(FRONT_PROXY_NAME, FRONT_PROXY_NAME), now)
+            )
         alternatives = server_alternatives(bind_address, names)
         server = self._load("apiserver")
         if (
@@ -186,7 +237,8 @@ class Pki:
             or not _is_good(server.certificate, ca, now)
             or not alternatives <= _alternatives(server.certificate)
         ):
-            self._save("apiserver", _server_pair(ca, alternatives, now))
+            known = _alternatives(server.certificate) if server is not None else set()
+            self._save("apiserver", _server_pair(ca, alternatives | known, now))
         for identity in IDENTITIES:
             pair = self._load(identity.file_stem)
             if (
@@ -199,11 +251,11 @@ class Pki:
         if not self.tokens_file.exists():
             _write(self.tokens_file, _tokens_csv(), private=True)
 
-    def _ensure_ca(self, now: datetime) -> _Pair:
-        ca = self._load("ca")
+    def _ensure_ca(self, stem: str, name: str, now: datetime) -> _Pair:
+        ca = self._load(stem)
         if ca is None or not _is_current(ca.certificate, now):
-            ca = _ca_pair(ca.key if ca is not None else _new_key(), now)
-            self._save("ca", ca)
+            ca = _ca_pair(ca.key if ca is not None else _new_key(), name, now)
+            self._save(stem, ca)
         return ca
 
     def _ensure_service_account_key(self) -> None:
@@ -322,8 +374,8 @@ def _builder(
     )
 
 
-def _ca_pair(key: ec.EllipticCurvePrivateKey, now: datetime) -> _Pair:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{CLUSTER_NAME}-ca")])
+def _ca_pair(key: ec.EllipticCurvePrivateKey, common_name: str, now: datetime) -> _Pair:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     certificate = (
         _builder(name, name, key, now, CA_VALIDITY)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -358,6 +410,11 @@ def _server_pair(ca: _Pair, alternatives: set[str], now: datetime) -> _Pair:
 
 def _client_pair(ca: _Pair, identity: Identity, now: datetime) -> _Pair:
     return _leaf(ca, _subject(identity), ExtendedKeyUsageOID.CLIENT_AUTH, now, set())
+
+
+def _key_digest(key: Any) -> str:
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).hexdigest()
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

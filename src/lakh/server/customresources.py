@@ -4,6 +4,8 @@ A definition whose names are free is *installed*: its served versions are in the
 `Established` condition is written: whoever sees that may use them. A change of the definition takes effect with its event, before the client that made
 it has its answer. A definition that is being deleted has its instances deleted first; its names are free for others when it is gone.
 
+Every server serves what is established; what is written is written by the writer of the definitions' partition.
+
 Everything is decided from the definitions in the partition: a restart installs what was established and goes on with what was not done. One task works
 at a time, on demand; definitions wait for it in a set of names, which is as long as there are definitions.
 """
@@ -23,6 +25,7 @@ from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.context import Context
 from lakh.server.custom_store import CLEANUP_FINALIZER, CustomStore
+from lakh.server.following import Following
 from lakh.server.storage import DeleteOptions
 from lakh.server.watching import Watching
 from lakh.store.errors import StoreError
@@ -70,9 +73,19 @@ class CustomResources:
         self._deleting: dict[str, Watch] = {}
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
-        for item in self.store.partition.range(self.store.table).items:
+        self.look_at_all()
+        self._watch = Following(self.store.partition, self.store.table, self._on_events, self.look_at_all)
+
+    def look_at_all(self) -> None:
+        """All definitions as they are now: at the start, after events were skipped, and when this server begins to write them."""
+        for watch in self._deleting.values():
+            watch.stop()
+        self._deleting.clear()
+        items = self.store.partition.range(self.store.table).items
+        for name in self._installed.keys() - {item.key.rsplit("/", 1)[1] for item in items}:
+            self._gone(name)
+        for item in items:
             self._seen(item)
-        self._watch = self.store.partition.watch(self.store.table, start=None, sink=self._on_events)
 
     def stop(self) -> None:
         """No more work is begun."""
@@ -150,6 +163,8 @@ class CustomResources:
     # -- what is written -------------------------------------------------------------------------------------------------------
 
     def _wake(self, name: str) -> None:
+        if not self.store.partition.is_writer:
+            return  # its writer does it
         self._waiting[name] = None
         if not self._stopped and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._work(), name="custom-resources")

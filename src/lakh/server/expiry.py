@@ -1,4 +1,4 @@
-"""Events are kept for an hour (upstream's --event-ttl), then deleted."""
+"""Events are kept for an hour (upstream's --event-ttl), then deleted by whoever writes their partition."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ async def expire_events(cluster: Cluster) -> None:
     """Runs until cancelled. An event's hour begins anew with each update, as it does with a lease in etcd."""
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
+        if not cluster.partitions["events"].is_writer:
+            continue
         try:
             await sweep(cluster, time.time() - EVENT_TTL_SECONDS)
         except StoreError as e:

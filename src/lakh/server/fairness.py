@@ -24,6 +24,7 @@ from lakh.machinery import errors
 from lakh.machinery.metrics import Registry
 from lakh.server import flowdefaults
 from lakh.server.fairqueue import Level, Ticket
+from lakh.server.following import Following
 
 if TYPE_CHECKING:
     from lakh.server.authn import User
@@ -133,7 +134,7 @@ class Fairness:
             )
         for plural in ("flowschemas", "prioritylevelconfigurations"):
             store = cluster.named("flowcontrol.apiserver.k8s.io", "v1", plural)
-            store.partition.watch(store.table, start=None, sink=self._on_change)
+            Following(store.partition, store.table, self._on_change, lambda: self._on_change([]))
 
     def __repr__(self) -> str:
         return f"<Fairness {list(self.levels.values())}>"

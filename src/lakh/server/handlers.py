@@ -22,6 +22,7 @@ from lakh.server.codec import (
     read_body,
     yaml_to_json,
 )
+from lakh.server.consistency import reach
 from lakh.server.context import Admit, Context, dry_run, field_manager, field_validation
 from lakh.server.rendering import Answer, negotiated, render, to_protobuf, to_yaml
 from lakh.server.reviews import Reviews
@@ -38,9 +39,6 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
-
-# How long a read waits for a resource version that has not been reached yet (upstream's watch cache: 3 s).
-FUTURE_VERSION_SECONDS = 3.0
 
 # Kinds whose delete answers with the object (upstream's ReturnDeletedObject).
 RETURN_DELETED = frozenset(
@@ -231,7 +229,7 @@ class Handlers:
         include: str,
         revision: int,
     ) -> Response | StreamResponse:
-        await reach(store, revision)
+        await reach(store.partition, revision)
         answer = listing.respond(
             store, listing.ListQuery(store, selection, query), accepted, include, self.watching.turn
         )
@@ -293,7 +291,7 @@ class Handlers:
         return answer()
 
     async def _watch_later(self, store: ResourceStore, revision: int, answer: Any) -> StreamResponse:
-        await reach(store, revision)
+        await reach(store.partition, revision)
         return answer()  # type: ignore[no-any-return]
 
     # -- writes ----------------------------------------------------------------------------------------------------------------
@@ -568,13 +566,3 @@ def _not_allowed() -> errors.StatusError:
     return errors.StatusError(
         405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}
     )
-
-
-async def reach(store: ResourceStore, revision: int) -> None:
-    """Waits a moment for a revision from elsewhere; raises 504 when it does not come."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + FUTURE_VERSION_SECONDS
-    while store.partition.revision < revision:
-        if loop.time() >= deadline:
-            raise errors.too_large_resource_version(revision, store.partition.revision)
-        await asyncio.sleep(0.05)

@@ -32,6 +32,9 @@ MAX_TRAILER_BYTES = 8192
 # A gzip stream may be several members in a row. Each costs a copy of the rest, so thousands would be quadratic.
 MAX_GZIP_MEMBERS = 16
 
+REPEATED = "\n"
+"""Between the values of a repeated `X-Remote-…` header: unlike a comma it cannot be part of one."""
+
 METHODS: dict[bytes, str] = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 }
@@ -116,7 +119,7 @@ class _HeaderCollector:
         key = name.decode("latin-1").lower()
         text = value.decode("latin-1").strip(" \t")
         if key in self.headers:
-            self.headers[key] += ", " + text
+            self.headers[key] += (REPEATED if key.startswith("x-remote-") else ", ") + text
             self.counts[key] += 1
         else:
             self.headers[key] = text

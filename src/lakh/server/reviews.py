@@ -17,6 +17,19 @@ from lakh.server.transport import Request, Response
 Review = Callable[[Request, RequestInfo, User], Coroutine[Any, Any, Response]]
 
 
+VIRTUAL = frozenset(
+    (
+        "selfsubjectreviews.authentication.k8s.io",
+        "tokenreviews.authentication.k8s.io",
+        "selfsubjectaccessreviews.authorization.k8s.io",
+        "subjectaccessreviews.authorization.k8s.io",
+        "localsubjectaccessreviews.authorization.k8s.io",
+        "selfsubjectrulesreviews.authorization.k8s.io",
+    )
+)
+"""Tables of the resources that are answered here and stored nowhere."""
+
+
 class Reviews:
     """Answers them. Until RBAC is built, every authenticated user may do everything, and the reviews say so."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from lakh.machinery import errors
 from lakh.server.cluster import Cluster
+from lakh.server.following import Following
 from lakh.store.state import Event, Item
 
 SERVICE_NETWORK = ipaddress.ip_network("10.96.0.0/12")
@@ -27,9 +28,14 @@ class ServiceAddresses:
         self._store = cluster.named("", "v1", "services")
         self._addresses: dict[str, str] = {}
         self._ports: dict[int, str] = {}
+        self._count_all()
+        self._watch = Following(self._store.partition, self._store.table, self._on_events, self._count_all)
+
+    def _count_all(self) -> None:
+        self._addresses.clear()
+        self._ports.clear()
         for item in self._store.partition.range(self._store.table).items:
             self._count(item)
-        self._watch = self._store.partition.watch(self._store.table, start=None, sink=self._on_events)
 
     def _on_events(self, events: list[Event]) -> None:
         for event in events:

@@ -171,6 +171,7 @@ class Watcher:
                 selection.term,
                 start=None if initial else start,
                 sink=self.deliver,
+                on_end=lambda: _finish(self),
             )
             if initial:
                 await self._send_initial(initial_end)

@@ -25,6 +25,7 @@ and watches, and refuses writes with NotWriter. The moves between the two:
               queued, none of it was or will be applied     → follower
     writer    an append is OutcomeUnknown: that to the
               batch under way, NotWriter to those behind    → follower
+    writer    resign(), what was queued is durable          → follower
 
 The claim is an entry without writes, appended after all that is seen. Once it is in, an append of the writer before
 can no longer get in after the same sequence: a paused writer that comes back is Fenced by its first append.
@@ -157,6 +158,8 @@ class Partition(Replica):
         self._no_room = False  # the last append found the journal full
         self._over_disk_quota = False
         self._settlers: Waiters = []
+        self._waiting_since: float | None = None  # loop time of the last progress while there is work
+        self._resigning = False
         self._wake: asyncio.Future[None] | None = None
         self._promotion = asyncio.Lock()
         self._compaction: asyncio.Task[None] | None = None
@@ -222,6 +225,11 @@ class Partition(Replica):
     def queued_writes(self) -> int:
         """How many writes that is."""
         return len(self._queue)
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long writes have waited without one becoming durable; 0 when none waits."""
+        return self._loop.time() - self._waiting_since if self._waiting_since is not None else 0.0
 
     def head(self, key: str) -> Item | None:
         """The newest item, on its way to disk or not: what a write is judged against."""
@@ -325,7 +333,7 @@ class Partition(Replica):
             self._refuse_when_failed()
         if self._closing:
             raise PartitionClosed(self.name)
-        if not self.is_writer:
+        if not self.is_writer or self._resigning:
             self.counters.writer_refusals += 1
             raise NotWriter(self.name, self.writer)
 
@@ -347,6 +355,8 @@ class Partition(Replica):
         self._pending[write.key] = write
         self._queue.append(write)
         self._queued_bytes += write.size_bytes
+        if self._waiting_since is None:
+            self._waiting_since = self._loop.time()
         self._wake_writer()
 
     def _wake_writer(self) -> None:
@@ -358,15 +368,19 @@ class Partition(Replica):
 
     def _take_role(self, *, writer: bool) -> None:
         self.is_writer = writer
+        self._resigning = False
         self._next_revision = self._state.revision + 1
         work = self._write() if writer else self._follow()
         self._worker = self._loop.create_task(work, name=f"partition-{self.name}")
 
-    async def promote(self, writer: str | None = None) -> None:
+    async def promote(
+        self, writer: str | None = None, *, instead_of: Iterable[str | None] | None = None
+    ) -> None:
         """Become the writer: catch up with the journal and append a claim in the name of `writer`.
 
-        Raises NotWriter when others keep getting in between, JournalUnavailable and OutcomeUnknown; the partition
-        follows on then. Harmless on the writer.
+        `instead_of`: whom the claim may replace. Of several that replace the same writer at once, one does.
+        Raises NotWriter when somebody else claimed meanwhile or others keep getting in between, JournalUnavailable
+        and OutcomeUnknown; the partition follows on then. Harmless on the writer.
         """
         async with self._promotion:
             self._refuse_when_failed()
@@ -377,7 +391,7 @@ class Partition(Replica):
             await self._stop_following()
             claimed = False
             try:
-                claimed = await self._claim(writer)
+                claimed = await self._claim(writer, instead_of)
             except UnreadableBatchError as error:
                 self._fail([], JournalFailed(f"partition {self.name}: {error}"))
                 raise JournalFailed(str(error)) from error
@@ -389,12 +403,27 @@ class Partition(Replica):
             self.counters.promotions += 1
             log.info("partition %s: writer from sequence %d on", self.name, self.sequence)
 
-    async def _claim(self, writer: str | None) -> bool:
+    async def resign(self) -> None:
+        """Stop being the writer: new writes raise NotWriter at once, those queued are made durable first.
+
+        Harmless on a follower. Also returns when the partition ceases to be the writer for another reason.
+        """
+        async with self._promotion:
+            worker = self._worker
+            if not self.is_writer or worker is None or self._closing:
+                return
+            self._resigning = True
+            self._wake_writer()
+            await asyncio.wait([worker])
+
+    async def _claim(self, writer: str | None, instead_of: Iterable[str | None] | None) -> bool:
         for _ in range(PROMOTE_ATTEMPTS):
             head = await self._journal.read_head()
             try:
                 while self._restored.sequence < head:
                     await self._follow_to(head)
+                if instead_of is not None and self.writer not in instead_of:
+                    return False
                 claim = encode_claim(self._state.revision + 1, writer)
                 await self._journal.append(claim, after=self._restored.sequence, urgent=True)
             except Fenced:
@@ -434,6 +463,10 @@ class Partition(Replica):
                     raise Fenced(self._restored.sequence, self._seen_head)
                 if not self._queue:
                     if self._closing:
+                        return
+                    if self._resigning:
+                        log.info("partition %s: resigned at sequence %d", self.name, self.sequence)
+                        self._take_role(writer=False)
                         return
                     self._wake = self._loop.create_future()
                     await self._wake
@@ -497,6 +530,7 @@ class Partition(Replica):
             self._queued_bytes -= write.size_bytes
             if pending[write.key] is write:
                 del pending[write.key]
+        self._waiting_since = self._loop.time() if pending else None
         self._hub.dispatch(events)
         for write, event in zip(batch, events, strict=True):
             future = write.future
@@ -544,6 +578,7 @@ class Partition(Replica):
         self._settlers.clear()
         self._pending.clear()
         self._queued_bytes = 0
+        self._waiting_since = None
         self._next_revision = self._state.revision + 1
         for future in failed:
             set_error(future, error)

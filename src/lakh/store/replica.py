@@ -174,7 +174,12 @@ class Replica:
         """
         if revision > self._state.revision:
             self._refuse_when_failed()
-            await self._wait(self._arrivals, revision)
+            try:
+                await self._wait(self._arrivals, revision)
+            except asyncio.CancelledError:
+                # Given up: a revision that never comes must not be waited for for ever.
+                self._arrivals = [waiter for waiter in self._arrivals if not waiter[1].done()]
+                raise
 
     async def barrier(self) -> None:
         """Wait until the state has all that was acknowledged before this call, by any writer.
