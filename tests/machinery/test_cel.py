@@ -66,3 +66,10 @@ def test_escaping() -> None:
     assert cel.escape("a__b") == "a__underscores__b"
     assert cel.escape("in") == "__in__"
     assert cel.escape("a b") is None
+
+
+def test_large_quantities_compare() -> None:
+    program = cel.compile_expression(
+        'quantity("96Gi").compareTo(quantity("90Gi")) > 0 && quantity("1Ei") == quantity("1024Pi")', ()
+    )
+    assert program.evaluate(program.activation({})) is True

@@ -320,7 +320,6 @@ def test_message_of_an_empty_cluster() -> None:
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        ({"resourceClaims": [{"name": "c"}]}, "resource claims are not supported"),
         ({"containers": [{"resources": {"requests": {"cpu": "one"}}}]}, "invalid resource requests"),
     ],
 )

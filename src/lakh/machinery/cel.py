@@ -35,8 +35,13 @@ class ExpressionError(Exception):
 _Function = tuple[bool, tuple[str, ...], str, Callable[..., Any]]
 
 
+def as_quantity(value: str | int | float) -> dict[str, Any]:
+    """A quantity as expressions have it. Its digits are text: CEL's integers end at 9 Gi of billionths."""
+    return {"@quantity": str(quantity.parse_nano(value))}
+
+
 def _quantity(text: str) -> dict[str, Any]:
-    return {"@quantity": quantity.parse_nano(text)}
+    return as_quantity(text)
 
 
 def _is(make: Callable[[str], Any]) -> Callable[[str], bool]:
@@ -54,7 +59,7 @@ def _number(value: Any) -> Any:
     """What an opaque value is compared by."""
     if isinstance(value, dict):
         if "@quantity" in value:
-            return value["@quantity"]
+            return int(value["@quantity"])
         if "@semver" in value:
             return _version_key(value["@semver"])
     raise ValueError("no such overload")
@@ -163,7 +168,7 @@ def _compare(a: Any, b: Any) -> int:
 def _shifted(sign: int) -> Callable[[Any, Any], dict[str, Any]]:
     def of(a: Any, b: Any) -> dict[str, Any]:
         other = b * NANOS if isinstance(b, int) else _number(b)
-        return {"@quantity": _number(a) + sign * other}
+        return {"@quantity": str(_number(a) + sign * other)}
 
     return of
 

@@ -33,7 +33,7 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 
-from . import plugins
+from . import constraints, plugins
 from .columns import NodeColumns
 from .podclass import PodClass
 from .requests import CPU, MEMORY, PODS
@@ -118,6 +118,7 @@ class CandidateOrder:
             if (column := columns.resources.get(name)) is not None
         ]
         self._impossible = len(self._demands) <= len(cls.demands)
+        self._version = constraints.versions(cls.constraints)
         self._soft_taints = columns.soft_nodes > 0
         self._normalises = bool(cls.preferred_terms) or self._soft_taints
         self._static = np.zeros(columns.capacity, np.bool_)
@@ -142,6 +143,8 @@ class CandidateOrder:
         ok = plugins.fits(self._columns, self._cls, rows)
         if self._cls.host_ports:
             ok &= plugins.ports_free(self._columns, self._cls, rows)
+        if self._cls.constraints:
+            ok[ok] = constraints.passes(self._cls, rows[ok])
         return ok
 
     def _prepare_normalising(self, feasible: Rows) -> None:
@@ -180,13 +183,15 @@ class CandidateOrder:
 
     def _catch_up(self) -> None:
         columns = self._columns
-        if self._cursor == columns.sequence and self._epoch == columns.epoch:
+        stale = bool(self._cls.constraints) and self._version != constraints.versions(self._cls.constraints)
+        if self._cursor == columns.sequence and self._epoch == columns.epoch and not stale:
             return
         changes = columns.changes_since(self._cursor)
         self._turn += 1
         if (
             self._epoch != columns.epoch
             or changes is None
+            or stale
             or self._turn >= MAX_TURN
             or self._soft_taints != (columns.soft_nodes > 0)
         ):
@@ -254,7 +259,9 @@ class CandidateOrder:
         for allocatable, requested, amount in self._demands:
             if amount > allocatable[row] - requested[row]:
                 return False
-        return not self._cls.host_ports or not self._columns.port_conflict(row, self._cls.host_ports)
+        if self._cls.host_ports and self._columns.port_conflict(row, self._cls.host_ports):
+            return False
+        return not self._cls.constraints or constraints.row_passes(self._cls, row)
 
     def _count(self, row: int, sign: int) -> bool:
         """Count a row in or out of the feasible ones. Returns whether a maximum changed."""

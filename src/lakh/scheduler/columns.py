@@ -123,6 +123,8 @@ class NodeColumns:
         self.size = 0
         """Rows ever used: the free rows among them are not alive."""
         self.epoch = 0
+        self.static_changes = 0
+        """Changes of nodes' own specs so far."""
         self.names: list[str | None] = []
         self.row_of: dict[str, int] = {}
         self.alive: Bools = np.zeros(self.capacity, np.bool_)
@@ -171,6 +173,7 @@ class NodeColumns:
     def changed(self, row: int, *, static: bool) -> None:
         """Note a change of `row`."""
         log = self._log
+        self.static_changes += static
         log.append(row << 1 | static)
         if len(log) > MAX_LOG_ENTRIES:
             half = len(log) // 2

@@ -19,17 +19,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import plugins
+from . import constraints, plugins
 from .candidates import CandidateOrder
 from .columns import NodeColumns
+from .constraints import ConstrainedClasses, Needs
 from .diagnosis import explain
 from .domains import AFFINITY, NO_LABEL, InterPodState
+from .dynamicresources import DynamicResources
 from .groups import GroupedOrder
 from .interpod import Identity, InterPodIndex, Own
 from .podclass import ClassTable, PodClass
 from .preemption import MAX_TRIED, MIN_CANDIDATES, Budget, Levels, Plan, Victim, choose, select_victims
 from .requests import PODS
 from .views import Node
+from .volumes import VolumeIndex
 
 __all__ = ["Core"]
 
@@ -72,12 +75,16 @@ class Core:
         self.columns = NodeColumns()
         self.classes = ClassTable()
         self.interpods = InterPodIndex()
+        self.volumes = VolumeIndex(self.columns)
+        self.devices = DynamicResources(self.columns)
+        self._needs: dict[str, Needs] = {}
+        self._constrained = ConstrainedClasses()
         self._placed: dict[str, Placed] = {}
         self._on_node: dict[str, list[str]] = {}
         self._priorities: Counter[int] = Counter()
         self._levels: Levels | None = None
         self._orders: OrderedDict[PodClass, CandidateOrder | GroupedOrder] = OrderedDict()
-        self._refused: OrderedDict[PodClass, int] = OrderedDict()
+        self._refused: OrderedDict[PodClass, tuple[int, int]] = OrderedDict()
         self.interpods.on_selected = self._widen_identities
 
     def __repr__(self) -> str:
@@ -92,6 +99,8 @@ class Core:
         changed = self.columns.set_node(node)
         if new:
             row = self.columns.row_of[name]
+            self.volumes.node_added(name, row)
+            self.devices.node_added(name, row)
             for uid in self._on_node.get(name, ()):
                 self._count(self._placed[uid], row, 1)
         return changed
@@ -108,6 +117,7 @@ class Core:
             if placed.identity is not None:
                 self.interpods.count(placed.identity, placed.cls, row, -1, active=placed.active)
         self.columns.remove_node(name)
+        self.devices.node_removed(row)
 
     # Pods
 
@@ -124,6 +134,7 @@ class Core:
         own: Own = (),
     ) -> None:
         """Count a pod on a node, and no longer where it was counted before. A pod that terminates is not `active`."""
+        wanted = cls.constraints
         if cls.base is not None:
             cls = cls.base
         placed = self._placed.get(uid)
@@ -140,6 +151,10 @@ class Core:
         row = self.columns.row_of.get(node)
         if row is not None:
             self._count(placed, row, 1)
+        if self._needs and (needs := self._needs.get(uid)) is not None:
+            self.volumes.count(needs, node, 1)
+            for constraint in wanted:
+                constraint.reserve(uid, needs, node)
 
     def remove(self, uid: str) -> bool:
         """Count a pod no longer. Returns whether it was placed."""
@@ -157,6 +172,10 @@ class Core:
         row = self.columns.row_of.get(node)
         if row is not None:
             self._count(placed, row, -1)
+        if self._needs and (needs := self._needs.get(uid)) is not None:
+            self.volumes.count(needs, node, -1)
+            self.volumes.release(uid)
+            self.devices.release(uid)
         return True
 
     def _count(self, placed: Placed, row: int, sign: int) -> None:
@@ -194,9 +213,34 @@ class Core:
         """All placed pods: uid → class, node."""
         return {uid: (placed.cls, placed.node) for uid, placed in self._placed.items()}
 
-    def resolve(self, cls: PodClass, identity: Identity) -> PodClass:
-        """The class to decide for: with what the pod and the placed pods want of each other."""
-        return self.interpods.resolve(cls, identity)
+    def resolve(self, cls: PodClass, identity: Identity | None, uid: str = "") -> PodClass:
+        """The class to decide for: with what the pod's claims mean, and what it and the placed pods want of each other."""
+        needs = self._needs.get(uid) if self._needs else None
+        if needs is not None:
+            problem, wanted = self.volumes.resolve(needs)
+            if problem is None:
+                problem, more = self.devices.resolve(needs)
+                wanted += more
+            cls = self._constrained.of(cls, problem, wanted)
+        return cls if identity is None else self.interpods.resolve(cls, identity)
+
+    def set_needs(self, uid: str, needs: Needs | None) -> bool:
+        """What a pod needs beside its node; None when it is gone or needs nothing. Returns whether that is new."""
+        if needs is None:
+            return bool(self._needs) and self._needs.pop(uid, None) is not None
+        if self._needs.get(uid) == needs:
+            return False
+        node = self.node_of(uid)
+        if node is not None and (old := self._needs.get(uid)) is not None:
+            self.volumes.count(old, node, -1)
+        self._needs[uid] = needs
+        if node is not None:
+            self.volumes.count(needs, node, 1)
+        return True
+
+    def needs(self, uid: str) -> Needs | None:
+        """What a pod needs beside its node."""
+        return self._needs.get(uid) if self._needs else None
 
     def set_namespace(self, name: str, labels: dict[str, str] | None) -> bool:
         """A namespace's labels; None when it is gone. Returns whether that matters to scheduling."""
@@ -212,6 +256,9 @@ class Core:
         pinned = cls.pinned_nodes
         if pinned is None or (cls.interpod is not None and (cls.interpod.filters or len(pinned) > 1)):
             row = self._best(cls)
+            if row is not None and cls.constraints and not constraints.row_passes(cls, row):
+                self._orders.pop(cls, None)  # something changed without a word: start over
+                row = self._best(cls)
         else:
             row = self._best_pinned(cls)
         return None if row is None else self.columns.names[row]
@@ -220,10 +267,11 @@ class Core:
         """Whether a pod of the class would find a node now."""
         return self.decide(cls) is not None
 
-    def explain(self, cls: PodClass, *, tail: str | None = None) -> str:
-        """Why a class fits nowhere, with or without preemption; `tail` is said instead of the latter."""
+    def explain(self, cls: PodClass, *, tail: str | None = None, claims: str | None = None) -> str:
+        """Why a class fits nowhere, with or without preemption; `tail` is said instead of the latter. `claims` is what came of
+        looking for resource claims to give back."""
         lower = any(priority < cls.priority for priority in self._priorities)
-        return explain(self.columns, cls, self._all_levels() if lower else None, tail=tail)
+        return explain(self.columns, cls, self._all_levels() if lower else None, tail=tail, claims=claims)
 
     def fits_on(self, cls: PodClass, node: str) -> bool:
         """Whether a pod of the class may go to this node now."""
@@ -262,6 +310,8 @@ class Core:
             found = sorted(columns.row_of[n] for n in cls.pinned_nodes if n in columns.row_of)
             rows = np.array(found, np.intp)
         rows = rows[plugins.static_ok(columns, cls, rows)]
+        for constraint in cls.constraints:
+            rows = rows[constraint.may_pass(rows)]
         cheapest = self._cheapest_level(cls, rows, below)
         rows = rows[np.argsort(cheapest, kind="stable")][: np.count_nonzero(cheapest < len(below))]
         state = None
@@ -326,11 +376,13 @@ class Core:
             for uid in sorted(self._on_node.get(node, ()))
             if (placed := self._placed[uid]).cls.priority < cls.priority
         ]
-        if state is None and not cls.host_ports:
+        if state is None and not cls.host_ports and not cls.constraints:
             return self._plan_by_resources(cls, row, node, lower, budgets)
 
         def count(victim: Victim, sign: int) -> None:
             self._count(self._placed[victim.uid], row, sign)
+            if self._needs and (needs := self._needs.get(victim.uid)) is not None:
+                self.volumes.count(needs, node, sign)
             for counts in state.all if state is not None else ():
                 counts.update(row)
 
@@ -389,7 +441,7 @@ class Core:
         return row
 
     def _refuse(self, cls: PodClass) -> None:
-        self._refused[cls] = self.columns.sequence
+        self._refused[cls] = self.columns.sequence, constraints.versions(cls.constraints)
         self._refused.move_to_end(cls)
         if len(self._refused) > MAX_REFUSED:
             self._refused.popitem(last=False)
@@ -399,8 +451,8 @@ class Core:
         known = self._refused.get(cls)
         if known is None:
             return False
-        changes = self.columns.changes_since(known)
-        if changes is None:
+        changes = self.columns.changes_since(known[0])
+        if changes is None or known[1] != constraints.versions(cls.constraints):
             del self._refused[cls]
             return False
         if changes:
@@ -415,7 +467,8 @@ class Core:
         columns = self.columns
         rows = rows[plugins.fits(columns, cls, rows)]
         rows = rows[plugins.static_ok(columns, cls, rows)] if len(rows) else rows
-        return rows[plugins.ports_free(columns, cls, rows)] if len(rows) else rows
+        rows = rows[plugins.ports_free(columns, cls, rows)] if len(rows) else rows
+        return rows[constraints.passes(cls, rows)] if cls.constraints and len(rows) else rows
 
     def _best_pinned(self, cls: PodClass) -> int | None:
         """A daemon's pod has one node to go to: no order is kept for its class."""

@@ -23,6 +23,8 @@ __all__ = ["NO_NODES", "explain"]
 
 NO_NODES = "no nodes available to schedule pods"
 NO_CLAIMS = "no new claims to deallocate"
+STILL_NOT = "still not schedulable"
+"""What DynamicResources says when it had claims to look at, and none of them was to be deallocated."""
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 NO_VICTIMS = "No preemption victims found for incoming pod"
 INTERPOD_REASONS = {
@@ -38,16 +40,24 @@ INTERPOD_REASONS = {
 NEVER = "not eligible due to preemptionPolicy=Never."
 
 
-def explain(columns: NodeColumns, cls: PodClass, levels: Levels | None, *, tail: str | None = None) -> str:
+def explain(
+    columns: NodeColumns,
+    cls: PodClass,
+    levels: Levels | None,
+    *,
+    tail: str | None = None,
+    claims: str | None = None,
+) -> str:
     """The FailedScheduling message for a class that fits nowhere.
 
-    `levels` are there when preemption has been tried in vain. `tail` is said instead of what came of that.
+    `levels` are there when preemption has been tried in vain. `tail` is said instead of what came of that, `claims` of what
+    DynamicResources did about claims.
     """
     total = len(columns)
     if not total:
         return NO_NODES
     if cls.problem is not None:
-        return _message(total, f"{cls.problem}.", cls, Counter({NOT_HELPFUL: total}), tail)
+        return _message(total, f"{cls.problem}.", cls, Counter({NOT_HELPFUL: total}), tail, claims)
     reasons: Counter[str] = Counter()
     if cls.pinned_nodes is None:
         rows = np.flatnonzero(columns.alive)
@@ -88,6 +98,8 @@ def explain(columns: NodeColumns, cls: PodClass, levels: Levels | None, *, tail:
     fits = plugins.fits(columns, cls, rows)
     in_vain.add(rows[~fits & ~never], None)
     rows = rows[fits]
+    rows, refused = _constraints(cls, rows, reasons, in_vain, late=False)
+    unresolvable += refused
     if cls.interpod is not None and cls.interpod.filters:
         state = domains.InterPodState(columns, cls)
         verdicts = state.verdicts(lambda counts: counts.of_rows(rows), len(rows))
@@ -98,8 +110,31 @@ def explain(columns: NodeColumns, cls: PodClass, levels: Levels | None, *, tail:
                 in_vain.add(rows[verdicts == code], reason)
             else:
                 unresolvable += refused
+        rows = rows[verdicts == 0]
+    unresolvable += _constraints(cls, rows, reasons, in_vain, late=True)[1]
     in_vain.counts[NOT_HELPFUL] += unresolvable
-    return _message(total, _histogram(reasons), cls, in_vain.counts, tail)
+    return _message(total, _histogram(reasons), cls, in_vain.counts, tail, claims)
+
+
+def _constraints(
+    cls: PodClass, rows: plugins.Rows, reasons: Counter[str], in_vain: _InVain, *, late: bool
+) -> tuple[plugins.Rows, int]:
+    """What the pod's claims refuse. Returns the rows that pass, and how many were refused for good."""
+    lost = 0
+    for constraint in cls.constraints:
+        if constraint.late is not late or not len(rows):
+            continue
+        passed = constraint.passes(rows)
+        refused = rows[~passed]
+        rows = rows[passed]
+        for_good = len(refused)
+        for subset, reason, resolvable in constraint.refusals(refused):
+            reasons[reason] += len(subset)
+            if resolvable:
+                in_vain.add(subset, reason)
+                for_good -= len(subset)
+        lost += for_good
+    return rows, lost
 
 
 class _InVain:
@@ -137,10 +172,14 @@ class _InVain:
         return total
 
 
-def _message(total: int, why: str, cls: PodClass, in_vain: Counter[str], tail: str | None) -> str:
+def _message(
+    total: int, why: str, cls: PodClass, in_vain: Counter[str], tail: str | None, claims: str | None
+) -> str:
     if tail is not None:
         return f"0/{total} nodes are available: {why}{tail}"
-    head = f"0/{total} nodes are available: {why} {NO_CLAIMS}"
+    if claims is None:
+        claims = STILL_NOT if any(constraint.late for constraint in cls.constraints) else NO_CLAIMS
+    head = f"0/{total} nodes are available: {why} {claims}"
     if cls.never_preempts:
         return f"{head}, preemption: {NEVER}"
     return f"{head}, preemption: 0/{total} nodes are available: {_histogram(in_vain)}"

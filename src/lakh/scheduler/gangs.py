@@ -136,6 +136,10 @@ def _room(core: Core, cls: PodClass, rows: Rows) -> Ints:
         room = np.minimum(room, (column.allocatable[rows] - column.requested[rows]) // amount)
     if cls.host_ports or (cls.interpod is not None and cls.interpod.anti):
         room = np.minimum(room, 1)
+    for constraint in cls.constraints:
+        limit = constraint.room(rows)
+        if limit is not None:
+            room = np.minimum(room, limit)
     return room
 
 
@@ -198,7 +202,7 @@ def _along(core: Core, members: Sequence[Member], rows: list[int]) -> Iterator[t
 
 def _fits(core: Core, cls: PodClass, row: int) -> bool:
     """Whether a row that the static filters allow has room now: by resources alone in plain Python."""
-    if cls.host_ports or (cls.interpod is not None and cls.interpod.filters):
+    if cls.host_ports or cls.constraints or (cls.interpod is not None and cls.interpod.filters):
         return core.row_fits(cls, row)
     resources = core.columns.resources
     for name, amount in ((PODS, 1), *cls.demands):

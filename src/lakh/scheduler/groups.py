@@ -29,7 +29,7 @@ import heapq
 import numpy as np
 import numpy.typing as npt
 
-from . import plugins
+from . import constraints, plugins
 from .candidates import MAX_TURN, NOT_FEASIBLE, ROW_BITS, ROW_MASK, SCORE_SHIFT
 from .columns import NodeColumns
 from .domains import MISSING, DomainCounts, InterPodState, normalised_affinity, normalised_spread
@@ -117,6 +117,7 @@ class GroupedOrder:
             if (column := columns.resources.get(name)) is not None
         ]
         self._impossible = len(self._demands) <= len(cls.demands)
+        self._version = constraints.versions(cls.constraints)
         self._keys: Ints = np.full(columns.capacity, NOT_FEASIBLE, np.int64)
         self._cells = memoryview(self._keys)  # type: ignore[arg-type]
         self._static = np.zeros(columns.capacity, np.bool_)
@@ -138,6 +139,8 @@ class GroupedOrder:
         ok = plugins.fits(self._columns, self._cls, rows)
         if self._cls.host_ports:
             ok &= plugins.ports_free(self._columns, self._cls, rows)
+        if self._cls.constraints:
+            ok[ok] = constraints.passes(self._cls, rows[ok])
         return ok
 
     def _choose_components(self) -> None:
@@ -281,13 +284,15 @@ class GroupedOrder:
 
     def _catch_up(self) -> None:
         columns = self._columns
-        if self._cursor == columns.sequence and self._epoch == columns.epoch:
+        stale = bool(self._cls.constraints) and self._version != constraints.versions(self._cls.constraints)
+        if self._cursor == columns.sequence and self._epoch == columns.epoch and not stale:
             return
         changes = columns.changes_since(self._cursor)
         self._turn += 1
         if (
             self._epoch != columns.epoch
             or changes is None
+            or stale
             or len(changes) > MAX_UPDATES
             or self._turn >= MAX_TURN
             or self._soft_taints != (columns.soft_nodes > 0)
@@ -357,7 +362,9 @@ class GroupedOrder:
         for allocatable, requested, amount in self._demands:
             if amount > allocatable[row] - requested[row]:
                 return False
-        return not self._cls.host_ports or not self._columns.port_conflict(row, self._cls.host_ports)
+        if self._cls.host_ports and self._columns.port_conflict(row, self._cls.host_ports):
+            return False
+        return not self._cls.constraints or constraints.row_passes(self._cls, row)
 
 
 class _Reader:

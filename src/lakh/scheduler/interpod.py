@@ -432,17 +432,19 @@ class InterPodIndex:
         known = identity.resolved
         if known is not None and known[0] is cls and known[1] == self.version:
             return known[2]
-        if cls.base is not None:
+        if cls.interpod is not None and cls.base is not None:
             cls = cls.base
         if cls.carries_terms:
-            self.carriers(cls, identity.namespace)
+            self.carriers(cls.base or cls, identity.namespace)
         interpod = self._interpod(cls, identity)
         result = cls
         if interpod is not None:
             key = cls, interpod
             found = self._effective.get(key)
             if found is None:
-                found = self._effective[key] = dataclasses.replace(cls, interpod=interpod, base=cls)
+                found = self._effective[key] = dataclasses.replace(
+                    cls, interpod=interpod, base=cls.base or cls
+                )
                 if len(self._effective) > MAX_EFFECTIVE:
                     self._effective.popitem(last=False)
             else:

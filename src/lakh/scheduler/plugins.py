@@ -36,6 +36,7 @@ __all__ = [
     "static_ok",
     "taint_raw",
     "taints_ok",
+    "term_ok",
 ]
 
 Rows = npt.NDArray[np.intp]
@@ -83,7 +84,7 @@ def affinity_ok(columns: NodeColumns, cls: PodClass, rows: Rows) -> Bools:
     if cls.required_terms is not None:
         any_term = np.zeros(len(rows), np.bool_)
         for term in cls.required_terms:
-            any_term |= _term(columns, term, rows)
+            any_term |= term_ok(columns, term, rows)
         ok &= any_term
     return ok
 
@@ -98,7 +99,7 @@ def static_ok(columns: NodeColumns, cls: PodClass, rows: Rows) -> Bools:
     return ok
 
 
-def _term(columns: NodeColumns, term: NodeSelectorTerm, rows: Rows) -> Bools:
+def term_ok(columns: NodeColumns, term: NodeSelectorTerm, rows: Rows) -> Bools:
     """All requirements of a term; a term without any matches nothing."""
     if not term.matchExpressions and not term.matchFields:
         return np.zeros(len(rows), np.bool_)
@@ -238,7 +239,7 @@ def affinity_raw(columns: NodeColumns, cls: PodClass, rows: Rows) -> Ints:
     """NodeAffinity before normalising: the weights of the preferred terms that match."""
     total = np.zeros(len(rows), np.int64)
     for weight, term in cls.preferred_terms:
-        total += weight * _term(columns, term, rows)
+        total += weight * term_ok(columns, term, rows)
     return total
 
 

@@ -15,6 +15,7 @@ from .requests import CPU, MEMORY, pod_requests
 from .views import NodeSelectorTerm, PodSpec, Taint, Toleration, spec_key
 
 if TYPE_CHECKING:
+    from .constraints import Constraint
     from .interpod import InterPod
 
 __all__ = ["MAX_CLASSES", "ClassTable", "HostPort", "PodClass", "compile_class", "tolerates"]
@@ -81,6 +82,8 @@ class PodClass:
     """The spec has inter-pod affinity or anti-affinity: its placed pods concern others."""
     interpod: InterPod | None = None
     """What its pods and others want of each other; only classes that `InterPodIndex.resolve` made have it."""
+    constraints: tuple[Constraint, ...] = ()
+    """What its pods' claims mean for nodes; see `constraints`."""
     base: PodClass | None = None
     """The class of the spec alone, where this one was made from it."""
 
@@ -131,16 +134,9 @@ def _pinned_nodes(terms: tuple[NodeSelectorTerm, ...] | None) -> tuple[str, ...]
     return tuple(names)
 
 
-def _unsupported(spec: PodSpec) -> str | None:
-    """Hard constraints that this scheduler cannot honour must not be ignored: such pods wait, and say why."""
-    if spec.resourceClaims:
-        return "resource claims are not supported by this scheduler"
-    return None
-
-
 def compile_class(spec: PodSpec, key: bytes) -> PodClass:
     """Compile a spec. Never fails: what cannot be understood becomes the class's `problem`."""
-    problem = _unsupported(spec)
+    problem: str | None = None
     try:
         requests, score_milli_cpu, score_memory = pod_requests(spec)
     except ValueError as error:

@@ -180,6 +180,12 @@ class SchedulingQueue:
         self._parked.setdefault(pod.cls, {})[pod.uid] = pod
         heapq.heappush(self._timed, (now + MAX_PARKED_SECONDS, pod.arrival, pod.turn, pod))
 
+    def hold(self, pod: PendingPod, now: float) -> None:
+        """A pod in flight was not tried, for it is known to have to wait: that is no attempt."""
+        pod.attempts -= 1
+        self.park(pod, now)
+        pod.retry_at = now
+
     def retry(self, pod: PendingPod, now: float) -> None:
         """An attempt failed for another reason than lack of a node."""
         pod.retry_at = now + backoff_seconds(pod.attempts)

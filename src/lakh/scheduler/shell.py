@@ -24,7 +24,7 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from lakh.client.client import STRATEGIC, Client
@@ -44,6 +44,8 @@ from lakh.client.tasks import TaskGuard
 from lakh.client.types import ObjectReference
 from lakh.machinery import times
 
+from .claims import Claims, ClaimsError
+from .constraints import needs_of
 from .core import Core
 from .gangs import Member, plan_gang
 from .interpod import Identity, Selection, own_labels
@@ -133,6 +135,9 @@ class Scheduler:
             on_update=lambda old, new: self.on_pod_group(new),
             on_delete=self.gangs.on_group_deleted,
         )
+        self.claims = Claims(client, recorder, self.core, self._guard, self._wake_pod, self._wake_claimants)
+        self._informers += self.claims.informers()
+        self._devices = self.claims.device_informers()
         self._to_bind: deque[tuple[PendingPod, str, float]] = deque()
         """Pods of gangs that are placed and wait for a free request."""
         self._kick = asyncio.Event()
@@ -163,6 +168,17 @@ class Scheduler:
         if self.core.set_namespace(name, labels):
             self._to_wake.extend(cls for cls in self.queue.parked_classes() if cls.interpod is not None)
             self._kick.set()
+
+    def _wake_claimants(self, nodes: Iterable[str] | None) -> None:
+        """Volumes or devices have changed: on these nodes, or anywhere, so that all pods with claims are tried again."""
+        if nodes is not None:
+            for node in nodes:
+                self._gain(node)
+            return
+        for cls in self.queue.parked_classes():
+            if cls.constraints or cls.problem is not None:
+                self.queue.wake(cls, self._clock(), WAKE_PODS)
+        self._kick.set()
 
     def on_node(self, node: Node) -> None:
         """A node is new or has changed."""
@@ -205,6 +221,7 @@ class Scheduler:
         if waiting is not None and pod.metadata.deletionTimestamp:
             self._dequeue(waiting.uid)
         elif waiting is not None:
+            self._claimed(waiting, pod)
             waiting.identity = self.core.interpods.identity(pod.metadata)
             waiting.own = own_labels(pod.metadata.labels)
             self.queue.reclassify(waiting, self._classify(pod.spec))
@@ -233,6 +250,8 @@ class Scheduler:
         identity = self.core.interpods.identity(metadata)
         waiting = self.queue.get(metadata.uid)
         if waiting is not None:
+            if self._claimed(waiting, pod):
+                self._wake_pod(waiting)
             if (waiting.cls.base or waiting.cls) is not cls or waiting.identity is not identity:
                 old = waiting.cls
                 waiting.identity, waiting.own = identity, own_labels(metadata.labels)
@@ -248,6 +267,7 @@ class Scheduler:
             identity,
             own_labels(metadata.labels),
         )
+        self._claimed(waiting, pod)
         for condition in pod.status.conditions or ():
             if condition.type == "PodScheduled" and condition.status == "False":
                 self._has_condition.add(metadata.uid)
@@ -260,10 +280,22 @@ class Scheduler:
             self.nominations.reserve(waiting, pod.status.nominatedNodeName)
         self._kick.set()
 
+    def _claimed(self, waiting: PendingPod, pod: Pod) -> bool:
+        """Note the pod's claims. Returns whether they are other ones now."""
+        needs = needs_of(pod)
+        pod.spec.volumes = pod.spec.resourceClaims = None
+        if not self.core.set_needs(waiting.uid, needs):
+            return False
+        self.claims.wait(waiting, needs)
+        return True
+
     def _assigned(self, pod: Pod) -> None:
         metadata, uid, node = pod.metadata, pod.metadata.uid, pod.spec.nodeName
         assert node
         before = self.core.node_of(uid)
+        if pod.spec.volumes is not None or pod.spec.resourceClaims is not None:
+            self.core.set_needs(uid, needs_of(pod))
+            pod.spec.volumes = pod.spec.resourceClaims = None
         self.gangs.place(uid, pod)
         identity = self.core.interpods.identity(metadata)
         self.core.place(
@@ -288,6 +320,7 @@ class Scheduler:
         self.core.remove(uid)
         self._binding.pop(uid, None)
         self._dequeue(uid)
+        self.core.set_needs(uid, None)
         self.gangs.forget(uid)
         if node is not None:
             self._gain(node)
@@ -298,6 +331,7 @@ class Scheduler:
         reserved = self.nominations.release(uid)
         if reserved is not None:
             self._gain(reserved)
+        self.claims.forget(uid)
         waiting = self.queue.remove(uid)
         if waiting is not None:
             self._recheck(waiting.cls)
@@ -368,6 +402,9 @@ class Scheduler:
 
     def _schedule(self, pod: PendingPod) -> None:
         began = time.perf_counter()
+        if self.claims.awaited(pod):
+            self.queue.hold(pod, self._clock())
+            return
         if pod.group is not None and self._schedule_gang(pod, pod.group, began):
             return
         self._resolve_class(pod)
@@ -394,7 +431,7 @@ class Scheduler:
         while pod.identity is not identity:  # a selector may be the first that speaks of the pod's own labels
             identity = pod.identity
             assert identity is not None
-            pod.cls = self.core.resolve(pod.cls, identity)
+            pod.cls = self.core.resolve(pod.cls, identity, pod.uid)
 
     def _widen_identities(self) -> None:
         self._widen_placed()
@@ -440,6 +477,9 @@ class Scheduler:
         return True
 
     def _start_bind(self, pod: PendingPod, node: str, began: float) -> None:
+        if self.core.needs(pod.uid) is not None and not self.claims.bound(pod.uid):
+            self._guard.spawn(self._bind_claims(pod, node, began), name="bind claims")
+            return
         self._binds_in_flight += 1
         self._guard.spawn(self._bind(pod, node, began), name="bind")
 
@@ -448,6 +488,8 @@ class Scheduler:
         nominated: str | None = None
         if message is not None:
             pass
+        elif pod.cls.constraints and self.claims.deallocate(pod):
+            message = self.core.explain(pod.cls, claims="deallocation of ResourceClaim completed")
         elif self.nominations.node_of(pod) is not None:
             message = self._explain(pod.cls, NOT_ELIGIBLE)
         elif (nominated := self.nominations.attempt(pod)) is not None:
@@ -479,6 +521,22 @@ class Scheduler:
         return message
 
     # Binding
+
+    async def _bind_claims(self, pod: PendingPod, node: str, began: float) -> None:
+        """Bind the pod's volumes and devices first: that may take until a volume has been made, so it occupies no bind's place."""
+        try:
+            await self.claims.bind(pod, node, lambda: self._binding.get(pod.uid) is pod)
+        except ClientClosed:
+            return
+        except ClaimsError as error:
+            self._metrics.error.attempted(began)
+            log.warning("claims of %s/%s for %s: %s", pod.namespace, pod.name, node, error)
+            self._undo(pod)
+            self._recorder.event(reference(pod), "Warning", "FailedScheduling", str(error))
+            return
+        if self._binding.get(pod.uid) is pod:
+            self._to_bind.append((pod, node, began))
+            self._kick.set()
 
     async def _bind(self, pod: PendingPod, node: str, began: float) -> None:
         try:
@@ -521,6 +579,7 @@ class Scheduler:
             return
         node = self.core.node_of(pod.uid)
         self.core.remove(pod.uid)
+        self.claims.undo(pod)
         self.gangs.unplace(pod)
         if node is not None:
             self._gain(node)
@@ -593,6 +652,9 @@ class Scheduler:
         """Keep the picture of the cluster up to date, until cancelled."""
         async with TaskGuard(f"{self.scheduler_name} informers") as guard:
             guard.spawn(self._pod_groups.run(), name="pod groups")  # not every server has them
+            for optional in self._devices:
+                guard.spawn(optional.run(), name="devices")
+            guard.spawn(self.claims.synced(), name="devices synced")
             await asyncio.gather(
                 *(guard.spawn(informer.run(), name="informer") for informer in self._informers)
             )

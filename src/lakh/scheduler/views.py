@@ -157,6 +157,39 @@ class SpreadConstraint(msgspec.Struct, gc=False, omit_defaults=True):
     matchLabelKeys: list[str] | None = None
 
 
+class ClaimSource(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 PersistentVolumeClaimVolumeSource."""
+
+    claimName: str = ""
+
+
+class EphemeralSource(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 EphemeralVolumeSource: that there is one."""
+
+
+class Volume(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 Volume: what is behind a claim."""
+
+    name: str = ""
+    persistentVolumeClaim: ClaimSource | None = None
+    ephemeral: EphemeralSource | None = None
+
+
+class PodResourceClaim(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 PodResourceClaim."""
+
+    name: str = ""
+    resourceClaimName: str | None = None
+    resourceClaimTemplateName: str | None = None
+
+
+class ResourceClaimStatus(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 PodResourceClaimStatus: which claim was made from the template."""
+
+    name: str = ""
+    resourceClaimName: str | None = None
+
+
 class SchedulingGroup(msgspec.Struct, gc=False, omit_defaults=True):
     """core/v1 PodSchedulingGroup."""
 
@@ -178,7 +211,8 @@ class PodSpec(msgspec.Struct, gc=False, omit_defaults=True):
     affinity: Affinity | None = None
     tolerations: list[Toleration] | None = None
     topologySpreadConstraints: list[SpreadConstraint] | None = None
-    resourceClaims: list[Any] | None = None
+    resourceClaims: list[PodResourceClaim] | None = None
+    volumes: list[Volume] | None = None
     schedulingGates: list[Any] | None = None
     schedulingGroup: SchedulingGroup | None = None
     terminationGracePeriodSeconds: int | None = None
@@ -220,6 +254,7 @@ class PodStatus(msgspec.Struct, gc=False, omit_defaults=True):
     conditions: list[Condition] | None = None
     nominatedNodeName: str | None = None
     startTime: str | None = None
+    resourceClaimStatuses: list[ResourceClaimStatus] | None = None
 
 
 class Pod(msgspec.Struct, gc=False, omit_defaults=True):
@@ -387,6 +422,5 @@ def spec_key(spec: PodSpec) -> bytes:
             spec.affinity,
             spec.tolerations,
             spec.topologySpreadConstraints,
-            spec.resourceClaims,
         )
     )

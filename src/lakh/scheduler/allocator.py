@@ -1,0 +1,490 @@
+"""Allocating devices to claims: exact, on one node, without I/O.
+
+A *shape* is what a pool's devices are, whatever node they are on: equal machines have one shape. A *bench* is all that a node reaches, shapes
+end to end, so that a set of devices is one integer with a bit a device:
+
+    shapes    [ neuron-0 … neuron-15 ][ efa-0 efa-1 ]
+    free      1111111111110000         11             what no claim holds
+    wanted    1111111111111111         00             what a request's class and selectors match, judged once a shape
+
+The search goes through claims, requests and alternatives in order and takes devices in order, stepping back when a later request or a constraint
+finds nothing, like upstream's allocator. Devices that no request and no constraint can tell apart are tried once: that keeps a hopeless search
+short.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from lakh.machinery import cel, quantity
+
+from .deviceviews import Attribute, CounterUse, Device, DeviceToleration
+
+__all__ = [
+    "MAX_RESULTS",
+    "Alternative",
+    "Bench",
+    "ClaimDemand",
+    "Demand",
+    "Match",
+    "Picked",
+    "Rule",
+    "Shape",
+    "Want",
+    "allocate",
+]
+
+MAX_RESULTS = 32
+"""Devices of one claim at most; upstream's AllocationResultsMaxSize."""
+MAX_STEPS = 200_000
+"""Devices looked at before a search gives up: half a second. Upstream gives up after ten."""
+BLOCKING = ("NoSchedule", "NoExecute")
+VARIABLES = (("device", "dyn"),)
+
+_devices = msgspec.json.Decoder(list[Device])
+_counters = msgspec.json.Decoder(list[CounterUse])
+
+Value = tuple[str, Any]
+Counters = dict[tuple[str, str], int]
+
+
+class Shape:
+    """The devices of a pool. `index` finds a device by name. `consumes[i]` is what device i takes of the pool's shared counters."""
+
+    def __init__(
+        self,
+        driver: str,
+        devices: Sequence[Device],
+        counters: Sequence[CounterUse] = (),
+        *,
+        whole: bool = True,
+    ) -> None:
+        self.driver = driver
+        self.devices = tuple(devices)
+        self.whole = whole
+        """All slices of the pool are there. Of a pool that is not, nothing is taken."""
+        self.index = {device.name: number for number, device in enumerate(self.devices)}
+        self.valid = len(self.index) == len(self.devices)
+        self.counters: Counters = {
+            (found.name, name): quantity.parse_nano(amount.value)
+            for found in counters
+            for name, amount in (found.counters or {}).items()
+        }
+        self.consumes: list[Counters] = [
+            {
+                (use.counterSet, name): quantity.parse_nano(amount.value)
+                for use in device.consumesCounters or ()
+                for name, amount in (use.counters or {}).items()
+            }
+            for device in self.devices
+        ]
+        self.partitioned = any(self.consumes)
+        self._inputs: list[Any] = []
+        self._masks: dict[Match, int] = {}
+        self.errors: dict[Match, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Shape({self.driver}, devices={len(self.devices)})"
+
+    @classmethod
+    def of_json(
+        cls, driver: str, devices: Iterable[bytes], counters: Iterable[bytes], *, whole: bool
+    ) -> Shape:
+        """Of the `devices` and `sharedCounters` of a pool's slices."""
+        return cls(
+            driver,
+            [device for part in devices for device in _devices.decode(part)],
+            [found for part in counters for found in _counters.decode(part)],
+            whole=whole,
+        )
+
+    def matching(self, match: Match) -> int:
+        """The devices that a request's selectors match and whose taints it tolerates. Equal devices are judged once."""
+        known = self._masks.get(match)
+        if known is not None:
+            return known
+        verdicts: dict[bytes, bool] = {}
+        mask = 0
+        for number, device in enumerate(self.devices):
+            if not tolerated(device, match.tolerations):
+                continue
+            key = _encode((device.attributes, device.capacity))
+            verdict = verdicts.get(key)
+            if verdict is None:
+                verdict = verdicts[key] = self._selected(device, match)
+            if verdict:
+                mask |= 1 << number
+        self._masks[match] = mask
+        return mask
+
+    def _selected(self, device: Device, match: Match) -> bool:
+        if not match.expressions:
+            return True
+        values = {"device": describe(self.driver, device, match.expressions)}
+        activation = None
+        for number, source in enumerate(match.expressions):
+            try:
+                program = cel.compile_expression(source, VARIABLES)
+                if activation is None:
+                    activation = program.activation(values)
+                if program.evaluate(activation) is not True:
+                    return False
+            except cel.ExpressionError as error:
+                self.errors[match] = f"selector #{number}: CEL runtime error: {error}"
+                return False
+        return True
+
+    def attribute(self, number: int, name: str) -> Value | None:
+        """A device's attribute by its full name: kind and value."""
+        for own, attribute in (self.devices[number].attributes or {}).items():
+            if (own if "/" in own else f"{self.driver}/{own}") == name:
+                return value_of(attribute)
+        return None
+
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def value_of(attribute: Attribute) -> Value | None:
+    """Kind and value of an attribute."""
+    for kind in ("string", "integer", "boolean", "version"):
+        value = getattr(attribute, kind)
+        if value is not None:
+            return kind, value
+    return None
+
+
+class _Domains(dict[str, dict[str, Any]]):
+    """Attributes by domain."""
+
+    def put(self, driver: str, name: str, value: Any) -> None:
+        domain, _, plain = name.rpartition("/")
+        self.setdefault(domain or driver, {})[plain] = value
+
+
+_DOMAIN = re.compile(r"""(attributes|capacity)\s*\[\s*["']([^"']+)["']\s*\]""")
+
+
+def describe(driver: str, device: Device, expressions: Iterable[str] = ()) -> dict[str, Any]:
+    """A device as expressions see it: `device.driver`, `device.attributes["domain"].name`, `device.capacity["domain"].name`.
+
+    A domain that the device knows nothing of is an empty map.
+    """
+    attributes, capacity = _Domains(), _Domains()
+    for source in expressions:
+        for kind, domain in _DOMAIN.findall(source):
+            (attributes if kind == "attributes" else capacity).setdefault(domain, {})
+    for name, attribute in (device.attributes or {}).items():
+        found = value_of(attribute)
+        if found is not None:
+            kind, value = found
+            attributes.put(driver, name, {"@semver": value} if kind == "version" else value)
+    for name, amount in (device.capacity or {}).items():
+        capacity.put(driver, name, cel.as_quantity(amount.value))
+    return {"driver": driver, "attributes": dict(attributes), "capacity": dict(capacity)}
+
+
+def tolerated(device: Device, tolerations: tuple[DeviceToleration, ...]) -> bool:
+    """Whether all taints of a device that keep pods off are tolerated."""
+    return all(
+        taint.effect not in BLOCKING
+        or any(
+            (not t.effect or t.effect == taint.effect)
+            and (not t.key or t.key == taint.key)
+            and (t.operator == "Exists" or (t.value or "") == (taint.value or ""))
+            for t in tolerations
+        )
+        for taint in device.taints or ()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a device must be: expressions of class and request, and the taints that may be on it."""
+
+    expressions: tuple[str, ...] = ()
+    tolerations: tuple[DeviceToleration, ...] = ()
+
+    def __hash__(self) -> int:
+        return hash(self.expressions)
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """One way to satisfy a request. `count` None: all devices that match."""
+
+    name: str
+    match: Match
+    count: int | None = 1
+    admin: bool = False
+    """Devices in use will do, and are not used up."""
+    class_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A request: the first alternative that can be had."""
+
+    name: str
+    alternatives: tuple[Alternative, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """All devices of some requests agree (or all differ) in an attribute."""
+
+    attribute: str
+    requests: frozenset[str]
+    """By name, with or without that of the alternative; empty: all of the claim."""
+    distinct: bool = False
+
+    def concerns(self, want: Want, alternative: Alternative) -> bool:
+        """Whether it is about these devices."""
+        return not self.requests or want.name in self.requests or alternative.name in self.requests
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimDemand:
+    """What one claim asks for."""
+
+    wants: tuple[Want, ...]
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What all claims of a pod that are not allocated yet ask for."""
+
+    claims: tuple[ClaimDemand, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """A device for a claim: `pool` counts the bench's shapes."""
+
+    claim: int
+    request: str
+    pool: int
+    device: int
+    admin: bool
+    tolerations: tuple[DeviceToleration, ...]
+
+
+@dataclass(slots=True)
+class Bench:
+    """What a node reaches. Masks hold a bit a device: `closed` are those that it does not reach, `used` those that claims hold."""
+
+    shapes: tuple[Shape, ...]
+    used: tuple[int, ...]
+    closed: tuple[int, ...] = ()
+    offsets: list[int] = field(default_factory=list)
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        for shape in self.shapes:
+            self.offsets.append(self.size)
+            self.size += len(shape.devices)
+
+    def mask(self, masks: Iterable[int]) -> int:
+        """Masks of the shapes as one."""
+        whole = 0
+        for offset, mask in zip(self.offsets, masks, strict=False):
+            whole |= mask << offset
+        return whole
+
+    def matching(self, match: Match) -> int:
+        """All devices that match, of pools that may be used."""
+        return self.mask(
+            shape.matching(match) if shape.whole and shape.valid else 0 for shape in self.shapes
+        ) & ~self.mask(self.closed)
+
+    def unfinished(self, match: Match) -> bool:
+        """Whether a pool that is not whole has devices that match: then nobody can tell what all of them are."""
+        return any(not shape.whole and shape.matching(match) for shape in self.shapes)
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Pool and device of a bit."""
+        pool = len(self.offsets) - 1
+        while self.offsets[pool] > number:
+            pool -= 1
+        return pool, number - self.offsets[pool]
+
+
+def bits(mask: int) -> Iterator[int]:
+    """The positions of the bits that are set, lowest first."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+class _GaveUp(Exception):
+    pass
+
+
+class _Search:
+    """One search on one bench."""
+
+    def __init__(self, bench: Bench, demand: Demand) -> None:
+        self.bench = bench
+        self.demand = demand
+        self._used = bench.mask(bench.used)
+        self.free = ((1 << bench.size) - 1) & ~self._used & ~bench.mask(bench.closed)
+        self.picked: list[tuple[int, Want, Alternative, int]] = []
+        self.steps = 0
+        self.left: list[Counters] = []
+        for shape, used in zip(bench.shapes, bench.used, strict=True):
+            left = dict(shape.counters)
+            if shape.partitioned:
+                for number in bits(used):
+                    for key, amount in shape.consumes[number].items():
+                        left[key] = left.get(key, 0) - amount
+            self.left.append(left)
+        self._signatures: dict[int, tuple[Any, ...]] = {}
+        self._matches = list(
+            dict.fromkeys(a.match for c in demand.claims for w in c.wants for a in w.alternatives)
+        )
+        self._masks = {match: bench.matching(match) for match in self._matches}
+        self._attributes = list(dict.fromkeys(rule.attribute for c in demand.claims for rule in c.rules))
+
+    def run(self) -> list[Picked] | None:
+        try:
+            if not self._claim(0, 0):
+                return None
+        except _GaveUp:
+            return None
+        found = []
+        for claim, _, alternative, number in self.picked:
+            pool, device = self.bench.place(number)
+            found.append(
+                Picked(
+                    claim, alternative.name, pool, device, alternative.admin, alternative.match.tolerations
+                )
+            )
+        return found
+
+    def _claim(self, claim: int, want: int) -> bool:
+        """Satisfy everything from this request on."""
+        if claim == len(self.demand.claims):
+            return True
+        demand = self.demand.claims[claim]
+        if want == len(demand.wants):
+            return self._claim(claim + 1, 0)
+        wanted = demand.wants[want]
+        for alternative in wanted.alternatives:
+            mask = self._masks[alternative.match]
+            if alternative.count is None:
+                if self._all(claim, want, wanted, alternative, mask):
+                    return True
+            elif self._some(claim, want, wanted, alternative, mask, alternative.count, 0):
+                return True
+        return False
+
+    def _all(self, claim: int, want: int, wanted: Want, alternative: Alternative, mask: int) -> bool:
+        if not mask or self.bench.unfinished(alternative.match):
+            return False
+        before = len(self.picked)
+        for number in bits(mask):
+            if not self._take(claim, wanted, alternative, number):
+                self._undo(before)
+                return False
+        if self._claim(claim, want + 1):
+            return True
+        self._undo(before)
+        return False
+
+    def _some(
+        self, claim: int, want: int, wanted: Want, alternative: Alternative, mask: int, count: int, start: int
+    ) -> bool:
+        if not count:
+            return self._claim(claim, want + 1)
+        candidates = mask >> start << start
+        if not alternative.admin:
+            candidates &= self.free
+        if candidates.bit_count() < count:
+            return False
+        tried: set[tuple[Any, ...]] = set()
+        before = len(self.picked)
+        for number in bits(candidates):
+            signature = self._signature(number)
+            if signature in tried:
+                continue
+            tried.add(signature)
+            if self._take(claim, wanted, alternative, number):
+                if self._some(claim, want, wanted, alternative, mask, count - 1, number + 1):
+                    return True
+                self._undo(before)
+        return False
+
+    def _signature(self, number: int) -> tuple[Any, ...]:
+        """What can be told of a device: devices of equal signatures are exchangeable."""
+        known = self._signatures.get(number)
+        if known is None:
+            pool, device = self.bench.place(number)
+            shape = self.bench.shapes[pool]
+            known = self._signatures[number] = (
+                tuple(mask >> number & 1 for mask in self._masks.values()),
+                self._used >> number & 1,
+                tuple(shape.attribute(device, name) for name in self._attributes),
+                (pool, tuple(shape.consumes[device].items())) if shape.partitioned else None,
+            )
+        return known
+
+    def _take(self, claim: int, wanted: Want, alternative: Alternative, number: int) -> bool:
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise _GaveUp
+        if not alternative.admin and not self.free >> number & 1:
+            return False
+        if sum(entry[0] == claim for entry in self.picked) >= MAX_RESULTS:
+            return False
+        pool, device = self.bench.place(number)
+        shape = self.bench.shapes[pool]
+        for rule in self.demand.claims[claim].rules:
+            if rule.concerns(wanted, alternative) and not self._agrees(rule, claim, shape, device):
+                return False
+        if not alternative.admin:
+            if shape.partitioned:
+                left = self.left[pool]
+                if any(left.get(key, 0) < amount for key, amount in shape.consumes[device].items()):
+                    return False
+                for key, amount in shape.consumes[device].items():
+                    left[key] -= amount
+            self.free &= ~(1 << number)
+        self.picked.append((claim, wanted, alternative, number))
+        return True
+
+    def _agrees(self, rule: Rule, claim: int, shape: Shape, device: int) -> bool:
+        value = shape.attribute(device, rule.attribute)
+        if value is None:
+            return False
+        for other_claim, wanted, alternative, number in self.picked:
+            if other_claim == claim and rule.concerns(wanted, alternative):
+                pool, other = self.bench.place(number)
+                same = self.bench.shapes[pool].attribute(other, rule.attribute) == value
+                if same is rule.distinct:
+                    return False
+                if not rule.distinct:
+                    return True  # all others agree with this one
+        return True
+
+    def _undo(self, length: int) -> None:
+        while len(self.picked) > length:
+            _, _, alternative, number = self.picked.pop()
+            if not alternative.admin:
+                self.free |= 1 << number
+                pool, device = self.bench.place(number)
+                shape = self.bench.shapes[pool]
+                if shape.partitioned:
+                    for key, amount in shape.consumes[device].items():
+                        self.left[pool][key] += amount
+
+
+def allocate(bench: Bench, demand: Demand) -> list[Picked] | None:
+    """Devices for all claims, or None when there is no way."""
+    return _Search(bench, demand).run()

@@ -1,0 +1,500 @@
+"""The effects of volumes and devices: what the API says of them goes to the core, what the core has set aside is written before a pod is bound.
+
+    wait       a pod names claims: it is woken when one of them changes
+    bind       VolumeBinding's and DynamicResources' PreBind: the volumes' `claimRef`, the claims' selected node, the allocations and
+               reservations are written; then the volume controller and the provisioner are waited for
+    undo       the pod is not bound after all: it no longer reserves its claims; what was allocated or bound stays so, and ties the next attempt
+
+An allocation that the API server may have been told is in use until the API says otherwise, whatever becomes of its pod: the same
+device is never given twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from lakh.client.client import MERGE, STRATEGIC, Client
+from lakh.client.errors import (
+    ApiError,
+    ClientClosed,
+    ClientError,
+    ConnectFailed,
+    is_not_found,
+)
+from lakh.client.events import EventRecorder
+from lakh.client.informer import Informer
+from lakh.client.resources import (
+    CSIDRIVERS,
+    CSINODES,
+    DEVICECLASSES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    RESOURCECLAIMS,
+    RESOURCESLICES,
+    STORAGECLASSES,
+    Resource,
+)
+from lakh.client.tasks import TaskGuard
+from lakh.machinery import volumes as rules
+from lakh.machinery.volumes import BOUND_BY_CONTROLLER, SELECTED_NODE, StorageClassView, VolumeView
+
+from .constraints import Needs
+from .core import Core
+from .deviceviews import ClaimView, DeviceClassView, SliceView
+from .queue import PendingPod
+from .volumes import VolumePlan
+from .volumeviews import CapacityView, CSIDriverView, CSINodeView
+
+__all__ = ["Claims", "ClaimsError"]
+
+log = logging.getLogger(__name__)
+
+CSISTORAGECAPACITIES = Resource("storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity", True)
+FINALIZER = "resource.kubernetes.io/delete-protection"
+BIND_TIMEOUT_SECONDS = 600.0
+"""How long volumes may take to be bound; upstream's bindTimeoutSeconds."""
+RETRY_SECONDS = 1.0
+VOLUMES = 'running PreBind plugin "VolumeBinding": '
+DEVICES = 'running PreBind plugin "DynamicResources": '
+
+
+class ClaimsError(Exception):
+    """A pod's claims could not be bound. The text is what its event says."""
+
+
+class Claims:
+    """See the module. `wake` tries a pod again; `changed` tells of nodes that gained something, or (None) that anything may have."""
+
+    def __init__(
+        self,
+        client: Client,
+        recorder: EventRecorder,
+        core: Core,
+        guard: TaskGuard,
+        wake: Callable[[PendingPod], None],
+        changed: Callable[[Iterable[str] | None], None],
+    ) -> None:
+        self._client = client
+        self._recorder = recorder
+        self._core = core
+        self._guard = guard
+        self._wake = wake
+        self._changed = changed
+        self._waiting: dict[str, dict[str, PendingPod]] = {}
+        """Kind and key of a claim → pods in the queue that name it."""
+        self._names: dict[str, tuple[str, ...]] = {}
+        """Pod's uid → what it is registered under in `_waiting`."""
+        self._bound: set[str] = set()
+        self._moved = asyncio.Event()
+        """Set, and replaced, with each change of volumes and their claims."""
+        self._devices: list[Informer[Any]] = []
+
+    def __repr__(self) -> str:
+        return f"Claims(waiting={len(self._names)}, bound={len(self._bound)})"
+
+    # Informers
+
+    def informers(self) -> list[Informer[Any]]:
+        """Those of volumes, which every API server has."""
+        index = self._core.volumes
+
+        def claim(found: rules.ClaimView, there: bool) -> None:
+            if there:
+                index.set_claim(found)
+            else:
+                index.remove_claim(found.key)
+            self._wake_for(f"volume {found.key}")
+            self._move()
+
+        def volume(found: VolumeView, there: bool) -> None:
+            new = found.metadata.name not in index.volumes
+            if there:
+                index.set_volume(found)
+            else:
+                index.remove_volume(found.metadata.name)
+            if there and (new or found.status.phase == "Available"):
+                self._changed(None)
+            self._move()
+
+        def csinode(found: CSINodeView, there: bool) -> None:
+            name = index.set_csinode(found, there=there)
+            if name is not None:
+                self._changed((name,))
+
+        def general(tell: Callable[..., bool]) -> Callable[[Any, bool], None]:
+            def told(found: Any, there: bool) -> None:
+                if tell(found, there=there):
+                    self._changed(None)
+
+            return told
+
+        return [
+            self._informer(PERSISTENTVOLUMECLAIMS, rules.ClaimView, claim),
+            self._informer(PERSISTENTVOLUMES, VolumeView, volume),
+            self._informer(STORAGECLASSES, StorageClassView, general(index.set_class)),
+            self._informer(CSINODES, CSINodeView, csinode),
+            self._informer(CSIDRIVERS, CSIDriverView, general(index.set_driver)),
+            self._informer(CSISTORAGECAPACITIES, CapacityView, general(index.set_capacity)),
+        ]
+
+    def device_informers(self) -> list[Informer[Any]]:
+        """Those of devices. Older servers do not have them: nobody waits for these but pods with resource claims."""
+        index = self._core.devices
+
+        def found_slice(found: SliceView, there: bool) -> None:
+            nodes = index.set_slice(found) if there else index.remove_slice(found.metadata.name)
+            self._changed(nodes)
+
+        def device_class(found: DeviceClassView, there: bool) -> None:
+            index.set_class(found, there=there)
+            self._changed(None)
+
+        def claim(found: ClaimView, there: bool) -> None:
+            freed = index.set_claim(found) if there else index.remove_claim(found)
+            if freed:
+                self._changed(freed)
+            self._wake_for(f"claim {found.key}")
+
+        self._devices = [
+            self._informer(RESOURCESLICES, SliceView, found_slice),
+            self._informer(DEVICECLASSES, DeviceClassView, device_class),
+            self._informer(RESOURCECLAIMS, ClaimView, claim),
+        ]
+        return self._devices
+
+    def _informer(
+        self, resource: Resource, view: type[Any], tell: Callable[[Any, bool], None]
+    ) -> Informer[Any]:
+        informer: Informer[Any] = Informer(self._client, resource, view)
+        informer.add_handler(
+            on_add=lambda obj: tell(obj, True),
+            on_update=lambda old, new: tell(new, True),
+            on_delete=lambda obj: tell(obj, False),
+        )
+        return informer
+
+    async def synced(self) -> None:
+        """Once the picture of devices is complete, let the pods that waited for it be tried."""
+        for informer in self._devices:
+            await informer.wait_synced()
+        for pods in tuple(self._waiting.values()):
+            for pod in tuple(pods.values()):
+                self._wake(pod)
+
+    def _move(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    # Waiting
+
+    def wait(self, pod: PendingPod, needs: Needs | None) -> None:
+        """A pod in the queue has these needs now."""
+        self.forget(pod.uid)
+        if needs is None:
+            return
+        names = [f"volume {needs.namespace}/{name}" for name in needs.volumes]
+        names += [f"claim {needs.namespace}/{name}" for _, name, _ in needs.claims if name]
+        self._names[pod.uid] = tuple(names)
+        for name in names:
+            self._waiting.setdefault(name, {})[pod.uid] = pod
+
+    def forget(self, uid: str) -> None:
+        """A pod is no longer in the queue."""
+        names = self._names.pop(uid, ())
+        if names:
+            self._move()  # whoever binds its claims looks up
+        for name in names:
+            pods = self._waiting[name]
+            pods.pop(uid, None)
+            if not pods:
+                del self._waiting[name]
+
+    def _wake_for(self, name: str) -> None:
+        for pod in tuple(self._waiting.get(name, {}).values()):
+            self._wake(pod)
+
+    def awaited(self, pod: PendingPod) -> bool:
+        """Whether a pod's resource claims are not there yet: upstream does not even queue it."""
+        needs = self._core.needs(pod.uid)
+        if needs is None or not needs.claims:
+            return False
+        return not all(i.has_synced for i in self._devices) or self._core.devices.awaited(needs) is not None
+
+    # Binding
+
+    def bound(self, uid: str) -> bool:
+        """Whether the pod's claims are bound. Says so once."""
+        if uid in self._bound:
+            self._bound.discard(uid)
+            return True
+        return False
+
+    async def bind(self, pod: PendingPod, node: str, wanted: Callable[[], bool]) -> None:
+        """Bind a placed pod's claims. `wanted` turns false when the pod is gone meanwhile. Raises ClaimsError."""
+        needs = self._core.needs(pod.uid)
+        assert needs is not None
+        plan = self._core.volumes.plans.get(pod.uid)
+        if plan is not None:
+            await self._bind_volumes(needs, plan, wanted)
+        for claim in self._core.devices.claims_of(needs):
+            if not wanted():
+                return
+            await self._bind_claim(pod, node, claim)
+        if wanted():
+            self._bound.add(pod.uid)
+
+    def undo(self, pod: PendingPod) -> None:
+        """The pod is not bound: its allocated claims are not reserved for it any longer."""
+        self._bound.discard(pod.uid)
+        needs = self._core.needs(pod.uid)
+        if needs is None:
+            return
+        for claim in self._core.devices.claims_of(needs):
+            if any(consumer.uid == pod.uid for consumer in claim.status.reservedFor or ()):
+                self._guard.spawn(self._unreserve(pod, claim), name="unreserve")
+
+    # Volumes
+
+    async def _bind_volumes(self, needs: Needs, plan: VolumePlan, wanted: Callable[[], bool]) -> None:
+        index = self._core.volumes
+        try:
+            for key, name in plan.bindings:
+                claim, volume = index.claims.get(key), index.volumes.get(name)
+                if claim is None or volume is None:
+                    raise ClaimsError(
+                        f'{VOLUMES}binding volumes: "{key if claim is None else name}" not found'
+                    )
+                await self._client.patch(
+                    PERSISTENTVOLUMES, name, claim_patch(claim, volume), patch_type=MERGE, type=bytes
+                )
+            for key in plan.provisions:
+                claim = index.claims.get(key)
+                if claim is None:
+                    raise ClaimsError(f'{VOLUMES}binding volumes: persistentvolumeclaim "{key}" not found')
+                patch = {"metadata": {"uid": claim.metadata.uid, "annotations": {SELECTED_NODE: plan.node}}}
+                answer = await self._client.patch(
+                    PERSISTENTVOLUMECLAIMS,
+                    claim.metadata.name,
+                    patch,
+                    claim.metadata.namespace,
+                    patch_type=MERGE,
+                    type=rules.ClaimView,
+                )
+                if is_newer(answer, index.claims.get(key)):
+                    index.set_claim(answer)
+        except ClientClosed:
+            raise
+        except ClientError as error:
+            raise ClaimsError(f"{VOLUMES}binding volumes: {error}") from error
+        try:
+            async with asyncio.timeout(BIND_TIMEOUT_SECONDS):
+                while wanted() and not self._volumes_bound(needs, plan):
+                    await self._moved.wait()
+        except TimeoutError:
+            raise ClaimsError(f"{VOLUMES}binding volumes: context deadline exceeded") from None
+
+    def _volumes_bound(self, needs: Needs, plan: VolumePlan) -> bool:
+        """Whether all is bound; raises ClaimsError when it will not be."""
+        index = self._core.volumes
+        done = True
+        bindings = dict(plan.bindings)
+        for name in needs.volumes:
+            key = f"{needs.namespace}/{name}"
+            claim = index.claims.get(key)
+            if claim is None:
+                raise ClaimsError(f'{VOLUMES}binding volumes: persistentvolumeclaim "{name}" not found')
+            volume = index.volumes.get(claim.spec.volumeName or bindings.get(key, ""))
+            if key in plan.provisions and index.chosen_node(claim) != plan.node and not rules.is_bound(claim):
+                raise ClaimsError(f'{VOLUMES}binding volumes: provisioning failed for PVC "{name}"')
+            if not rules.is_bound(claim) or volume is None:
+                done = False
+            elif not index.reaches(volume, plan.node):
+                raise ClaimsError(
+                    f'{VOLUMES}binding volumes: pv "{volume.metadata.name}" node affinity doesn\'t match node "{plan.node}"'
+                )
+        return done
+
+    # Devices
+
+    async def _bind_claim(self, pod: PendingPod, node: str, claim: ClaimView) -> None:
+        """Write the allocation where it is ours to write, and reserve the claim for the pod."""
+        devices = self._core.devices
+        pending = devices.pending.get(claim.metadata.uid)
+        consumer = {"resource": "pods", "name": pod.name, "uid": pod.uid}
+        if pending is not None and pending.uid == pod.uid:
+            reads = claim
+            try:
+                if FINALIZER not in (claim.metadata.finalizers or ()):
+                    reads = await self._patch(claim, finalizer_patch(claim))
+                classes = devices.configurations(claim, pending.allocation)
+                pending.told = True
+                reads = await self._patch(
+                    claim,
+                    allocation_patch(reads, pending.allocation, classes, consumer),
+                    subresource="status",
+                )
+            except ClientClosed:
+                raise
+            except ClientError as error:
+                if pending.told and is_unknown(error):
+                    await self._settle(claim)
+                else:
+                    pending.told = False
+                raise ClaimsError(f"{DEVICES}{error}") from error
+            devices.set_claim(reads)
+            return
+        while pending is not None and devices.pending.get(claim.metadata.uid) is pending:
+            await asyncio.sleep(0.01)  # another pod is writing the allocation of the claim they share
+        claim = devices.claims.get(claim.key, claim)
+        allocation = claim.status.allocation
+        if allocation is None or not devices.reaches(allocation, node):
+            raise ClaimsError(f"{DEVICES}resourceclaim {claim.key} is not available on node {node}")
+        if any(reserved.uid == pod.uid for reserved in claim.status.reservedFor or ()):
+            return
+        patch = {"metadata": {"uid": claim.metadata.uid}, "status": {"reservedFor": [consumer]}}
+        try:
+            devices.set_claim(await self._patch(claim, patch, subresource="status", patch_type=STRATEGIC))
+        except ClientClosed:
+            raise
+        except ClientError as error:
+            raise ClaimsError(f"{DEVICES}{error}") from error
+
+    async def _settle(self, claim: ClaimView) -> None:
+        """Nobody knows whether the allocation was written: ask until that is known."""
+        while claim.metadata.uid in self._core.devices.pending:
+            try:
+                found = await self._client.get(
+                    RESOURCECLAIMS, claim.metadata.name, claim.metadata.namespace, type=ClaimView
+                )
+            except ClientClosed:
+                raise
+            except ClientError as error:
+                if is_not_found(error):
+                    self._core.devices.remove_claim(claim)
+                    return
+                log.warning("looking for resourceclaim %s: %s", claim.key, error)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            pending = self._core.devices.pending.get(claim.metadata.uid)
+            if found.metadata.uid != claim.metadata.uid:
+                self._core.devices.remove_claim(claim)
+            elif found.status.allocation is not None:
+                self._core.devices.set_claim(found)
+            elif pending is not None:
+                pending.told = False
+            return
+
+    async def _patch(
+        self, claim: ClaimView, patch: Any, *, subresource: str | None = None, patch_type: str = MERGE
+    ) -> ClaimView:
+        return await self._client.patch(
+            RESOURCECLAIMS,
+            claim.metadata.name,
+            patch,
+            claim.metadata.namespace,
+            patch_type=patch_type,
+            type=ClaimView,
+            subresource=subresource,
+        )
+
+    async def _unreserve(self, pod: PendingPod, claim: ClaimView) -> None:
+        patch = {
+            "metadata": {"uid": claim.metadata.uid},
+            "status": {"reservedFor": [{"$patch": "delete", "uid": pod.uid}]},
+        }
+        try:
+            await self._patch(claim, patch, subresource="status", patch_type=STRATEGIC)
+        except ClientError as error:
+            log.warning("unreserving resourceclaim %s: %s", claim.key, error)
+
+    def deallocate(self, pod: PendingPod) -> bool:
+        """DynamicResources' PostFilter: give back one allocated claim that nobody uses and that keeps the pod off nodes."""
+        needs = self._core.needs(pod.uid)
+        if needs is None:
+            return False
+        for claim in self._core.devices.claims_of(needs):
+            allocation = claim.status.allocation
+            if (
+                allocation is not None
+                and allocation.nodeSelector is not None
+                and claim.metadata.uid not in self._core.devices.pending
+                and all(consumer.uid == pod.uid for consumer in claim.status.reservedFor or ())
+            ):
+                self._guard.spawn(self._deallocate(claim), name="deallocate")
+                return True
+        return False
+
+    async def _deallocate(self, claim: ClaimView) -> None:
+        metadata = claim.metadata
+        patch = {
+            "metadata": {"uid": metadata.uid, "resourceVersion": metadata.resourceVersion},
+            "status": {"allocation": None, "reservedFor": None},
+        }
+        try:
+            await self._patch(claim, patch, subresource="status")
+        except ClientError as error:
+            log.info("deallocating resourceclaim %s: %s", claim.key, error)
+
+
+def is_newer(answer: Any, known: Any) -> bool:
+    """Whether an answer is not older than what the informer has."""
+    return known is None or int(answer.metadata.resourceVersion or 0) >= int(
+        known.metadata.resourceVersion or 0
+    )
+
+
+def is_unknown(error: ClientError) -> bool:
+    """Whether a failed write may have been carried out."""
+    if isinstance(error, ApiError):
+        return error.code >= 500
+    return not isinstance(error, ConnectFailed)
+
+
+def claim_patch(claim: rules.ClaimView, volume: VolumeView) -> dict[str, Any]:
+    """The merge patch that sets a volume aside for a claim."""
+    metadata: dict[str, Any] = {"resourceVersion": volume.metadata.resourceVersion}
+    if volume.spec.claimRef is None:
+        metadata["annotations"] = {BOUND_BY_CONTROLLER: "yes"}
+    return {
+        "metadata": metadata,
+        "spec": {
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": claim.metadata.namespace,
+                "name": claim.metadata.name,
+                "uid": claim.metadata.uid,
+                "resourceVersion": claim.metadata.resourceVersion,
+            }
+        },
+    }
+
+
+def finalizer_patch(claim: ClaimView) -> dict[str, Any]:
+    """The merge patch that keeps an allocated claim from going away."""
+    metadata = claim.metadata
+    return {
+        "metadata": {
+            "uid": metadata.uid,
+            "resourceVersion": metadata.resourceVersion,
+            "finalizers": [*(metadata.finalizers or ()), FINALIZER],
+        }
+    }
+
+
+def allocation_patch(
+    claim: ClaimView, allocation: Any, configurations: list[Any], consumer: dict[str, str]
+) -> dict[str, Any]:
+    """The merge patch that allocates a claim and reserves it for its first consumer."""
+    encoded = msgspec.to_builtins(allocation)
+    if configurations:
+        encoded["devices"]["config"] = configurations
+    return {
+        "metadata": {"uid": claim.metadata.uid, "resourceVersion": claim.metadata.resourceVersion},
+        "status": {"allocation": encoded, "reservedFor": [consumer]},
+    }
