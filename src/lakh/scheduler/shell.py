@@ -29,11 +29,8 @@ from typing import Any
 
 from lakh.client.client import STRATEGIC, Client
 from lakh.client.errors import (
-    ApiError,
     ClientClosed,
     ClientError,
-    ConnectFailed,
-    ConnectionLost,
     is_conflict,
     is_not_found,
 )
@@ -41,8 +38,6 @@ from lakh.client.events import EventRecorder
 from lakh.client.informer import Informer
 from lakh.client.resources import NODES, PODS
 from lakh.client.tasks import TaskGuard
-from lakh.client.types import ObjectReference
-from lakh.machinery import times
 
 from .claims import Claims, ClaimsError
 from .constraints import needs_of
@@ -56,6 +51,7 @@ from .podgroups import GangTable, GroupKey
 from .queue import PendingPod, SchedulingQueue, State, backoff_seconds
 from .sources import informers
 from .views import Node, NodeSpec, NodeStatus, Pod, PodGroup, PodSpec, PodStatus
+from .writes import binding, is_unknown, reference, unschedulable_patch
 
 __all__ = ["DEFAULT_SCHEDULER_NAME", "Scheduler"]
 
@@ -699,40 +695,3 @@ def wants(cls: PodClass, counted: set[Selection]) -> bool:
     return interpod is not None and (
         interpod.affinity in counted or any(spread.selection in counted for spread in interpod.hard)
     )
-
-
-def reference(pod: PendingPod) -> ObjectReference:
-    """The pod, for events."""
-    return ObjectReference(
-        kind="Pod", namespace=pod.namespace, name=pod.name, uid=pod.uid, apiVersion=PODS.api_version
-    )
-
-
-def binding(pod: PendingPod, node: str) -> dict[str, Any]:
-    """The Binding that assigns the pod. Its uid makes sure that no namesake is bound."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Binding",
-        "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
-        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-    }
-
-
-def unschedulable_patch(
-    pod: PendingPod, message: str, *, first: bool, nominated: str | None = None
-) -> dict[str, Any]:
-    """The strategic merge patch that sets PodScheduled to False. Only the first one is a transition."""
-    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-    if first:
-        condition["lastTransitionTime"] = times.now()
-    status: dict[str, Any] = {"conditions": [condition]}
-    if nominated is not None:
-        status["nominatedNodeName"] = nominated
-    return {"metadata": {"uid": pod.uid}, "status": status}
-
-
-def is_unknown(error: ClientError) -> bool:
-    """Whether a failed bind may have been carried out, or the pod is bound already."""
-    if isinstance(error, ApiError):
-        return is_conflict(error) or error.code >= 500
-    return not isinstance(error, ConnectFailed) and isinstance(error, ConnectionLost)

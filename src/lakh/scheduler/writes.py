@@ -1,0 +1,51 @@
+"""What the scheduler sends: bindings, conditions, references for events; and what a failed bind may mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lakh.client.errors import ApiError, ClientError, ConnectFailed, ConnectionLost, is_conflict
+from lakh.client.resources import PODS
+from lakh.client.types import ObjectReference
+from lakh.machinery import times
+
+from .queue import PendingPod
+
+__all__ = ["binding", "is_unknown", "reference", "unschedulable_patch"]
+
+
+def reference(pod: PendingPod) -> ObjectReference:
+    """The pod, for events."""
+    return ObjectReference(
+        kind="Pod", namespace=pod.namespace, name=pod.name, uid=pod.uid, apiVersion=PODS.api_version
+    )
+
+
+def binding(pod: PendingPod, node: str) -> dict[str, Any]:
+    """The Binding that assigns the pod. Its uid makes sure that no namesake is bound."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    }
+
+
+def unschedulable_patch(
+    pod: PendingPod, message: str, *, first: bool, nominated: str | None = None
+) -> dict[str, Any]:
+    """The strategic merge patch that sets PodScheduled to False. Only the first one is a transition."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    if first:
+        condition["lastTransitionTime"] = times.now()
+    status: dict[str, Any] = {"conditions": [condition]}
+    if nominated is not None:
+        status["nominatedNodeName"] = nominated
+    return {"metadata": {"uid": pod.uid}, "status": status}
+
+
+def is_unknown(error: ClientError) -> bool:
+    """Whether a failed bind may have been carried out, or the pod is bound already."""
+    if isinstance(error, ApiError):
+        return is_conflict(error) or error.code >= 500
+    return not isinstance(error, ConnectFailed) and isinstance(error, ConnectionLost)
