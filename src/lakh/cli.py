@@ -24,6 +24,8 @@ PORT_MAX = 65535
 SHOW_AFTER_SECONDS = 2.0
 LOADING = "loading "
 DEFAULT_INSTANCE_TYPE = "trn2.48xlarge"
+DEFAULT_LEASE_SECONDS = 40
+LEASE_SECONDS_MAX = 3600
 
 # Few tracked objects (Structs are not), so collections are rare and short; see docs/performance.md.
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -132,6 +134,14 @@ def _parser() -> argparse.ArgumentParser:
             component.add_argument(
                 "--leader-elect", action="store_true", help="run only while holding the lease"
             )
+        if name == "controllers":
+            component.add_argument(
+                "--node-monitor-grace-period",
+                type=float,
+                default=50.0,
+                metavar="S",
+                help="how long a node may be silent before it counts as unreachable (default: 50)",
+            )
         component.set_defaults(run=run)
 
     from lakh import store_cli
@@ -160,6 +170,17 @@ def _port(text: str) -> int:
 
 
 _port.__name__ = "port"
+
+
+def lease_seconds(text: str) -> int:
+    """A lease's duration from the command line."""
+    number = int(text)
+    if not 1 <= number <= LEASE_SECONDS_MAX:
+        raise ValueError("no duration")
+    return number
+
+
+lease_seconds.__name__ = "duration"
 
 
 def _instance_type(text: str) -> str:
@@ -240,6 +261,14 @@ def _fleet_options(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_INSTANCE_TYPE,
         metavar="T",
         help=f"instance type of simulated nodes (default: {DEFAULT_INSTANCE_TYPE})",
+    )
+    parser.add_argument(
+        "--lease-seconds",
+        type=lease_seconds,
+        default=DEFAULT_LEASE_SECONDS,
+        metavar="S",
+        help="how long a node's lease is valid; it is renewed four times as often (default: "
+        f"{DEFAULT_LEASE_SECONDS})",
     )
 
 
@@ -450,7 +479,12 @@ def _run_controllers(options: argparse.Namespace) -> int:
     return _component(
         options,
         "kube-controller-manager",
-        lambda client: run(client, root_ca=root_ca, leader_elect=options.leader_elect),
+        lambda client: run(
+            client,
+            root_ca=root_ca,
+            leader_elect=options.leader_elect,
+            node_grace_seconds=options.node_monitor_grace_period,
+        ),
         max_connections=10,
     )
 
@@ -469,6 +503,7 @@ def _run_nodes(options: argparse.Namespace) -> int:
             count=options.count,
             instance_type=options.instance_type,
             start_index=options.start_index,
+            lease_seconds=options.lease_seconds,
         ),
         max_connections=10,
     )

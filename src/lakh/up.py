@@ -209,6 +209,9 @@ async def run(options: argparse.Namespace) -> int:
             arguments = [name, "--kubeconfig", str(home / "kubeconfigs" / f"{name}.kubeconfig")]
             if name == "nodes":
                 arguments += ["--count", str(options.nodes), "--instance-type", options.instance_type]
+                arguments += ["--lease-seconds", str(options.lease_seconds)]
+            if name == "controllers":
+                arguments += ["--node-monitor-grace-period", str(grace_seconds(options.lease_seconds))]
             component = Component(name, arguments, logs)
             components.append(component)
             await component.start()
@@ -294,6 +297,11 @@ async def _journal(
         raise Failure(str(e)) from e
     stack.push_async_callback(nats.stop)
     return ["--engine", "nats", "--nats-url", nats.url, "--nats-token-file", str(directory / "token")]
+
+
+def grace_seconds(lease_seconds: int) -> float:
+    """How long a node may be silent: upstream's 50 s for the default lease of 40 s, and longer for a longer lease."""
+    return lease_seconds + 10.0
 
 
 NEXT_STEPS = """

@@ -10,6 +10,7 @@ from fake_client import NOW, FakeClient, drain, make_context, ready_pod
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakh.client.errors import ConnectionLost
 from lakh.client.resources import LEASES, NODES, PODS
 from lakh.controllers.nodelifecycle import Bucket, NodeLifecycleController, decide, eviction_rate
 from lakh.controllers.podgc import PodGarbageCollector
@@ -156,11 +157,13 @@ async def test_silent_node_and_its_pods(client: FakeClient) -> None:
     )
     ready_pod(client, "web")
     await drain(lifecycle, eviction)
+    await lifecycle.listen()
     assert "taints" not in client.one(NODES, "n1")["spec"]
 
     client.monotonic += 60
     client.now += 60
     client.change(LEASES, "n2", {"spec": {"renewTime": "y"}}, "kube-node-lease")
+    await lifecycle.listen()
     lifecycle.scan()
     await drain(lifecycle, eviction)
     conditions = {c["type"]: c for c in client.one(NODES, "n1")["status"]["conditions"]}
@@ -182,9 +185,33 @@ async def test_silent_node_and_its_pods(client: FakeClient) -> None:
 
     client.change(LEASES, "n1", {"spec": {"renewTime": "z"}}, "kube-node-lease")
     client.change(NODES, "n1", {"status": node_body()["status"]})
+    await lifecycle.listen()
     lifecycle.scan()
     await drain(lifecycle, eviction)
     assert not client.one(NODES, "n1")["spec"].get("taints")
+
+
+async def test_nobody_is_called_silent_for_an_api_server_that_was_away(client: FakeClient) -> None:
+    lifecycle = NodeLifecycleController(make_context(client, node_grace_seconds=100))
+    client.put(NODES, node_body("n1"))
+    put_lease(client, "n1")
+    await lifecycle.listen()
+    await drain(lifecycle)
+    answer = client.list
+
+    async def away(*_: Any, **__: Any) -> Any:
+        raise ConnectionLost("away")
+
+    for seconds, listing in ((90, away), (90, away), (90, answer)):
+        client.monotonic += seconds
+        client.list = listing  # type: ignore[method-assign]
+        await lifecycle.listen()
+        lifecycle.scan()
+        assert not lifecycle._silent
+    client.monotonic += 101
+    await lifecycle.listen()
+    lifecycle.scan()
+    assert lifecycle._silent == {"n1"}
 
 
 async def test_eviction_is_cancelled(client: FakeClient) -> None:

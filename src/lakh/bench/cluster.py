@@ -97,6 +97,7 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
         "format": FORMAT,
         "lakh": __version__,
         "nodes": options.nodes,
+        "lease_seconds": options.lease_seconds,
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {
             "cpus": os.cpu_count(),
@@ -118,7 +119,18 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
             if kubeconfig is None:
                 log = base / "up.log"
                 up = await stack.enter_async_context(
-                    process(["up", "--data-dir", str(base / "data"), "--port", "0"], log)
+                    process(
+                        [
+                            "up",
+                            "--data-dir",
+                            str(base / "data"),
+                            "--port",
+                            "0",
+                            "--lease-seconds",
+                            str(options.lease_seconds),
+                        ],
+                        log,
+                    )
                 )
                 kubeconfig = base / "data" / "kubeconfig"
                 await wait_for_server(kubeconfig, up, log)
@@ -134,6 +146,8 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
                         str(options.nodes),
                         "--instance-type",
                         options.instance_type,
+                        "--lease-seconds",
+                        str(options.lease_seconds),
                         "--exit-with-parent",
                     ],
                     base / "nodes.log",

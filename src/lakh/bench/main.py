@@ -12,6 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from lakh.cli import DEFAULT_LEASE_SECONDS, lease_seconds
+
 
 def add_parser(commands: Any) -> None:
     """Adds `bench` and what it measures to the command line."""
@@ -81,6 +83,13 @@ def add_parser(commands: Any) -> None:
     cluster = kind("cluster", "a cluster of N nodes under the load of the public 100,000-node tests")
     cluster.add_argument("--nodes", type=_positive, default=1000, help="how many (default: 1000)")
     cluster.add_argument("--instance-type", default="trn2.48xlarge", metavar="T", help="of the nodes")
+    cluster.add_argument(
+        "--lease-seconds",
+        type=lease_seconds,
+        default=DEFAULT_LEASE_SECONDS,
+        metavar="S",
+        help="validity of a node's lease, renewed four times as often (default: 40)",
+    )
     cluster.add_argument(
         "--phases",
         default="",

@@ -45,6 +45,9 @@ MAX_RETRIES = 10
 """Tries after the first when the server says Retry-After; client-go's number."""
 MAX_RETRY_AFTER_SECONDS = 30.0
 """A server may not make us wait longer than this between tries."""
+COLLECTION_TIMEOUT_SECONDS = 600.0
+"""Of the deletion of a collection: a hundred thousand objects are many writes."""
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 WATCH_GRACE_SECONDS = 30.0
 """How long after its `timeoutSeconds` a watch may still be open before it counts as broken."""
 
@@ -492,12 +495,22 @@ class Client:
         propagation_policy: str | None = None,
         params: Params | None = None,
     ) -> None:
-        """Delete all objects that match, in one namespace when the resource is namespaced."""
+        """Delete all objects that match, in one namespace when the resource is namespaced.
+
+        The server answers with what it deleted, of which only the metadata is asked for. All of it may take minutes.
+        """
         if resource.namespaced and not namespace:
             raise ValueError(f"{resource.plural}: a namespace is required")
         selectors = {**(params or {}), "labelSelector": label_selector, "fieldSelector": field_selector}
         body = _delete_options(grace_period_seconds, propagation_policy, None, None)
-        await self._call("DELETE", _target(resource.path(namespace), selectors), body, JSON)
+        await self._call(
+            "DELETE",
+            _target(resource.path(namespace), selectors),
+            body,
+            JSON,
+            headers={"Accept": METADATA_LIST},
+            timeout_seconds=COLLECTION_TIMEOUT_SECONDS,
+        )
 
     async def raw(
         self,
@@ -510,12 +523,22 @@ class Client:
         return await self._transport.request(method, path, body, None, self.timeout_seconds, headers)
 
     async def _call(
-        self, method: str, target: str, body: bytes | None = None, content_type: str | None = None
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        content_type: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float | None = None,
     ) -> bytes:
         """Send, retry while the server says so, return the body of a success."""
         attempt = 0
+        timeout_seconds = timeout_seconds or self.timeout_seconds
         while True:
-            response = await self._transport.request(method, target, body, content_type, self.timeout_seconds)
+            response = await self._transport.request(
+                method, target, body, content_type, timeout_seconds, headers
+            )
             if response.status < 300:
                 return response.body
             await self._retry_or_raise(response, attempt)

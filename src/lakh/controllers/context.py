@@ -17,6 +17,9 @@ from lakh.client.workqueue import WorkQueue
 
 from .informers import Informers
 
+NODE_GRACE_SECONDS = 50.0
+"""A node that is silent this long is unknown (upstream's --node-monitor-grace-period)."""
+
 
 @dataclass
 class Context:
@@ -25,6 +28,7 @@ class Context:
     client: Client
     informers: Informers
     root_ca: bytes = b""
+    node_grace_seconds: float = NODE_GRACE_SECONDS
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     recorders: dict[str, EventRecorder] = field(default_factory=dict)

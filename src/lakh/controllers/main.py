@@ -20,7 +20,7 @@ from lakh.client.informer import Informer
 from lakh.client.leader import LeaderElector
 from lakh.client.tasks import TaskGuard
 
-from .context import Context, Controller
+from .context import NODE_GRACE_SECONDS, Context, Controller
 from .cronjob import CronJobController
 from .daemonset import DaemonSetController
 from .deployment import DeploymentController
@@ -96,27 +96,32 @@ def select(controllers: Sequence[str]) -> list[str]:
 
 
 async def run(
-    client: Client, *, root_ca: bytes, leader_elect: bool = False, controllers: Sequence[str] = ("*",)
+    client: Client,
+    *,
+    root_ca: bytes,
+    leader_elect: bool = False,
+    controllers: Sequence[str] = ("*",),
+    node_grace_seconds: float = NODE_GRACE_SECONDS,
 ) -> None:
     """Run controllers until cancelled. `root_ca` is the CA certificate (PEM) that pods get to verify the API server with."""
+    context = Context(client, Informers(client), root_ca=root_ca, node_grace_seconds=node_grace_seconds)
     names = select(controllers)
     if not leader_elect:
-        await run_all(client, root_ca, names)
+        await run_all(context, names)
         return
     elector = LeaderElector(
         client,
         "kube-controller-manager",
         "kube-system",
         f"{socket.gethostname()}_{uuid.uuid4()}_{os.getpid()}",
-        on_started=lambda: run_all(client, root_ca, names),
+        on_started=lambda: run_all(context, names),
     )
     await elector.run()
     raise LeadershipLostError("leaderelection lost")
 
 
-async def run_all(client: Client, root_ca: bytes, names: Sequence[str]) -> None:
+async def run_all(context: Context, names: Sequence[str]) -> None:
     """Run these controllers until cancelled."""
-    context = Context(client, Informers(client), root_ca=root_ca)
     running: list[tuple[Controller, list[Informer[Any]]]] = []
     for name in names:
         controller = CONTROLLERS[name](context)

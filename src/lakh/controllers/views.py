@@ -488,12 +488,9 @@ class LeaseSpec(View):
 
 
 class LeaseMeta(View):
-    """The little that lease watchers need of the metadata."""
+    """Whose lease."""
 
     name: str = ""
-    namespace: str | None = None
-    uid: str = ""
-    resourceVersion: str = ""
 
 
 class Lease(View):

@@ -44,7 +44,8 @@ from lakh.nodes.ring import Ring
 
 log = logging.getLogger(__name__)
 
-RENEW_SECONDS = 10.0
+# A lease is renewed so often while it is valid, as by kubelets.
+RENEWALS_A_LEASE = 4
 # kubelet's nodeStatusReportFrequency.
 STATUS_SECONDS = 300.0
 # Requests under way at once for each kind of work; the client's connections are fewer.
@@ -147,6 +148,7 @@ class Fleet:
         count: int,
         start: int = 0,
         *,
+        lease_seconds: int = objects.LEASE_SECONDS,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.client = client
@@ -154,6 +156,7 @@ class Fleet:
         self.kubelets = {k.name: k for k in (Kubelet(instance, i) for i in range(start, start + count))}
         self.registered = 0
         self._allocatable = instance.allocatable()
+        self._lease_seconds = lease_seconds
         self._wall = wall
         self._pods: dict[str, _Pod] = {}
         self._due: list[tuple[float, str]] = []
@@ -171,7 +174,7 @@ class Fleet:
         async with self._guard:
             try:
                 ring = list(self.kubelets.values())
-                renewals = Ring(ring, RENEW_SECONDS, RENEWALS, self._renew_safely)
+                renewals = Ring(ring, self._lease_seconds / RENEWALS_A_LEASE, RENEWALS, self._renew_safely)
                 self._guard.spawn(renewals.run(), name="leases", forever=True)
                 await self._register_all()
                 node_informer = Informer(self.client, NODES, NodeView)
@@ -286,7 +289,7 @@ class Fleet:
         for attempt in range(1, RENEW_ATTEMPTS + 1):
             version = kubelet.lease_version
             now = times.micro_of_seconds(self._wall())
-            lease = objects.lease_json(kubelet.name, kubelet.uid, now, version)
+            lease = objects.lease_json(kubelet.name, kubelet.uid, now, version, self._lease_seconds)
             try:
                 if version is None:
                     answer = await self.client.create(LEASES, lease, objects.NODE_LEASES, type=Versioned)

@@ -36,6 +36,7 @@ NODE_NETWORK_FIRST = int(ipaddress.IPv4Address("172.16.0.0"))
 NODES_MAX = sum(size for _, size in _POD_RANGES) // POD_NETWORK_ADDRESSES
 KUBELET_VERSION = "v1.36.0"
 LEASE_SECONDS = 40
+"""kubelet's nodeLeaseDurationSeconds."""
 NODE_LEASES = "kube-node-lease"
 
 
@@ -192,11 +193,13 @@ _LEASE = (
     + NODE_LEASES
     + '",'
     '"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"%s","uid":"%s"}]%s},'
-    '"spec":{"holderIdentity":"%s","leaseDurationSeconds":' + str(LEASE_SECONDS) + ',"renewTime":"%s"}}'
+    '"spec":{"holderIdentity":"%s","leaseDurationSeconds":%d,"renewTime":"%s"}}'
 )
 
 
-def lease_json(name: str, uid: str, now_micro: str, version: str | None) -> bytes:
+def lease_json(
+    name: str, uid: str, now_micro: str, version: str | None, duration_seconds: int = LEASE_SECONDS
+) -> bytes:
     """The node's heartbeat, encoded: names, uids and times need no escapes, so it costs half a microsecond."""
     at = f',"resourceVersion":"{version}"' if version is not None else ""
-    return (_LEASE % (name, name, uid, at, name, now_micro)).encode()
+    return (_LEASE % (name, name, uid, at, name, duration_seconds, now_micro)).encode()

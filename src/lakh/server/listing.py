@@ -131,10 +131,10 @@ def _forbidden(why: str) -> errors.StatusError:
 class Pages:
     """Reads a list piece by piece at one revision."""
 
-    def __init__(self, store: ResourceStore, asked: ListQuery, piece: int) -> None:
+    def __init__(self, store: ResourceStore, asked: ListQuery) -> None:
         self.store = store
         self.asked = asked
-        self.piece = piece
+        self.piece = PIECE
         self.revision = asked.revision if asked.revision is not None else store.partition.revision
         self.after = asked.after
         self.left = asked.limit
@@ -196,8 +196,36 @@ class Pages:
         return encode_json(meta)
 
 
+class Found:
+    """A list of what is at hand already, read piece by piece like `Pages`: a collection that was deleted."""
+
+    next = ""
+    remaining: int | None = None
+
+    def __init__(self, items: list[Item], revision: int) -> None:
+        self.revision = revision
+        self.piece = PIECE
+        self._items = items
+        self._read = 0
+
+    @property
+    def done(self) -> bool:
+        """The last item was read."""
+        return self._read >= len(self._items)
+
+    def read(self) -> list[Item]:
+        """The next items."""
+        start = self._read
+        self._read += self.piece
+        return self._items[start : self._read]
+
+    def metadata(self) -> bytes:
+        """The list's metadata."""
+        return encode_json({"resourceVersion": str(self.revision)})
+
+
 def respond(
-    store: ResourceStore, asked: ListQuery, accepted: Accepted, include: str, turn: asyncio.Lock
+    store: ResourceStore, pages: Pages | Found, accepted: Accepted, include: str, turn: asyncio.Lock
 ) -> Response | StreamResponse | Coroutine[Any, Any, Response | StreamResponse]:
     """The answer to a list: at once when it is small, else as a stream of pieces.
 
@@ -206,28 +234,25 @@ def respond(
     """
     shape = accepted.shape
     if accepted.media == "protobuf":
-        reading = Pages(store, asked, PIECE)
         if shape == "metadata":
             partial = messages.PARTIAL
             return messages.respond(
-                partial.list_head, lambda item: partial.message(item.value, item.revision), reading, turn
+                partial.list_head, lambda item: partial.message(item.value, item.revision), pages, turn
             )
         message = store.codec.message
         head = store.codec.messages.list_head
-        return messages.respond(head, lambda item: message(item.value, item.revision), reading, turn)
+        return messages.respond(head, lambda item: message(item.value, item.revision), pages, turn)
     if shape == "table":
         render: Callable[[Item], bytes] = lambda item: tables.row(store, item, include)  # noqa: E731
-        pages = Pages(store, asked, TABLE_PIECE)
+        pages.piece = TABLE_PIECE
         head = (
             b'{"kind":"Table","apiVersion":"meta.k8s.io/v1","columnDefinitions":%s,"rows":['
             % tables.column_definitions(store.strategy.columns)
         )
     elif shape == "metadata":
         render = tables.partial_metadata
-        pages = Pages(store, asked, PIECE)
         head = b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","items":['
     else:
-        pages = Pages(store, asked, PIECE)
         list_item = store.codec.list_item
         render = lambda item: list_item(item.value, item.revision)  # noqa: E731
         head = b'{"kind":"%s","apiVersion":"%s","items":[' % (

@@ -16,7 +16,7 @@ from lakh.machinery.protobuf import MEDIA_TYPE, ProtobufError
 from lakh.server.exchange import Response, Stream, StreamResponse
 
 if TYPE_CHECKING:
-    from lakh.server.listing import Pages
+    from lakh.server.listing import Found, Pages
     from lakh.store.state import Item
 
 CONTENT_TYPE = MEDIA_TYPE.encode()
@@ -71,7 +71,7 @@ def list_metadata(revision: int, after: str = "", remaining: int | None = None) 
 
 
 def respond(
-    list_head: bytes, render: Callable[[Item], bytes], reading: Pages, turn: asyncio.Lock
+    list_head: bytes, render: Callable[[Item], bytes], reading: Pages | Found, turn: asyncio.Lock
 ) -> Response | Coroutine[Any, Any, Response | StreamResponse]:
     """The answer to a list: at once when its first piece is all of it. `render` makes an item's message."""
     before = copy(reading)
@@ -84,15 +84,15 @@ def respond(
 async def _long(
     list_head: bytes,
     render: Callable[[Item], bytes],
-    before: Pages,
-    reading: Pages,
+    before: Pages | Found,
+    reading: Pages | Found,
     items: list[Item],
     turn: asyncio.Lock,
 ) -> Response | StreamResponse:
     """`items` were read already; `before` would read them again."""
     kept: list[bytes] = []
     kept_bytes = dropped_bytes = 0
-    rest: Pages | None = None
+    rest: Pages | Found | None = None
     while True:
         async with turn:
             if items:
@@ -135,28 +135,14 @@ async def _long(
     return StreamResponse(200, CONTENT_TYPE, start)
 
 
-async def of_items(
-    list_head: bytes, message: Callable[[bytes, int], bytes], items: list[Item], revision: int
-) -> Response:
-    """A list of these items."""
-    pieces = []
-    for start in range(0, len(items), ITEMS_AT_ONCE):
-        some = items[start : start + ITEMS_AT_ONCE]
-        pieces.append(_joined(lambda item: message(item.value, item.revision), some))
-        await asyncio.sleep(0)
-    metadata = list_metadata(revision)
-    head = list_head + protoencode.length(b"\x12", len(metadata) + sum(map(len, pieces))) + metadata
-    return Response(200, [head, *pieces, protobuf.ENVELOPE_TAIL], CONTENT_TYPE)
-
-
-def _whole(list_head: bytes, pieces: list[bytes], reading: Pages) -> Response:
+def _whole(list_head: bytes, pieces: list[bytes], reading: Pages | Found) -> Response:
     metadata = _metadata(reading)
     size = len(metadata) + sum(map(len, pieces))
     head = list_head + protoencode.length(b"\x12", size) + metadata
     return Response(200, [head, *pieces, protobuf.ENVELOPE_TAIL], CONTENT_TYPE)
 
 
-def _metadata(reading: Pages) -> bytes:
+def _metadata(reading: Pages | Found) -> bytes:
     return list_metadata(reading.revision, reading.next, reading.remaining)
 
 
