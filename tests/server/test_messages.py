@@ -146,6 +146,7 @@ async def test_watch(api: Api) -> None:
     partial = await api.watch(f"{CONFIGMAPS}?watch=1", accept=PARTIAL)
     made = await api.patch(f"{CONFIGMAPS}/a", {"data": {"k": "v"}})
     await api.delete(f"{CONFIGMAPS}/a")
+    api.server.watching.flush()
     events = [e for e in _events(stream) if e[1]["metadata"].get("name") in (None, "a")]
     assert [kind for kind, _ in events] == ["ADDED", "BOOKMARK", "MODIFIED", "DELETED"]
     assert events[1][1]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}

@@ -381,10 +381,11 @@ class Watching:
     def gather(self, watcher: Watcher) -> None:
         """Has a watch flushed soon."""
         if not self._gathering:
-            asyncio.get_running_loop().call_later(GATHER_SECONDS, self._flush)
+            asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
         self._gathering.append(watcher)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Sends what watches have gathered."""
         gathering, self._gathering = self._gathering, []
         now = self.now()
         for watcher in gathering:
