@@ -57,8 +57,8 @@ class NatsNode(Process):
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
-        return f"nats://127.0.0.1:{self.port}"
+        """Where clients connect, token included."""
+        return f"nats://{TOKEN}@127.0.0.1:{self.port}"
 
     def ask(self, path: str) -> dict[str, Any] | None:
         """Its monitoring endpoint; None when it does not answer well."""

@@ -23,7 +23,7 @@ from .topology import FileTopology, NatsTopology, Topology, can_mount
 from .traffic import PARTITIONS, Stuck, Traffic
 from .validators import Verdict, Violation, judge
 
-TOPOLOGIES = ("file",)
+TOPOLOGIES = ("file", "nats", "cluster")
 FAULTS = {"file": FILE_FAULTS, "nats": NATS_FAULTS, "cluster": CLUSTER_FAULTS}
 LAST_FAULTS = {
     "file": ("kill", "power_cut", "kill_twice"),
@@ -67,7 +67,7 @@ def plan(seed: int, topology: str = "file", seconds: float | None = None, bug: s
         small_disk=rng.random() < 0.4 and topology == "file" and can_mount(),
         faults=rng.randint(1, 4 if topology != "cluster" else 3),
         bug=bug,
-    )._replace(servers=rng.choice((2, 3)) if topology == "cluster" else 1)
+    )._replace(servers=1)
 
 
 class Outcome(NamedTuple):

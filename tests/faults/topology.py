@@ -198,8 +198,7 @@ class NatsTopology:
             data.mkdir()
             control.mkdir()
             options = ["--data-dir", str(data), "--port", str(free_port()), "--engine", "nats"]
-            for url in self.nats.urls:
-                options += ["--nats-url", url]
+            options += ["--nats-url", ",".join(self.nats.urls), "--nats-replicas", str(nodes)]
             self.servers.append(
                 Process(
                     _api_server(control, options, small=small, bug=bug), directory / f"server-{number}.log"

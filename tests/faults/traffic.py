@@ -207,7 +207,7 @@ class Traffic:
         while True:
             created = await finisher.create(resource, f"{SCOPES[0]}/{NAMES[0]}")
             deleted = await finisher.delete(resource, f"{SCOPES[0]}/{NAMES[0]}")
-            if (created and created.outcome == OK) or (deleted and deleted.outcome == OK):
+            if any(op and op.verb != "get" and op.outcome == OK for op in (created, deleted)):
                 break
             if self._now() > deadline:
                 raise Stuck(f"no write of {resource.plural} succeeds any more: {created} {deleted}")
@@ -374,10 +374,11 @@ class _Worker:
             key = f"{self.rng.choice(SCOPES)}/{self.rng.choice(NAMES)}"
             self.move(MOVE)
             if verb in ("whole", "pages", "exact", "stream", "cached", "bounded"):
-                done: object = await self.list(resource, self.rng.choice(("", *SCOPES)), verb)
+                done: Operation | Listing | None = await self.list(resource, self.rng.choice(("", *SCOPES)), verb)
             else:
                 done = await getattr(self, verb)(resource, key)
-            await asyncio.sleep(BACKOFF_SECONDS if done is None else self.rng.random() * 0.004)
+            lost = done is None or done.outcome == UNKNOWN
+            await asyncio.sleep(BACKOFF_SECONDS if lost else self.rng.random() * 0.004)
 
     def _value(self) -> tuple[str, str]:
         value = f"{self.number}-{next(self.traffic._numbers)}"
