@@ -212,8 +212,7 @@ class NatsInjector(Injector):
 
     async def _some_server(self, writer: float) -> tuple[int, list[str]]:
         """A server's number and the partitions it writes; with that chance one that writes some."""
-        writers: dict[str, int] = {}
-        await self._call(lambda: writers.update(self.topology.writers()))
+        writers = await self.traffic.writers()
         number = self.rng.randrange(len(self.topology.servers))
         if writers and self.rng.random() < writer:
             number = writers[self.rng.choice(sorted(writers))]

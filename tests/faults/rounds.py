@@ -67,7 +67,7 @@ def plan(seed: int, topology: str = "file", seconds: float | None = None, bug: s
         small_disk=rng.random() < 0.4 and topology == "file" and can_mount(),
         faults=rng.randint(1, 4 if topology != "cluster" else 3),
         bug=bug,
-    )._replace(servers=1)
+    )._replace(servers=rng.choice((2, 3)) if topology == "cluster" else 1)
 
 
 class Outcome(NamedTuple):

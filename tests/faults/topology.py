@@ -198,6 +198,7 @@ class NatsTopology:
             data.mkdir()
             control.mkdir()
             options = ["--data-dir", str(data), "--port", str(free_port()), "--engine", "nats"]
+            options += ["--cert-dir", str(directory / "pki")]
             options += ["--nats-url", ",".join(self.nats.urls), "--nats-replicas", str(nodes)]
             self.servers.append(
                 Process(
@@ -241,10 +242,6 @@ class NatsTopology:
             for stream, node in self.nats.leaders().items()
             if stream.startswith("lakh_")
         }
-
-    def writers(self) -> dict[str, int]:
-        """Partition → the number of the server that writes it."""
-        return {}
 
 
 def can_mount() -> bool:

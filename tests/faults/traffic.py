@@ -45,6 +45,7 @@ VALUE = "faults/value"
 PADDING = "faults/padding"
 CALL_SECONDS = 1.2
 BACKOFF_SECONDS = 0.03
+ASK_SECONDS = 0.5
 PULSE = "pulse"
 PULSE_SECONDS = 0.02
 """Between a pulse's writes."""
@@ -115,6 +116,7 @@ class Traffic:
         self._settled: dict[str, int] = {}  # resource → revision that watchers must reach
         self._settling = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._askers: list[Client] = []
         self._streams: set[WatchStream[Any]] = set()
         self._numbers = itertools.count(1)
         self._chains = itertools.count(1)
@@ -163,6 +165,23 @@ class Traffic:
 
     def _spawn(self, work: Any, name: str) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))
+
+    async def writers(self) -> dict[str, int]:
+        """Partition → the server that says that it writes it; those that do not answer at once are left out."""
+        if not self._askers:
+            self._askers = [self.client(server) for server in range(self.servers)]
+
+        async def ask(server: int) -> list[str]:
+            with suppress(ClientError, TimeoutError):
+                async with asyncio.timeout(ASK_SECONDS):
+                    answer = await self._askers[server].raw("GET", "/internal/partitions")
+                    if answer.status == 200:
+                        found = decode(answer.body, dict)["partitions"]
+                        return [name for name, status in found.items() if status["writer"]]
+            return []
+
+        written = await asyncio.gather(*map(ask, range(self.servers)))
+        return {name: server for server, names in enumerate(written) for name in names}
 
     def hang_up(self) -> None:
         """Break all watches from this end."""
@@ -334,9 +353,14 @@ class Traffic:
             raise
 
 
+def _ours(obj: dict[str, Any]) -> bool:
+    """Servers have objects of their own, in other namespaces."""
+    return obj["metadata"].get("namespace") in SCOPES
+
+
 def _event(now: float, kind: str, obj: dict[str, Any]) -> Shown:
-    if kind == "BOOKMARK":
-        return Shown(now, kind, "", int(obj["metadata"]["resourceVersion"]))
+    if kind == "BOOKMARK" or not _ours(obj):
+        return Shown(now, "BOOKMARK", "", int(obj["metadata"]["resourceVersion"]))
     return Shown(now, kind, *_shown(obj))
 
 
@@ -537,7 +561,7 @@ class _Worker:
                 resource_version_match=match,
             )
             listing.revisions.append(int(page.metadata.resourceVersion or 0))
-            for obj in page.items:
+            for obj in filter(_ours, page.items):
                 listing.items.append(Seen(*_shown(obj)))
                 if listing.mode != "exact":
                     obj = {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
@@ -561,7 +585,8 @@ class _Worker:
                     if event.type == "BOOKMARK":
                         listing.revisions.append(int(event.object["metadata"]["resourceVersion"]))
                         return
-                    listing.items.append(Seen(*_shown(event.object)))
+                    if _ours(event.object):
+                        listing.items.append(Seen(*_shown(event.object)))
             raise TimeoutError("the watch ended before its list did")
 
 
