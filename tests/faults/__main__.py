@@ -55,7 +55,9 @@ def main() -> int:
         print(f"{number + 1}/{options.rounds} {outcome.line()}", flush=True)
         for violation in verdict.violations:
             print(f"  {violation}", flush=True)
-        if verdict.violations:
+        if verdict.undecided:
+            print(f"  undecided: {', '.join(verdict.hard)}", flush=True)
+        if verdict.violations or verdict.undecided:
             print(f"  kept: {directory}", flush=True)
         faults.update(fault.kind for fault in history.faults)
         for gap in gaps(history):

@@ -177,6 +177,8 @@ class Facts:
         self.history = history
         self.by_revision: dict[tuple[str, int], Fact] = {}
         self.clashes: list[tuple[Fact, Fact]] = []
+        self.hard: list[str] = []
+        """Objects whose search for an order was given up."""
         self._spans: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for fact in sorted(_facts(history), key=lambda fact: fact.when):
             place = (history.partitions[fact.resource], fact.revision)

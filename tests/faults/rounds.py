@@ -12,7 +12,7 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import uvloop
 
@@ -96,16 +96,28 @@ class Outcome(NamedTuple):
 def run(drawn: Plan, directory: Path) -> Outcome:
     """Carry a plan out in a new directory. The directory is removed unless something was found."""
     directory.mkdir(parents=True)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_loop) as runner:
         history, broken = runner.run(_run(drawn, directory))
     verdict = judge(history)
-    verdict = Verdict([*broken, *verdict.violations], verdict.undecided)
-    if verdict.violations:
+    verdict = Verdict([*broken, *verdict.violations], verdict.hard)
+    if verdict.violations or verdict.undecided:
         history.dump(directory / "history.json")
         (directory / "violations.txt").write_text("\n".join(map(str, verdict.violations)) + "\n")
     else:
         shutil.rmtree(directory)
     return Outcome(history, verdict)
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+
+    def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # uvloop says so of connections that their server has broken and we have closed.
+        if "Fatal error on SSL protocol" not in context["message"]:
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(complain)
+    return loop
 
 
 async def _run(drawn: Plan, directory: Path) -> tuple[History, list[Violation]]:

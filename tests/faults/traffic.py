@@ -398,7 +398,9 @@ class _Worker:
             key = f"{self.rng.choice(SCOPES)}/{self.rng.choice(NAMES)}"
             self.move(MOVE)
             if verb in ("whole", "pages", "exact", "stream", "cached", "bounded"):
-                done: Operation | Listing | None = await self.list(resource, self.rng.choice(("", *SCOPES)), verb)
+                done: Operation | Listing | None = await self.list(
+                    resource, self.rng.choice(("", *SCOPES)), verb
+                )
             else:
                 done = await getattr(self, verb)(resource, key)
             lost = done is None or done.outcome == UNKNOWN

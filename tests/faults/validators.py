@@ -28,6 +28,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import islice
 from math import inf
 from typing import NamedTuple
 
@@ -49,10 +50,15 @@ class Violation(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What was found. `undecided` counts objects whose search was given up."""
+    """What was found. `hard` are the objects whose search was given up."""
 
     violations: list[Violation]
-    undecided: int
+    hard: list[str]
+
+    @property
+    def undecided(self) -> int:
+        """How many searches were given up."""
+        return len(self.hard)
 
 
 Validator = Callable[[Facts], Iterator[str]]
@@ -62,18 +68,10 @@ def judge(history: History) -> Verdict:
     """Run every validator."""
     facts = Facts(history)
     violations = []
-    undecided = 0
     for validator in VALIDATORS:
-        found = []
-        try:
-            for text in validator(facts):
-                found.append(Violation(validator.__name__, text))
-                if len(found) >= MAX_REPORTED:
-                    break
-        except TooHard:
-            undecided += 1
-        violations += found
-    return Verdict(violations, undecided)
+        texts = islice(validator(facts), MAX_REPORTED)
+        violations += [Violation(validator.__name__, text) for text in texts]
+    return Verdict(violations, facts.hard)
 
 
 def _op(op: Operation) -> str:
@@ -316,8 +314,11 @@ def linearizable(facts: Facts) -> Iterator[str]:
         if found is not None:
             of_key[op.resource, op.key].append(found)
     for (resource, key), steps in of_key.items():
-        if linearize(steps) is None:
-            yield f"{resource} {key}: no order of its operations explains them\n" + _shortest(steps)
+        try:
+            if linearize(steps) is None:
+                yield f"{resource} {key}: no order of its operations explains them\n" + _shortest(steps)
+        except TooHard:
+            facts.hard.append(f"{resource} {key}")
 
 
 def _as_step(
@@ -356,7 +357,11 @@ def _shortest(steps: list[Step]) -> str:
     low, high = 1, len(steps)
     while low < high:
         middle = (low + high) // 2
-        if linearize(_until(steps, middle)) is None:
+        try:
+            explained = linearize(_until(steps, middle)) is not None
+        except TooHard:
+            break
+        if not explained:
             high = middle
         else:
             low = middle + 1
