@@ -164,3 +164,20 @@ def test_a_bad_manifest(
     with pytest.raises(Failure, match=says) as error:
         load_manifest(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("command", ["scheduler", "up"])
+def test_a_wrong_scheduler_configuration(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nparallelism: 0\n"
+    )
+    option = "--config" if command == "scheduler" else "--scheduler-config"
+    fails(
+        command,
+        option,
+        path,
+        says=f"{path}: parallelism: Invalid value: 0: should be an integer value greater",
+    )
+    assert sorted(tmp_path.iterdir()) == [path]
+    fails(command, option, tmp_path / "none.yaml", says="No such file or directory")

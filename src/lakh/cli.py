@@ -72,6 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     _quota_options(up)
     up.add_argument("--apiservers", type=_count, default=1, metavar="K", help="API servers (default: 1)")
     up.add_argument(
+        "--scheduler-config",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="a KubeSchedulerConfiguration for the scheduler",
+    )
+    up.add_argument(
         "--submit",
         type=Path,
         metavar="FILE",
@@ -133,6 +140,14 @@ def _parser() -> argparse.ArgumentParser:
         else:
             component.add_argument(
                 "--leader-elect", action="store_true", help="run only while holding the lease"
+            )
+        if name == "scheduler":
+            component.add_argument(
+                "--config",
+                type=Path,
+                default=None,
+                metavar="FILE",
+                help="a KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1)",
             )
         if name == "controllers":
             component.add_argument(
@@ -456,14 +471,34 @@ def _component(
 
 
 def _run_scheduler(options: argparse.Namespace) -> int:
-    from lakh.scheduler.main import run
+    from lakh.scheduler.main import LeadershipLostError, run
+
+    config = _scheduler_config(options.config)
+    if options.kubeconfig is None and config.kubeconfig is not None:
+        options.kubeconfig = Path(config.kubeconfig)
+
+    async def work(client: Any) -> None:
+        try:
+            await run(client, config=config, leader_elect=options.leader_elect)
+        except LeadershipLostError as e:
+            raise Failure(f"lost the lease {e}: another candidate may lead now; start again to be one") from e
 
     return _component(
         options,
         "kube-scheduler",
-        lambda client: run(client, leader_elect=options.leader_elect),
+        work,
         max_connections=16,
     )
+
+
+def _scheduler_config(path: Path | None) -> Any:
+    """What a KubeSchedulerConfiguration file says; raises Failure when it cannot be used."""
+    from lakh.scheduler.config import DEFAULTS, ConfigError, load
+
+    try:
+        return DEFAULTS if path is None else load(path)
+    except ConfigError as e:
+        raise Failure(str(e)) from e
 
 
 def _run_controllers(options: argparse.Namespace) -> int:
@@ -518,4 +553,5 @@ def _run_up(options: argparse.Namespace) -> int:
         engine_of(options)
         if options.apiservers != 1:
             raise Failure("several API servers share a journal in NATS: --apiservers needs --engine nats")
+    _scheduler_config(options.scheduler_config)  # better now than in the scheduler's log
     return run_async(lambda: up.run(options))

@@ -207,6 +207,8 @@ async def run(options: argparse.Namespace) -> int:
             # Each beside another server: none has to hold up all watches.
             home = homes[number % len(homes)]
             arguments = [name, "--kubeconfig", str(home / "kubeconfigs" / f"{name}.kubeconfig")]
+            if name == "scheduler" and options.scheduler_config is not None:
+                arguments += ["--config", str(options.scheduler_config.resolve())]
             if name == "nodes":
                 arguments += ["--count", str(options.nodes), "--instance-type", options.instance_type]
                 arguments += ["--lease-seconds", str(options.lease_seconds)]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from lakh.scheduler.podclass import ClassTable
-from lakh.scheduler.queue import PendingPod, SchedulingQueue, State, backoff_seconds
+from lakh.scheduler.queue import PendingPod, SchedulingQueue, State
 
 from . import clusters
 
@@ -44,7 +44,10 @@ def test_priority_then_arrival(queue: SchedulingQueue, add: Add) -> None:
 
 
 def test_backoff_doubles_up_to_ten_seconds() -> None:
-    assert [backoff_seconds(n) for n in (1, 2, 3, 4, 5, 50)] == [1, 2, 4, 8, 10, 10]
+    queue = SchedulingQueue()
+    assert [queue.backoff_seconds(n) for n in (1, 2, 3, 4, 5, 50)] == [1, 2, 4, 8, 10, 10]
+    queue = SchedulingQueue(3, 100)
+    assert [queue.backoff_seconds(n) for n in (1, 2, 6, 7)] == [3, 6, 96, 100]
 
 
 def test_a_parked_pod_waits_for_its_backoff_when_woken(queue: SchedulingQueue, add: Add) -> None:
@@ -55,12 +58,31 @@ def test_a_parked_pod_waits_for_its_backoff_when_woken(queue: SchedulingQueue, a
     assert pod.state is State.BACKOFF
     assert queue.next_flush() == 101.0
     queue.flush(100.9)
-    assert queue.pop() is None
+    assert queue.active == 0
     queue.flush(101.0)
+    assert queue.active == 1
     assert queue.pop() is pod
     queue.park(pod, now=101.0)
     assert queue.wake(pod.cls, 103.0, limit=10) == 1
     assert queue.pop() is pod
+
+
+def test_with_nothing_else_to_do_the_backoff_is_cut_short(queue: SchedulingQueue, add: Add) -> None:
+    early, late = add("early", cpu="1"), add("late", priority=7, cpu="2")
+    for _ in range(2):
+        pod = queue.pop()
+        assert pod is not None
+        queue.park(pod, now=100.0)
+    for parked in (early, late):
+        queue.wake(parked.cls, 100.0, limit=1)
+    other = add("other", priority=-5)
+    assert names(queue) == ["other", "late", "early"]
+    assert queue.next_flush() is None
+    queue.retry(other, now=100.0)
+    assert queue.pop() is None  # an error's backoff is not
+    queue.flush(101.0)
+    assert queue.pop() is other
+    assert other.attempts == 2
 
 
 def test_a_parked_pod_is_tried_again_after_five_minutes(queue: SchedulingQueue, add: Add) -> None:

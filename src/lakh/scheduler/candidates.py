@@ -2,7 +2,7 @@
 
 Building an order is one vectorised pass over all nodes. Every feasible row gets a *key*, and the smallest key is the best node:
 
-    key = (highest possible score - score) << 49 | turn << 21 | row
+    key = (highest possible score - score) << 41 | turn << 21 | row
 
 `turn` counts evaluations: after the pass it is 0 for all, so equals go by row; a node that was evaluated again goes behind its
 equals. Equally good nodes are thus taken in turn (kube-scheduler picks one at random), and the same history gives the same
@@ -35,13 +35,13 @@ import numpy.typing as npt
 
 from . import constraints, plugins
 from .columns import NodeColumns
+from .images import ImageScores
 from .podclass import PodClass
-from .requests import CPU, MEMORY, PODS
 
 __all__ = ["CandidateOrder"]
 
 ROW_BITS = 21
-TURN_BITS = 28
+TURN_BITS = 20
 SCORE_SHIFT = ROW_BITS + TURN_BITS
 ROW_MASK = (1 << ROW_BITS) - 1
 MAX_TURN = 1 << TURN_BITS
@@ -89,7 +89,7 @@ class CandidateOrder:
     def score(self, row: int) -> int | None:
         """The total score of a feasible row as of the last `best()`, else None."""
         key = self._cells[row]
-        return None if key < 0 else plugins.MAX_TOTAL_SCORE - (key >> SCORE_SHIFT)
+        return None if key < 0 else self._highest - (key >> SCORE_SHIFT)
 
     def feasible_rows(self) -> list[int]:
         """All feasible rows as of the last `best()`."""
@@ -103,21 +103,20 @@ class CandidateOrder:
         self._cursor = columns.sequence
         self._epoch = columns.epoch
         self._turn = 0
-        cpu, memory = columns.resources[CPU], columns.resources[MEMORY]
-        self._score_cells = (
-            cpu.allocatable_cells,
-            memory.allocatable_cells,
-            columns.score[0].requested_cells,
-            columns.score[1].requested_cells,
-            cpu.requested_cells,
-            memory.requested_cells,
+        profile = cls.profile
+        self._highest = profile.max_total
+        self._taint_weight, self._affinity_weight = profile.taint_weight, profile.affinity_weight
+        self._image_weight = profile.image_weight
+        self._row_score = plugins.row_scorer(columns, cls)
+        self._images = (
+            ImageScores(columns.images, cls.images, columns.capacity, len(columns)) if cls.images else None
         )
         self._demands = [
             (column.allocatable_cells, column.requested_cells, amount)
-            for name, amount in ((PODS, 1), *cls.demands)
+            for name, amount in cls.needs
             if (column := columns.resources.get(name)) is not None
         ]
-        self._impossible = len(self._demands) <= len(cls.demands)
+        self._impossible = len(self._demands) < len(cls.needs)
         self._version = constraints.versions(cls.constraints)
         self._soft_taints = columns.soft_nodes > 0
         self._normalises = bool(cls.preferred_terms) or self._soft_taints
@@ -141,7 +140,7 @@ class CandidateOrder:
 
     def _dynamic_ok(self, rows: Rows) -> npt.NDArray[np.bool_]:
         ok = plugins.fits(self._columns, self._cls, rows)
-        if self._cls.host_ports:
+        if self._cls.wanted_ports:
             ok &= plugins.ports_free(self._columns, self._cls, rows)
         if self._cls.constraints:
             ok[ok] = constraints.passes(self._cls, rows[ok])
@@ -162,11 +161,17 @@ class CandidateOrder:
         scores = plugins.resource_scores(self._columns, self._cls, rows)
         if self._normalises:
             scores += plugins.bonus(
-                self._taint_raw[rows], self._affinity_raw[rows], self._most_taints, self._most_affinity
+                self._cls,
+                self._taint_raw[rows],
+                self._affinity_raw[rows],
+                self._most_taints,
+                self._most_affinity,
             )
         else:
-            scores += plugins.TAINT_WEIGHT * plugins.MAX_NODE_SCORE
-        keys: Ints = (plugins.MAX_TOTAL_SCORE - scores) << SCORE_SHIFT | self._turn << ROW_BITS | rows
+            scores += self._taint_weight * plugins.MAX_NODE_SCORE
+        if self._images is not None:
+            scores += self._image_weight * self._images.of_rows(rows)
+        keys: Ints = (self._highest - scores) << SCORE_SHIFT | self._turn << ROW_BITS | rows
         return keys
 
     def _take_window(self) -> None:
@@ -183,6 +188,8 @@ class CandidateOrder:
 
     def _catch_up(self) -> None:
         columns = self._columns
+        if self._images is not None and self._images_changed():
+            return
         stale = bool(self._cls.constraints) and self._version != constraints.versions(self._cls.constraints)
         if self._cursor == columns.sequence and self._epoch == columns.epoch and not stale:
             return
@@ -206,6 +213,20 @@ class CandidateOrder:
             self._build()
         elif len(self._heap) > 4 * WINDOW:
             self._take_window()  # mostly outdated entries by now
+
+    def _images_changed(self) -> bool:
+        """Take over what nodes say of their images. Returns whether that took a pass."""
+        assert self._images is not None
+        found = self._images.catch_up(len(self._columns))
+        if found is None or found[1]:
+            self._build()
+            return True
+        if self._epoch == self._columns.epoch:
+            for row in found[0]:
+                if self._cells[row] >= 0 and self._update_row(row):
+                    self._build()
+                    return True
+        return False
 
     def _update(self, changes: list[int]) -> bool:
         changed = set(changes)
@@ -236,16 +257,17 @@ class CandidateOrder:
                 if not was_feasible and self._count(row, 1):
                     return True
                 raw_taints, raw_affinity = int(self._taint_raw[row]), int(self._affinity_raw[row])
-                extra = plugins.TAINT_WEIGHT * plugins.normalised(
+                extra = self._taint_weight * plugins.normalised(
                     raw_taints, self._most_taints, reverse=True
-                ) + plugins.AFFINITY_WEIGHT * plugins.normalised(
+                ) + self._affinity_weight * plugins.normalised(
                     raw_affinity, self._most_affinity, reverse=False
                 )
             else:
-                extra = plugins.TAINT_WEIGHT * plugins.MAX_NODE_SCORE
-            a, b, c, d, e, f = self._score_cells
-            score = extra + plugins.row_score(self._cls, a[row], b[row], c[row], d[row], e[row], f[row])
-            key = (plugins.MAX_TOTAL_SCORE - score) << SCORE_SHIFT | self._turn << ROW_BITS | row
+                extra = self._taint_weight * plugins.MAX_NODE_SCORE
+            if self._images is not None:
+                extra += self._image_weight * self._images.of_row(row)
+            score = extra + self._row_score(row)
+            key = (self._highest - score) << SCORE_SHIFT | self._turn << ROW_BITS | row
             self._cells[row] = key
             if self._bound is None or key <= self._bound:
                 heapq.heappush(self._heap, key)
@@ -259,7 +281,7 @@ class CandidateOrder:
         for allocatable, requested, amount in self._demands:
             if amount > allocatable[row] - requested[row]:
                 return False
-        if self._cls.host_ports and self._columns.port_conflict(row, self._cls.host_ports):
+        if self._cls.wanted_ports and self._columns.port_conflict(row, self._cls.wanted_ports):
             return False
         return not self._cls.constraints or constraints.row_passes(self._cls, row)
 

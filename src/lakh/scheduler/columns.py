@@ -26,9 +26,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .images import ImageIndex
 from .podclass import SOFT_EFFECT, HostPort, PodClass
 from .requests import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, amounts
-from .views import Node, Quantity, Taint
+from .views import NO_IMAGES, Node, Quantity, Taint
 
 __all__ = ["MAX_LOG_ENTRIES", "LabelColumn", "NodeColumns", "ResourceColumn"]
 
@@ -140,6 +141,7 @@ class NodeColumns:
         """cpu and memory as scoring counts them: only the requested side is used."""
         self.ports: dict[tuple[str, int], dict[int, dict[str, int]]] = {}
         """(protocol, port) → row → host IP → number of pods."""
+        self.images = ImageIndex()
         self._label_keys: list[tuple[str, ...]] = []
         self._label_values: list[tuple[str, ...]] = []
         """Keys are shared by nodes that have the same ones."""
@@ -193,6 +195,8 @@ class NodeColumns:
             row, node.metadata.labels or {}
         )
         changed |= self._set_taints(row, tuple(node.spec.taints or ()))
+        self.images.set(row, node.status.images)
+        node.status.images = NO_IMAGES  # most of a node's memory
         unschedulable = bool(node.spec.unschedulable)
         if new or changed or self.unschedulable[row] != unschedulable:
             self.unschedulable[row] = unschedulable
@@ -208,6 +212,7 @@ class NodeColumns:
         self._set_amounts(row, None)
         self._set_labels(row, {})
         self._set_taints(row, ())
+        self.images.forget(row)
         for column in (*self.resources.values(), *self.score):
             column.requested_cells[row] = 0
         for key in [key for key, rows in self.ports.items() if rows.pop(row, None) is not None]:

@@ -14,6 +14,7 @@ Costs at 100,000 nodes: the first decision of a class about 9 ms, each further o
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 
@@ -28,8 +29,8 @@ from .domains import AFFINITY, NO_LABEL, InterPodState
 from .dynamicresources import DynamicResources
 from .groups import GroupedOrder
 from .interpod import Identity, InterPodIndex, Own
-from .podclass import ClassTable, PodClass
-from .preemption import MAX_TRIED, MIN_CANDIDATES, Budget, Levels, Plan, Victim, choose, select_victims
+from .podclass import MAX_CLASSES, ClassTable, PodClass
+from .preemption import MAX_SHARE, MAX_TRIED, Budget, Levels, Plan, Victim, choose, select_victims
 from .requests import PODS
 from .views import Node
 from .volumes import VolumeIndex
@@ -79,6 +80,7 @@ class Core:
         self.devices = DynamicResources(self.columns)
         self._needs: dict[str, Needs] = {}
         self._constrained = ConstrainedClasses()
+        self._imaged: OrderedDict[tuple[PodClass, tuple[str, ...]], PodClass] = OrderedDict()
         self._placed: dict[str, Placed] = {}
         self._on_node: dict[str, list[str]] = {}
         self._priorities: Counter[int] = Counter()
@@ -209,12 +211,20 @@ class Core:
         placed = self._placed.get(uid)
         return placed.node if placed else None
 
+    def class_of(self, uid: str) -> PodClass | None:
+        """The class that a pod is placed with."""
+        placed = self._placed.get(uid)
+        return placed.cls if placed else None
+
     def placed(self) -> dict[str, tuple[PodClass, str]]:
         """All placed pods: uid → class, node."""
         return {uid: (placed.cls, placed.node) for uid, placed in self._placed.items()}
 
-    def resolve(self, cls: PodClass, identity: Identity | None, uid: str = "") -> PodClass:
-        """The class to decide for: with what the pod's claims mean, and what it and the placed pods want of each other."""
+    def resolve(
+        self, cls: PodClass, identity: Identity | None, uid: str = "", images: tuple[str, ...] = ()
+    ) -> PodClass:
+        """The class to decide for: with what the pod's claims mean, its images, and what it and the placed pods want of each other."""
+        cls = cls.base or cls
         needs = self._needs.get(uid) if self._needs else None
         if needs is not None:
             problem, wanted = self.volumes.resolve(needs)
@@ -222,7 +232,21 @@ class Core:
                 problem, more = self.devices.resolve(needs)
                 wanted += more
             cls = self._constrained.of(cls, problem, wanted)
+        numbers = self.columns.images.numbers
+        if numbers and cls.profile.image_weight and not numbers.keys().isdisjoint(images):
+            cls = self._with_images(cls, images)
         return cls if identity is None else self.interpods.resolve(cls, identity)
+
+    def _with_images(self, cls: PodClass, images: tuple[str, ...]) -> PodClass:
+        found = self._imaged.get((cls, images))
+        if found is None:
+            found = dataclasses.replace(cls, images=images, base=cls.base or cls)
+            self._imaged[cls, images] = found
+            if len(self._imaged) > MAX_CLASSES:
+                self._imaged.popitem(last=False)
+        else:
+            self._imaged.move_to_end((cls, images))
+        return found
 
     def set_needs(self, uid: str, needs: Needs | None) -> bool:
         """What a pod needs beside its node; None when it is gone or needs nothing. Returns whether that is new."""
@@ -254,7 +278,11 @@ class Core:
     def decide(self, cls: PodClass) -> str | None:
         """The best node for a pod of the class, or None. Nothing is placed."""
         pinned = cls.pinned_nodes
-        if pinned is None or (cls.interpod is not None and (cls.interpod.filters or len(pinned) > 1)):
+        if (
+            pinned is None
+            or (cls.interpod is not None and (cls.interpod.filters or len(pinned) > 1))
+            or (cls.images and len(pinned) > 1)
+        ):
             row = self._best(cls)
             if row is not None and cls.constraints and not constraints.row_passes(cls, row):
                 self._orders.pop(cls, None)  # something changed without a word: start over
@@ -278,6 +306,19 @@ class Core:
         row = self.columns.row_of.get(node)
         return row is not None and self.row_fits(cls, row)
 
+    def may_help(self, cls: PodClass, node: str) -> bool:
+        """Whether pods that leave this node may make room for a pod of the class."""
+        row = self.columns.row_of.get(node)
+        return row is not None and bool(plugins.static_ok(self.columns, cls, np.array([row], np.intp))[0])
+
+    def leaving(self, node: str, priority: int) -> bool:
+        """Whether a pod of lower priority is terminating on the node."""
+        return any(
+            not placed.active and placed.cls.priority < priority
+            for uid in self._on_node.get(node, ())
+            if (placed := self._placed[uid])
+        )
+
     def feasible_rows(self, cls: PodClass) -> plugins.Rows:
         """The rows that would take a pod of the class, other pods' wishes aside."""
         return self._feasible_rows(cls, np.flatnonzero(self.columns.alive))
@@ -297,7 +338,7 @@ class Core:
 
     def preempt(self, cls: PodClass, budgets: Sequence[Budget]) -> Plan | None:
         """Where a pod that fits nowhere would fit without pods of lower priority, and which ones have to go."""
-        if cls.never_preempts or cls.problem is not None:
+        if cls.never_preempts or cls.problem is not None or not cls.profile.preempts:
             return None
         levels = self._all_levels()
         below = levels.below(cls.priority)
@@ -319,12 +360,14 @@ class Core:
             state = InterPodState(columns, cls)
             verdicts = state.verdicts(lambda counts: counts.of_rows(rows), len(rows))
             rows = rows[(verdicts != NO_LABEL) & (verdicts != AFFINITY)]
+        share = len(rows) * cls.profile.min_candidates_percentage // 100
+        wanted = max(min(share, MAX_SHARE), cls.profile.min_candidates_absolute)
         plans: list[Plan] = []
         for row in rows[:MAX_TRIED].tolist():
             plan = self._plan(cls, row, budgets, state)
             if plan is not None:
                 plans.append(plan)
-                if len(plans) >= MIN_CANDIDATES and any(not found.violations for found in plans):
+                if len(plans) >= wanted and any(not found.violations for found in plans):
                     break
         return choose(plans)
 
@@ -343,8 +386,7 @@ class Core:
         levels, columns = self._all_levels(), self.columns
         cheapest = np.full(len(rows), len(below), np.int64)
         free: dict[str, plugins.Ints] = {}
-        demands = ((PODS, 1), *cls.demands)
-        for name, _ in demands:
+        for name, _ in cls.needs:
             column = columns.resources.get(name)
             if column is None:
                 return cheapest
@@ -353,7 +395,7 @@ class Core:
         for index, level in enumerate(below):
             victims += levels.freed(level, PODS, rows)
             ok = victims > 0
-            for name, amount in demands:
+            for name, amount in cls.needs:
                 free[name] = free[name] + levels.freed(level, name, rows)
                 ok &= amount <= free[name]
             cheapest[ok & (cheapest == len(below))] = index
@@ -376,7 +418,7 @@ class Core:
             for uid in sorted(self._on_node.get(node, ()))
             if (placed := self._placed[uid]).cls.priority < cls.priority
         ]
-        if state is None and not cls.host_ports and not cls.constraints:
+        if state is None and not cls.wanted_ports and not cls.constraints:
             return self._plan_by_resources(cls, row, node, lower, budgets)
 
         def count(victim: Victim, sign: int) -> None:
@@ -400,7 +442,7 @@ class Core:
     ) -> Plan | None:
         """The same in plain arithmetic, for classes that only need room."""
         free: dict[str, int] = {}
-        needs = {PODS: 1, **dict(cls.demands)}
+        needs = dict(cls.needs)
         for name in needs:
             column = self.columns.resources.get(name)
             if column is None:
@@ -408,8 +450,7 @@ class Core:
             free[name] = column.allocatable_cells[row] - column.requested_cells[row]
 
         def count(victim: Victim, sign: int) -> None:
-            free[PODS] += sign
-            for name, amount in victim.cls.demands:
+            for name, amount in ((PODS, 1), *victim.cls.demands):
                 if name in free:
                     free[name] += sign * amount
 
@@ -481,5 +522,5 @@ class Core:
             return int(rows[0]) if len(rows) else None
         taint, affinity = plugins.taint_raw(columns, cls, rows), plugins.affinity_raw(columns, cls, rows)
         scores = plugins.resource_scores(columns, cls, rows)
-        scores += plugins.bonus(taint, affinity, int(taint.max()), int(affinity.max()))
+        scores += plugins.bonus(cls, taint, affinity, int(taint.max()), int(affinity.max()))
         return int(rows[int(scores.argmax())])

@@ -65,13 +65,17 @@ def explain(
         rows = np.array(sorted(columns.row_of[n] for n in cls.pinned_nodes if n in columns.row_of), np.intp)
         reasons["node(s) didn't satisfy plugin(s) [NodeAffinity]"] = total - len(rows)
     unresolvable = total - len(rows)
+    filters = cls.profile.filters
     in_vain = _InVain(columns, cls, levels)
     for ok, reason, resolvable in (
         (plugins.schedulable, "node(s) were unschedulable", False),
         (plugins.taints_ok, "node(s) had untolerated taint(s)", False),
+        (plugins.enforced_ok, "node(s) didn't match scheduler-enforced node affinity", False),
         (plugins.affinity_ok, "node(s) didn't match Pod's node affinity/selector", False),
         (plugins.ports_free, "node(s) didn't have free ports for the requested pod ports", True),
     ):
+        if ENABLED_BY.get(ok, "") not in filters:
+            continue
         passed = ok(columns, cls, rows)
         refused = len(rows) - int(np.count_nonzero(passed))
         reasons[reason] += refused
@@ -81,19 +85,16 @@ def explain(
             unresolvable += refused
         rows = rows[passed]
     never = np.zeros(len(rows), np.bool_)
-    pods = columns.resources[PODS]
-    reasons["Too many pods"] += int(np.count_nonzero(pods.requested[rows] >= pods.allocatable[rows]))
-    for name, amount in cls.demands:
+    for name, amount in cls.needs:
         column = columns.resources.get(name)
         if column is None:
-            reasons[f"Insufficient {name}"] += len(rows)
+            reasons[words(name)] += len(rows)
             never[:] = True
             continue
         allocatable = column.allocatable[rows]
-        reasons[f"Insufficient {name}"] += int(
-            np.count_nonzero(amount > allocatable - column.requested[rows])
-        )
-        never |= amount > allocatable
+        reasons[words(name)] += int(np.count_nonzero(amount > allocatable - column.requested[rows]))
+        if name != PODS:
+            never |= amount > allocatable
     unresolvable += int(np.count_nonzero(never))
     fits = plugins.fits(columns, cls, rows)
     in_vain.add(rows[~fits & ~never], None)
@@ -137,6 +138,21 @@ def _constraints(
     return rows, lost
 
 
+ENABLED_BY = {
+    plugins.schedulable: "NodeUnschedulable",
+    plugins.taints_ok: "TaintToleration",
+    plugins.enforced_ok: "NodeAffinity",
+    plugins.affinity_ok: "NodeAffinity",
+    plugins.ports_free: "NodePorts",
+}
+"""The plugin that a filter belongs to."""
+
+
+def words(resource: str) -> str:
+    """What NodeResourcesFit says when there is too little of a resource."""
+    return "Too many pods" if resource == PODS else f"Insufficient {resource}"
+
+
 class _InVain:
     """Why preemption does not help on nodes where removing pods might have."""
 
@@ -153,13 +169,12 @@ class _InVain:
         self.counts[NO_VICTIMS] += int(np.count_nonzero(victims == 0))
         rows = rows[victims > 0]
         short = np.zeros(len(rows), np.bool_)
-        for name, amount in ((PODS, 1), *self._cls.demands):
+        for name, amount in self._cls.needs:
             column = self._columns.resources.get(name)
             if column is None:
                 continue
             left = column.allocatable[rows] - column.requested[rows] + self._freed(name, rows)
-            words = "Too many pods" if name == PODS else f"Insufficient {name}"
-            self.counts[words] += int(np.count_nonzero(amount > left))
+            self.counts[words(name)] += int(np.count_nonzero(amount > left))
             short |= amount > left
         if reason is not None:
             self.counts[reason] += int(np.count_nonzero(~short))
@@ -180,6 +195,8 @@ def _message(
     if claims is None:
         claims = STILL_NOT if any(constraint.late for constraint in cls.constraints) else NO_CLAIMS
     head = f"0/{total} nodes are available: {why} {claims}"
+    if not cls.profile.preempts:
+        return head
     if cls.never_preempts:
         return f"{head}, preemption: {NEVER}"
     return f"{head}, preemption: 0/{total} nodes are available: {_histogram(in_vain)}"

@@ -183,8 +183,8 @@ class InterPodState:
         scores: dict[str, Sources] = {}
         for key, selection, weight in interpod.scores:
             scores.setdefault(key, []).append((selection.rows, weight))
-        for carrier in interpod.existing_scores:
-            scores.setdefault(carrier.topology_key, []).append((carrier.rows, carrier.weight))
+        for carrier, weight in interpod.existing_scores:
+            scores.setdefault(carrier.topology_key, []).append((carrier.rows, weight))
         self.scores = [DomainCounts(columns, key, sources) for key, sources in scores.items()]
         self.all = [
             *(s.counts for s in (*self.hard, *self.soft)),

@@ -27,7 +27,6 @@ from . import plugins
 from .core import Core
 from .interpod import Identity, Own
 from .podclass import PodClass
-from .requests import PODS
 
 __all__ = ["NETWORK_LAYERS", "GangSpec", "Member", "plan_gang", "rank"]
 
@@ -129,12 +128,12 @@ def _layouts(core: Core, members: Sequence[Member], spec: GangSpec) -> Iterator[
 def _room(core: Core, cls: PodClass, rows: Rows) -> Ints:
     """How many pods of the class each node can take by its resources; one where they may exclude each other."""
     room = np.full(len(rows), 1 << 31, np.int64)
-    for name, amount in ((PODS, 1), *cls.demands):
+    for name, amount in cls.needs:
         column = core.columns.resources.get(name)
         if column is None:
             return np.zeros(len(rows), np.int64)
         room = np.minimum(room, (column.allocatable[rows] - column.requested[rows]) // amount)
-    if cls.host_ports or (cls.interpod is not None and cls.interpod.anti):
+    if cls.wanted_ports or (cls.interpod is not None and cls.interpod.anti):
         room = np.minimum(room, 1)
     for constraint in cls.constraints:
         limit = constraint.room(rows)
@@ -202,10 +201,10 @@ def _along(core: Core, members: Sequence[Member], rows: list[int]) -> Iterator[t
 
 def _fits(core: Core, cls: PodClass, row: int) -> bool:
     """Whether a row that the static filters allow has room now: by resources alone in plain Python."""
-    if cls.host_ports or cls.constraints or (cls.interpod is not None and cls.interpod.filters):
+    if cls.wanted_ports or cls.constraints or (cls.interpod is not None and cls.interpod.filters):
         return core.row_fits(cls, row)
     resources = core.columns.resources
-    for name, amount in ((PODS, 1), *cls.demands):
+    for name, amount in cls.needs:
         column = resources.get(name)
         if column is None or amount > column.allocatable_cells[row] - column.requested_cells[row]:
             return False

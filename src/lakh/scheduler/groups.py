@@ -33,9 +33,9 @@ from . import constraints, plugins
 from .candidates import MAX_TURN, NOT_FEASIBLE, ROW_BITS, ROW_MASK, SCORE_SHIFT
 from .columns import NodeColumns
 from .domains import MISSING, DomainCounts, InterPodState, normalised_affinity, normalised_spread
+from .images import ImageScores
 from .interpod import HOSTNAME
 from .podclass import PodClass
-from .requests import CPU, MEMORY, PODS
 
 __all__ = ["GroupedOrder"]
 
@@ -45,7 +45,6 @@ MAX_UPDATES = 2_000
 """From so many changed rows on a new pass is cheaper."""
 SPARE_GROUPS = 4_096
 """Empty groups that may be left behind before a pass clears them away."""
-MAX_BASE_SCORE = 2 * plugins.MAX_NODE_SCORE
 
 Rows = npt.NDArray[np.intp]
 Ints = npt.NDArray[np.int64]
@@ -89,7 +88,7 @@ class GroupedOrder:
             return {}
         bonus = dict(zip(found[0].tolist(), found[1].tolist(), strict=True))
         return {
-            row: MAX_BASE_SCORE - (self._cells[row] >> SCORE_SHIFT) + bonus[group]
+            row: self._highest - (self._cells[row] >> SCORE_SHIFT) + bonus[group]
             for row in np.flatnonzero(self._keys >= 0).tolist()
             if (group := self._group_cells[row]) in bonus
         }
@@ -102,21 +101,17 @@ class GroupedOrder:
         self._cursor, self._epoch = columns.sequence, columns.epoch
         self._turn = 0
         self._soft_taints = columns.soft_nodes > 0
-        cpu, memory = columns.resources[CPU], columns.resources[MEMORY]
-        self._score_cells = (
-            cpu.allocatable_cells,
-            memory.allocatable_cells,
-            columns.score[0].requested_cells,
-            columns.score[1].requested_cells,
-            cpu.requested_cells,
-            memory.requested_cells,
+        self._highest = cls.profile.max_base
+        self._row_score = plugins.row_scorer(columns, cls)
+        self._images = (
+            ImageScores(columns.images, cls.images, columns.capacity, len(columns)) if cls.images else None
         )
         self._demands = [
             (column.allocatable_cells, column.requested_cells, amount)
-            for name, amount in ((PODS, 1), *cls.demands)
+            for name, amount in cls.needs
             if (column := columns.resources.get(name)) is not None
         ]
-        self._impossible = len(self._demands) <= len(cls.demands)
+        self._impossible = len(self._demands) < len(cls.needs)
         self._version = constraints.versions(cls.constraints)
         self._keys: Ints = np.full(columns.capacity, NOT_FEASIBLE, np.int64)
         self._cells = memoryview(self._keys)  # type: ignore[arg-type]
@@ -131,13 +126,13 @@ class GroupedOrder:
         self._choose_components()
         self._form_groups(rows)
         rows = rows[self._dynamic_ok(rows)]
-        keys = (MAX_BASE_SCORE - plugins.resource_scores(columns, cls, rows)) << SCORE_SHIFT | rows
+        keys = (self._highest - plugins.resource_scores(columns, cls, rows)) << SCORE_SHIFT | rows
         self._keys[rows] = keys
         self._sort(rows, keys)
 
     def _dynamic_ok(self, rows: Rows) -> npt.NDArray[np.bool_]:
         ok = plugins.fits(self._columns, self._cls, rows)
-        if self._cls.host_ports:
+        if self._cls.wanted_ports:
             ok &= plugins.ports_free(self._columns, self._cls, rows)
         if self._cls.constraints:
             ok[ok] = constraints.passes(self._cls, rows[ok])
@@ -159,7 +154,7 @@ class GroupedOrder:
             else:
                 self._by_count[id(counts)] = len(self._parts)
                 self._parts.append(counts)
-        self._taint_part = self._affinity_part = -1
+        self._taint_part = self._affinity_part = self._image_part = -1
         everything = np.arange(columns.capacity)
         if self._soft_taints:
             self._taint_part = len(self._parts)
@@ -167,6 +162,9 @@ class GroupedOrder:
         if cls.preferred_terms:
             self._affinity_part = len(self._parts)
             self._parts.append(plugins.affinity_raw(columns, cls, everything))
+        if self._images is not None:
+            self._image_part = len(self._parts)
+            self._parts.append(self._images.masks)
         self._getters = [
             (part.counts, part.ids) if isinstance(part, DomainCounts) else (None, part)
             for part in self._parts
@@ -228,24 +226,27 @@ class GroupedOrder:
             return None
         table = self._table[live]
         bonus = np.zeros(len(live), np.int64)
+        profile = self._cls.profile
         if self._taint_part >= 0:
             raw = table[:, self._taint_part]
             most = int(raw.max())
-            bonus += plugins.TAINT_WEIGHT * (100 - (100 * raw // most if most else 0))
+            bonus += profile.taint_weight * (100 - (100 * raw // most if most else 0))
         else:
-            bonus += plugins.TAINT_WEIGHT * plugins.MAX_NODE_SCORE
+            bonus += profile.taint_weight * plugins.MAX_NODE_SCORE
         if self._affinity_part >= 0:
             raw = table[:, self._affinity_part]
             most = int(raw.max())
             if most:
-                bonus += plugins.AFFINITY_WEIGHT * (100 * raw // most)
+                bonus += profile.affinity_weight * (100 * raw // most)
+        if self._images is not None:
+            bonus += profile.image_weight * self._images.of_masks(table[:, self._image_part])
         read = self._reader(live)
         if state.soft:
             scored = state.scored(read, len(live))
             sizes = [self._domains(spread.counts, table[scored], live[scored]) for spread in state.soft]
-            bonus += plugins.SPREAD_WEIGHT * normalised_spread(*state.spread_raw(read, sizes))
+            bonus += profile.spread_weight * normalised_spread(*state.spread_raw(read, sizes))
         if state.scores:
-            bonus += plugins.INTERPOD_WEIGHT * normalised_affinity(state.affinity_scores(read, len(live)))
+            bonus += profile.interpod_weight * normalised_affinity(state.affinity_scores(read, len(live)))
         return live, bonus
 
     def _reader(self, live: Rows) -> _Reader:
@@ -284,8 +285,15 @@ class GroupedOrder:
 
     def _catch_up(self) -> None:
         columns = self._columns
+        moved: list[int] = []
+        if self._images is not None:
+            found = self._images.catch_up(len(columns))
+            if found is None:
+                self._build()
+                return
+            moved = found[0]
         stale = bool(self._cls.constraints) and self._version != constraints.versions(self._cls.constraints)
-        if self._cursor == columns.sequence and self._epoch == columns.epoch and not stale:
+        if self._cursor == columns.sequence and self._epoch == columns.epoch and not stale and not moved:
             return
         changes = columns.changes_since(self._cursor)
         self._turn += 1
@@ -303,6 +311,7 @@ class GroupedOrder:
             return
         self._cursor = columns.sequence
         changed = {change >> 1 for change in changes}
+        changed.update(moved)
         for row in tuple(changed):
             for counts in self._state.all:
                 domain = counts.update(row)
@@ -323,9 +332,7 @@ class GroupedOrder:
         if not self._row_feasible(row):
             self._cells[row] = NOT_FEASIBLE
             return
-        a, b, c, d, e, f = self._score_cells
-        score = plugins.row_score(self._cls, a[row], b[row], c[row], d[row], e[row], f[row])
-        key = (MAX_BASE_SCORE - score) << SCORE_SHIFT | self._turn << ROW_BITS | row
+        key = (self._highest - self._row_score(row)) << SCORE_SHIFT | self._turn << ROW_BITS | row
         self._cells[row] = key
         self._sizes[group] += 1
         self._dirty.add(group)
@@ -362,7 +369,7 @@ class GroupedOrder:
         for allocatable, requested, amount in self._demands:
             if amount > allocatable[row] - requested[row]:
                 return False
-        if self._cls.host_ports and self._columns.port_conflict(row, self._cls.host_ports):
+        if self._cls.wanted_ports and self._columns.port_conflict(row, self._cls.wanted_ports):
             return False
         return not self._cls.constraints or constraints.row_passes(self._cls, row)
 

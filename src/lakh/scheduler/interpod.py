@@ -45,10 +45,8 @@ __all__ = [
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
-SYSTEM_DEFAULTS = ((HOSTNAME, 3), (ZONE, 5))
-"""Topology key and maxSkew of the constraints that pods of services and replicated workloads have by default."""
-HARD_AFFINITY_WEIGHT = 1
-"""What a placed pod's required affinity counts when another pod is scored."""
+REQUIRED_AFFINITY = 1 << 20
+"""The weight of a carrier whose weight is what the scored pod's profile says."""
 REQUIRED_ANTI = 0
 """The weight of a carrier that is no score but a refusal."""
 MAX_EFFECTIVE = 16_384
@@ -178,7 +176,8 @@ class InterPod:
     anti: tuple[tuple[str, Selection], ...] = ()
     existing_anti: tuple[Carrier, ...] = ()
     scores: tuple[tuple[str, Selection, int], ...] = ()
-    existing_scores: tuple[Carrier, ...] = ()
+    existing_scores: tuple[tuple[Carrier, int], ...] = ()
+    """With their weights."""
 
     @property
     def filters(self) -> bool:
@@ -413,7 +412,7 @@ class InterPodIndex:
     def _carried(self, cls: PodClass, namespace: str) -> Iterator[Carrier]:
         affinity, anti = _parts(cls)
         required, preferred = affinity
-        terms = [(term, HARD_AFFINITY_WEIGHT) for term in required] + list(preferred)
+        terms = [(term, REQUIRED_AFFINITY) for term in required] + list(preferred)
         terms += [(term, REQUIRED_ANTI) for term in anti[0]]
         terms += [(term, -weight) for term, weight in anti[1]]
         for term, weight in terms:
@@ -454,49 +453,78 @@ class InterPodIndex:
         return result
 
     def _interpod(self, cls: PodClass, identity: Identity) -> InterPod | None:
-        spec, namespace = cls.spec, identity.namespace
+        spec, namespace, profile = cls.spec, identity.namespace, cls.profile
         hard: tuple[Spread, ...] = ()
         soft: tuple[Spread, ...] = ()
         if constraints := spec.topologySpreadConstraints:
             hard = tuple(self._spread(c, identity) for c in constraints if c.whenUnsatisfiable != SOFT)
             soft = tuple(self._spread(c, identity) for c in constraints if c.whenUnsatisfiable == SOFT)
-        elif (default := self._default_selector(identity)) is not None:
+        elif profile.spread_defaults and (default := self._default_selector(identity)) is not None:
             selection = self._selection(
                 ((frozenset((namespace,)), selectors.NOTHING, default),), active_only=True
             )
-            soft = tuple(Spread(key, max_skew, selection) for key, max_skew in SYSTEM_DEFAULTS)
+            for given in profile.spread_defaults:
+                spread = Spread(
+                    given.key,
+                    given.max_skew,
+                    selection,
+                    given.min_domains,
+                    honor_affinity=given.honor_affinity,
+                    honor_taints=given.honor_taints,
+                )
+                if given.hard:
+                    hard = (*hard, spread)
+                else:
+                    soft = (*soft, spread)
+        if "PodTopologySpread" not in profile.filters:
+            hard = ()
+        if not profile.spread_weight:
+            soft = ()
+        refuses, weighs = "InterPodAffinity" in profile.filters, profile.interpod_weight > 0
         affinity_keys: tuple[str, ...] = ()
         affinity: Selection | None = None
         anti: tuple[tuple[str, Selection], ...] = ()
         scores: tuple[tuple[str, Selection, int], ...] = ()
         if cls.carries_terms:
             (required, preferred), (anti_required, anti_preferred) = _parts(cls)
-            if required:
+            if required and refuses:
                 affinity_keys = tuple(term.topologyKey for term in required)
                 affinity = self._selection(
                     tuple(resolve_term(term, namespace) for term in required), active_only=False
                 )
-            anti = tuple((term.topologyKey, self._of_term(term, namespace)) for term in anti_required)
+            if refuses:
+                anti = tuple((term.topologyKey, self._of_term(term, namespace)) for term in anti_required)
             scores = tuple(
                 (term.topologyKey, self._of_term(term, namespace), sign * weight)
                 for sign, terms in ((1, preferred), (-1, anti_preferred))
                 for term, weight in terms
+                if weighs
             )
         carriers = [c for s in self.matched(identity) if s.carriers for c in s.carriers.values()]
-        if not (hard or soft or affinity_keys or anti or scores or carriers):
+        existing_anti = tuple(c for c in carriers if refuses and c.weight == REQUIRED_ANTI)
+        if profile.ignore_preferred_of_existing and not scores:
+            weighs = False
+        existing_scores = tuple(
+            (c, profile.hard_affinity_weight if c.weight == REQUIRED_AFFINITY else c.weight)
+            for c in carriers
+            if weighs
+            and c.weight != REQUIRED_ANTI
+            and (c.weight != REQUIRED_AFFINITY or profile.hard_affinity_weight)
+        )
+        if not (hard or soft or affinity_keys or anti or scores or existing_anti or existing_scores):
             return None
         matched = set(self.matched(identity))
         return InterPod(
             hard=tuple(dataclasses.replace(c, self_match=c.selection in matched) for c in hard),
             soft=soft,
-            require_all=bool(constraints),
+            require_all=bool(constraints) or not profile.system_defaulted,
             affinity_keys=affinity_keys,
             affinity=affinity,
             affinity_self=affinity in matched,
             anti=anti,
             scores=scores,
-            existing_anti=tuple(c for c in carriers if c.weight == REQUIRED_ANTI),
-            existing_scores=tuple(c for c in carriers if c.weight != REQUIRED_ANTI),
+            existing_anti=existing_anti,
+            existing_scores=existing_scores,
         )
 
     def _of_term(self, term: PodAffinityTerm, namespace: str) -> Selection:
@@ -596,5 +624,5 @@ def _selections(interpod: InterPod) -> Iterator[Selection]:
         yield selection
     for _, selection, _ in interpod.scores:
         yield selection
-    for carrier in (*interpod.existing_anti, *interpod.existing_scores):
+    for carrier in (*interpod.existing_anti, *(carrier for carrier, _ in interpod.existing_scores)):
         yield carrier.selection

@@ -17,13 +17,10 @@ from lakh.client.events import EventRecorder
 from lakh.client.leader import LeaderElector
 from lakh.client.tasks import TaskGuard
 
-from .shell import DEFAULT_SCHEDULER_NAME, Scheduler
+from .config import DEFAULTS, SchedulerConfig
+from .shell import Scheduler
 
 __all__ = ["LeadershipLostError", "run"]
-
-LEASE_NAMESPACE = "kube-system"
-LEASE_NAME = "kube-scheduler"
-
 
 COLLECTOR_THRESHOLDS = 20_000, 50, 100
 """Young objects are looked at every 20,000 allocations (1 ms), all objects every hundred million."""
@@ -36,30 +33,35 @@ class LeadershipLostError(Exception):
 async def run(
     client: Client,
     *,
-    scheduler_name: str = DEFAULT_SCHEDULER_NAME,
+    config: SchedulerConfig = DEFAULTS,
     identity: str | None = None,
     leader_elect: bool = False,
-    lease_name: str = LEASE_NAME,
 ) -> None:
-    """Schedule the pods that name `scheduler_name`, until cancelled.
+    """Schedule the pods that name one of the configuration's profiles, until cancelled.
 
-    With `leader_elect` it waits for the lease first, with its caches warm, and raises `LeadershipLostError` when it loses it.
-    `identity` defaults to the host's name, the process and a random part. `client` should allow about 300 connections.
+    With `leader_elect`, or where the configuration says so, it waits for the lease first, with its caches warm, and raises
+    `LeadershipLostError` when it loses it. `identity` defaults to the host's name, the process and a random part. `client` should allow
+    about 300 connections.
     """
-    recorder = EventRecorder(client, scheduler_name)
-    scheduler = Scheduler(client, recorder, scheduler_name=scheduler_name)
+    recorders = {profile.name: EventRecorder(client, profile.name) for profile in config.profiles}
+    first = config.profiles[0].name
+    scheduler = Scheduler(client, recorders[first], config=config, recorders=recorders)
     thresholds = gc.get_threshold()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
+    leader_elect = leader_elect if config.leader_elect is None else config.leader_elect
     try:
-        async with TaskGuard(scheduler_name) as guard:
+        async with TaskGuard(first) as guard:
             watching = guard.spawn(scheduler.watch(), name="watch")
             if leader_elect:
                 elector = LeaderElector(
                     client,
-                    lease_name,
-                    LEASE_NAMESPACE,
+                    config.lease_name,
+                    config.lease_namespace,
                     identity or default_identity(),
                     on_started=scheduler.schedule,
+                    lease_duration_seconds=config.lease_duration_seconds,
+                    renew_deadline_seconds=config.renew_deadline_seconds,
+                    retry_period_seconds=config.retry_period_seconds,
                 )
                 leading = guard.spawn(elector.run(), name="lead")
             else:
@@ -68,10 +70,11 @@ async def run(
             for task in done:
                 task.result()
             if leader_elect and leading in done:
-                raise LeadershipLostError(f"{LEASE_NAMESPACE}/{lease_name}")
+                raise LeadershipLostError(f"{config.lease_namespace}/{config.lease_name}")
     finally:
         gc.set_threshold(*thresholds)
-        await recorder.close()
+        for recorder in recorders.values():
+            await recorder.close()
 
 
 def default_identity() -> str:

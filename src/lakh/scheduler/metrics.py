@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from lakh.machinery.metrics import PROCESS, Counter, Histogram, Readings, exponential
 
@@ -37,13 +38,20 @@ class Result:
         self._count.value += 1
 
 
-class SchedulerMetrics:
-    """One scheduler's."""
+class ProfileMetrics:
+    """One profile's attempts."""
 
-    def __init__(self, queue: SchedulingQueue, profile: str) -> None:
+    def __init__(self, profile: str) -> None:
         self.scheduled = Result("scheduled", profile)
         self.unschedulable = Result("unschedulable", profile)
         self.error = Result("error", profile)
+
+
+class SchedulerMetrics:
+    """One scheduler's, by profile."""
+
+    def __init__(self, queue: SchedulingQueue, profiles: Iterable[str]) -> None:
+        self.of = {profile: ProfileMetrics(profile) for profile in profiles}
 
         def pending() -> Readings:
             counts = queue.counts()

@@ -43,22 +43,22 @@ class Nominations:
     def __init__(
         self,
         client: Client,
-        recorder: EventRecorder,
+        recorder_of: Callable[[str], EventRecorder],
         core: Core,
         guard: TaskGuard,
-        scheduler_name: str,
         wake: Callable[[PendingPod], None],
     ) -> None:
         self.budgets: dict[str, Budget] = {}
         self._client = client
-        self._recorder = recorder
+        self._recorder_of = recorder_of
         self._core = core
         self._guard = guard
-        self._scheduler_name = scheduler_name
         self._wake = wake
         self._node_of: dict[str, tuple[PendingPod, str]] = {}
         self._on_node: dict[str, dict[str, PendingPod]] = {}
         self._leaving: set[str] = set()
+        self._victims: dict[str, set[str]] = {}
+        """Whom a nominated pod has evicted."""
         self._slots = asyncio.Semaphore(MAX_EVICTIONS_IN_FLIGHT)
         self._no_plan: dict[PodClass, int] = {}
 
@@ -114,6 +114,24 @@ class Nominations:
         self._core.remove(uid + SUFFIX)
         return node
 
+    def forget(self, uid: str) -> str | None:
+        """The pod needs no reservation any more. Returns where it had one."""
+        self._victims.pop(uid, None)
+        return self.release(uid)
+
+    def waits(self, pod: PendingPod, node: str) -> bool:
+        """Whether a nominated pod has to wait for its node: pods of lower priority are leaving it, and then it may fit."""
+        core = self._core
+        if not core.may_help(pod.cls, node):
+            return False
+        victims = self._victims.get(pod.uid, ())
+        return any(core.node_of(uid) == node for uid in victims) or core.leaving(node, pod.cls.priority)
+
+    def give_up(self, pod: PendingPod) -> None:
+        """The nominated node will not do: others may have its room."""
+        self.forget(pod.uid)
+        self._guard.spawn(self._clear(pod), name="clear nomination")
+
     def gained(self, node: str) -> None:
         """A node gained room: wake the pods nominated for it that fit now."""
         for pod in tuple(self._on_node.get(node, {}).values()):
@@ -143,6 +161,7 @@ class Nominations:
             self._no_plan[pod.cls] = core.columns.sequence
             return None
         self._guard.spawn(self._evict_all(pod, plan), name="preempt")
+        self._victims[pod.uid] = {victim.uid for victim in plan.victims if victim.name}
         for victim in plan.victims:
             if victim.uid.endswith(SUFFIX):
                 self._outdone(victim.uid.removesuffix(SUFFIX))
@@ -153,7 +172,7 @@ class Nominations:
         """A pod of higher priority takes the room that was reserved."""
         found = self._node_of.get(uid)
         if found is not None:
-            self.release(uid)
+            self.forget(uid)
             self._guard.spawn(self._clear(found[0]), name="clear nomination")
             self._wake(found[0])
 
@@ -174,7 +193,7 @@ class Nominations:
         finally:
             self._leaving.difference_update(victim.uid for victim in victims)
         if not all(results) and self.node_of(pod) == plan.node:
-            self.release(pod.uid)
+            self.forget(pod.uid)
             self._wake(pod)
 
     async def _evict(self, pod: PendingPod, node: str, victim: Victim) -> bool:
@@ -182,7 +201,7 @@ class Nominations:
         async with self._slots:
             try:
                 await self._patch(
-                    victim.namespace, victim.name, disruption_patch(victim.uid, self._scheduler_name)
+                    victim.namespace, victim.name, disruption_patch(victim.uid, pod.cls.profile.name)
                 )
                 await self._client.delete(PODS, victim.name, victim.namespace, uid=victim.uid)
             except ClientClosed:
@@ -199,7 +218,9 @@ class Nominations:
             uid=victim.uid,
             apiVersion=PODS.api_version,
         )
-        self._recorder.event(reference, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node}")
+        self._recorder_of(pod.cls.profile.name).event(
+            reference, "Normal", "Preempted", f"Preempted by pod {pod.uid} on node {node}"
+        )
         return True
 
     async def _patch(self, namespace: str, name: str, patch: dict[str, Any]) -> None:

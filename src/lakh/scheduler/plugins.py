@@ -9,29 +9,30 @@ All of it for 100,000 nodes costs about 8 ms.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
+from . import allocation
 from .columns import LabelColumn, NodeColumns, parse_int64
 from .podclass import HARD_EFFECTS, NAME_FIELD, PodClass
-from .requests import CPU, MEMORY, PODS
+from .profile import MAX_NODE_SCORE
+from .requests import CPU, MEMORY
 from .views import NodeSelectorTerm, Requirement
 
 __all__ = [
-    "AFFINITY_WEIGHT",
-    "INTERPOD_WEIGHT",
     "MAX_NODE_SCORE",
-    "MAX_TOTAL_SCORE",
-    "SPREAD_WEIGHT",
-    "TAINT_WEIGHT",
     "affinity_ok",
     "affinity_raw",
     "bonus",
+    "enforced_ok",
     "fits",
     "normalised",
     "ports_free",
     "resource_scores",
     "row_score",
+    "row_scorer",
     "schedulable",
     "static_ok",
     "taint_raw",
@@ -42,15 +43,6 @@ __all__ = [
 Rows = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
-
-MAX_NODE_SCORE = 100
-TAINT_WEIGHT = 3
-AFFINITY_WEIGHT = 2
-SPREAD_WEIGHT = 2
-INTERPOD_WEIGHT = 2
-MAX_TOTAL_SCORE = MAX_NODE_SCORE * (1 + 1 + TAINT_WEIGHT + AFFINITY_WEIGHT + SPREAD_WEIGHT + INTERPOD_WEIGHT)
-"""Fit and BalancedAllocation weigh 1 each."""
-
 
 # Filters that only a change of the node's own spec can turn
 
@@ -89,13 +81,30 @@ def affinity_ok(columns: NodeColumns, cls: PodClass, rows: Rows) -> Bools:
     return ok
 
 
+def enforced_ok(columns: NodeColumns, cls: PodClass, rows: Rows) -> Bools:
+    """NodeAffinity: the terms that the profile adds to every pod's."""
+    added = cls.profile.added_required
+    if added is None:
+        return np.ones(len(rows), np.bool_)
+    ok = np.zeros(len(rows), np.bool_)
+    for term in added:
+        ok |= term_ok(columns, term, rows)
+    return ok
+
+
 def static_ok(columns: NodeColumns, cls: PodClass, rows: Rows) -> Bools:
     """All filters that do not depend on the pods on the node."""
     if cls.problem is not None:
         return np.zeros(len(rows), np.bool_)
-    ok = columns.alive[rows] & schedulable(columns, cls, rows) & taints_ok(columns, cls, rows)
-    if cls.node_selector or cls.required_terms is not None:
-        ok &= affinity_ok(columns, cls, rows)
+    filters = cls.profile.filters
+    ok = columns.alive[rows] & schedulable(columns, cls, rows)
+    if "TaintToleration" in filters:
+        ok &= taints_ok(columns, cls, rows)
+    if "NodeAffinity" in filters:
+        if cls.profile.added_required is not None:
+            ok &= enforced_ok(columns, cls, rows)
+        if cls.node_selector or cls.required_terms is not None:
+            ok &= affinity_ok(columns, cls, rows)
     return ok
 
 
@@ -145,16 +154,15 @@ def _name_field(columns: NodeColumns, requirement: Requirement, rows: Rows) -> B
 
 def ports_free(columns: NodeColumns, cls: PodClass, rows: Rows) -> Bools:
     """NodePorts."""
-    if not cls.host_ports:
+    if not cls.wanted_ports:
         return np.ones(len(rows), np.bool_)
-    return ~np.isin(rows, columns.port_conflicts(cls.host_ports))
+    return ~np.isin(rows, columns.port_conflicts(cls.wanted_ports))
 
 
 def fits(columns: NodeColumns, cls: PodClass, rows: Rows) -> Bools:
     """NodeResourcesFit: room for one more pod and for all it asks for."""
-    pods = columns.resources[PODS]
-    ok: Bools = pods.requested[rows] < pods.allocatable[rows]
-    for name, amount in cls.demands:
+    ok: Bools = np.ones(len(rows), np.bool_)
+    for name, amount in cls.needs:
         column = columns.resources.get(name)
         if column is None:
             return np.zeros(len(rows), np.bool_)
@@ -166,7 +174,9 @@ def fits(columns: NodeColumns, cls: PodClass, rows: Rows) -> Bools:
 
 
 def resource_scores(columns: NodeColumns, cls: PodClass, rows: Rows) -> Ints:
-    """NodeResourcesFit (LeastAllocated) plus NodeResourcesBalancedAllocation, weight 1 each."""
+    """NodeResourcesFit plus NodeResourcesBalancedAllocation, weighted. What follows is the short way for the default arguments."""
+    if not cls.profile.plain:
+        return allocation.scores(columns, cls, rows)
     cpu, memory = columns.resources[CPU], columns.resources[MEMORY]
     cpu_room, memory_room = cpu.allocatable[rows], memory.allocatable[rows]
     total = np.zeros(len(rows), np.int64)
@@ -225,6 +235,21 @@ def row_score(
     return least if cls.best_effort else least + 75
 
 
+def row_scorer(columns: NodeColumns, cls: PodClass) -> Callable[[int], int]:
+    """`resource_scores` of one row at a time; good for the columns' epoch."""
+    if not cls.profile.plain:
+        return allocation.row_scorer(columns, cls)
+    cpu, memory = columns.resources[CPU], columns.resources[MEMORY]
+    a, b = cpu.allocatable_cells, memory.allocatable_cells
+    c, d = columns.score[0].requested_cells, columns.score[1].requested_cells
+    e, f = cpu.requested_cells, memory.requested_cells
+
+    def score(row: int) -> int:
+        return row_score(cls, a[row], b[row], c[row], d[row], e[row], f[row])
+
+    return score
+
+
 def taint_raw(columns: NodeColumns, cls: PodClass, rows: Rows) -> Ints:
     """TaintToleration before normalising: how many PreferNoSchedule taints are not tolerated."""
     counts = np.fromiter(
@@ -251,9 +276,9 @@ def normalised(raw: int, highest: int, *, reverse: bool) -> int:
     return MAX_NODE_SCORE - score if reverse else score
 
 
-def bonus(taint: Ints, affinity: Ints, most_taints: int, most_affinity: int) -> Ints:
+def bonus(cls: PodClass, taint: Ints, affinity: Ints, most_taints: int, most_affinity: int) -> Ints:
     """The weighted scores of TaintToleration and NodeAffinity."""
     hundred = MAX_NODE_SCORE
     taints = hundred - (hundred * taint // most_taints if most_taints else np.zeros_like(taint))
     preferred = hundred * affinity // most_affinity if most_affinity else np.zeros_like(affinity)
-    return TAINT_WEIGHT * taints + AFFINITY_WEIGHT * preferred
+    return cls.profile.taint_weight * taints + cls.profile.affinity_weight * preferred

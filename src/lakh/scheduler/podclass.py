@@ -11,7 +11,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .requests import CPU, MEMORY, pod_requests
+from .profile import DEFAULT_PROFILE, Profile
+from .requests import CPU, EPHEMERAL_STORAGE, MEMORY, PODS, is_scalar, pod_requests
 from .views import NodeSelectorTerm, PodSpec, Taint, Toleration, spec_key
 
 if TYPE_CHECKING:
@@ -78,12 +79,23 @@ class PodClass:
     """The only nodes that node affinity names by `metadata.name`, like a daemon's; None: not pinned."""
     problem: str | None
     """Why no node will do, known from the spec alone."""
+    profile: Profile
+    needs: tuple[tuple[str, int], ...]
+    """What NodeResourcesFit compares, a place for the pod first; empty where the plugin is disabled."""
+    wanted_ports: tuple[HostPort, ...]
+    """The host ports that NodePorts looks for."""
+    fit_terms: tuple[tuple[str, int, int], ...]
+    """What NodeResourcesFit scores: resource, what the pod adds to it, weight."""
+    balanced_terms: tuple[tuple[str, int], ...]
+    """What NodeResourcesBalancedAllocation compares: resource, what the pod adds to it. Empty: it has no opinion."""
     carries_terms: bool = False
     """The spec has inter-pod affinity or anti-affinity: its placed pods concern others."""
     interpod: InterPod | None = None
     """What its pods and others want of each other; only classes that `InterPodIndex.resolve` made have it."""
     constraints: tuple[Constraint, ...] = ()
     """What its pods' claims mean for nodes; see `constraints`."""
+    images: tuple[str, ...] = ()
+    """The containers' images, where some node has one of them: see `Core.resolve`."""
     base: PodClass | None = None
     """The class of the spec alone, where this one was made from it."""
 
@@ -134,7 +146,25 @@ def _pinned_nodes(terms: tuple[NodeSelectorTerm, ...] | None) -> tuple[str, ...]
     return tuple(names)
 
 
-def compile_class(spec: PodSpec, key: bytes) -> PodClass:
+def _scored(
+    profile: Profile, requests: dict[str, int], score_milli_cpu: int, score_memory: int
+) -> tuple[tuple[tuple[str, int, int], ...], tuple[tuple[str, int], ...]]:
+    """`fit_terms` and `balanced_terms`: an extended resource counts only for pods that ask for it."""
+    fit = []
+    for name, weight in profile.strategy.resources if profile.fit_weight else ():
+        if name in (CPU, MEMORY):
+            fit.append((name, score_milli_cpu if name == CPU else score_memory, weight))
+        elif name == EPHEMERAL_STORAGE or (is_scalar(name) and requests.get(name)):
+            fit.append((name, requests.get(name, 0), weight))
+    balanced = [
+        (name, requests.get(name, 0))
+        for name in (profile.balanced if profile.balanced_weight else ())
+        if name in (CPU, MEMORY, EPHEMERAL_STORAGE) or (is_scalar(name) and requests.get(name))
+    ]
+    return tuple(fit), tuple(balanced) if any(amount for _, amount in balanced) else ()
+
+
+def compile_class(spec: PodSpec, key: bytes, profile: Profile = DEFAULT_PROFILE) -> PodClass:
     """Compile a spec. Never fails: what cannot be understood becomes the class's `problem`."""
     problem: str | None = None
     try:
@@ -146,16 +176,21 @@ def compile_class(spec: PodSpec, key: bytes) -> PodClass:
     required = node_affinity.requiredDuringSchedulingIgnoredDuringExecution if node_affinity else None
     preferred = node_affinity.preferredDuringSchedulingIgnoredDuringExecution if node_affinity else None
     terms = None if required is None else tuple(required.nodeSelectorTerms or ())
-    pinned = _pinned_nodes(terms)
+    filters = profile.filters
+    pinned = _pinned_nodes(terms) if "NodeAffinity" in filters else None
     if pinned == () and problem is None:
         problem = "pod affinity terms conflict"
     tolerations = tuple(spec.tolerations or ())
+    demands = tuple((name, amount) for name, amount in requests.items() if amount > 0)
+    needs = ((PODS, 1), *(need for need in demands if not (is_scalar(need[0]) and profile.ignores(need[0]))))
+    host_ports = _host_ports(spec)
+    fit_terms, balanced_terms = _scored(profile, requests, score_milli_cpu, score_memory)
     return PodClass(
         key=key,
         spec=spec,
         priority=spec.priority or 0,
         requests=requests,
-        demands=tuple((name, amount) for name, amount in requests.items() if amount > 0),
+        demands=demands,
         cpu=requests.get(CPU, 0),
         memory=requests.get(MEMORY, 0),
         score_milli_cpu=score_milli_cpu,
@@ -163,20 +198,31 @@ def compile_class(spec: PodSpec, key: bytes) -> PodClass:
         best_effort=not requests.get(CPU) and not requests.get(MEMORY),
         node_selector=spec.nodeSelector or {},
         required_terms=terms,
-        preferred_terms=tuple(
-            (term.weight, term.preference)
-            for term in preferred or ()
-            if term.weight
-            and term.preference
-            and (term.preference.matchExpressions or term.preference.matchFields)
-        ),
+        preferred_terms=(
+            *profile.added_preferred,
+            *(
+                (term.weight, term.preference)
+                for term in preferred or ()
+                if term.weight
+                and term.preference
+                and (term.preference.matchExpressions or term.preference.matchFields)
+            ),
+        )
+        if profile.affinity_weight
+        else (),
         prefers=bool(preferred),
         tolerations=tolerations,
         soft_tolerations=tuple(t for t in tolerations if not t.effect or t.effect == SOFT_EFFECT),
-        tolerates_unschedulable=any(tolerates(t, UNSCHEDULABLE_TAINT) for t in tolerations),
-        host_ports=_host_ports(spec),
+        tolerates_unschedulable="NodeUnschedulable" not in filters
+        or any(tolerates(t, UNSCHEDULABLE_TAINT) for t in tolerations),
+        host_ports=host_ports,
         pinned_nodes=pinned,
         problem=problem,
+        profile=profile,
+        needs=needs if "NodeResourcesFit" in filters else (),
+        wanted_ports=host_ports if "NodePorts" in filters else (),
+        fit_terms=fit_terms,
+        balanced_terms=balanced_terms,
         carries_terms=bool(spec.affinity and (spec.affinity.podAffinity or spec.affinity.podAntiAffinity)),
     )
 
@@ -186,17 +232,17 @@ class ClassTable:
 
     def __init__(self, limit: int = MAX_CLASSES) -> None:
         self._limit = limit
-        self._classes: OrderedDict[bytes, PodClass] = OrderedDict()
+        self._classes: OrderedDict[tuple[Profile, bytes], PodClass] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._classes)
 
-    def of(self, spec: PodSpec) -> PodClass:
-        """The class of `spec`."""
-        key = spec_key(spec)
+    def of(self, spec: PodSpec, profile: Profile = DEFAULT_PROFILE) -> PodClass:
+        """The class of `spec` under a profile."""
+        key = profile, spec_key(spec)
         found = self._classes.get(key)
         if found is None:
-            found = self._classes[key] = compile_class(spec, key)
+            found = self._classes[key] = compile_class(spec, key[1], profile)
             if len(self._classes) > self._limit:
                 self._classes.popitem(last=False)
         else:

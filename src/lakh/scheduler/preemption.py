@@ -30,8 +30,9 @@ __all__ = ["Budget", "Levels", "Plan", "Victim", "choose", "select_victims"]
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.intp]
 
-MIN_CANDIDATES = 100
-"""So many nodes with victims are compared, as upstream's minCandidateNodesAbsolute."""
+MAX_SHARE = 100
+"""So many nodes with victims are compared for minCandidateNodesPercentage at most: upstream compares a random share of the nodes, here
+those come first that give up the lowest priorities."""
 MAX_TRIED = 2_000
 """Nodes tried at most."""
 LOWEST_PRIORITY = -(1 << 31)

@@ -3,14 +3,16 @@
 A pod in the queue is in exactly one state:
 
     add ──> ACTIVE ──pop──> IN_FLIGHT ──park──> PARKED ──wake, 5 min──> ACTIVE, or BACKOFF while its backoff lasts
-              ^                 └──retry──> BACKOFF ──backoff over──> ACTIVE
+              ^                 └──retry──> BACKOFF ──backoff over, or nothing else to do──> ACTIVE
               └────────────────────────────────┘
     remove, from any state: gone
 
 * ACTIVE: a heap by priority, then by arrival.
 * PARKED: fitted nowhere. Parked pods are kept by class, oldest first, so that the cluster's changes are judged once a class and
   as many pods are woken as may find a place (`wake`).
-* The backoff is 1 s after the first attempt and doubles up to 10 s. It counts from the attempt, not from the wake-up.
+* The backoff is 1 s after the first attempt and doubles up to 10 s. It counts from the attempt, not from the wake-up. When nothing is active, pods
+  that back off because they fitted nowhere are popped early; those whose attempt failed by an error wait their time (upstream's
+  SchedulerPopFromBackoffQ).
 
 Heap entries are dropped lazily: an entry counts only while its pod is still in the state and turn that it was made for. All
 operations cost O(log n) at most; sizes are bounded by the number of pending pods.
@@ -51,6 +53,7 @@ class PendingPod:
         "cls",
         "group",
         "identity",
+        "images",
         "name",
         "namespace",
         "own",
@@ -69,6 +72,7 @@ class PendingPod:
         cls: PodClass,
         identity: Identity | None = None,
         own: Own = (),
+        images: tuple[str, ...] = (),
     ) -> None:
         self.uid = uid
         self.namespace = namespace
@@ -76,6 +80,7 @@ class PendingPod:
         self.cls = cls
         self.identity = identity
         self.own = own
+        self.images = images
         self.group: tuple[str, str] | None = None
         """The pod group it belongs to."""
         self.attempts = 0
@@ -93,7 +98,15 @@ class PendingPod:
 class SchedulingQueue:
     """Pending pods by uid."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        initial_backoff_seconds: float = INITIAL_BACKOFF_SECONDS,
+        max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
+    ) -> None:
+        self._initial_backoff_seconds = initial_backoff_seconds
+        self._max_backoff_seconds = max_backoff_seconds
+        self._backoff: list[tuple[int, int, int, int, PendingPod]] = []
+        """Pods in backoff that may be popped early: by the second their backoff ends in, then by priority."""
         self._pods: dict[str, PendingPod] = {}
         self._active: list[tuple[int, int, int, PendingPod]] = []
         self._timed: list[tuple[float, int, int, PendingPod]] = []
@@ -156,27 +169,32 @@ class SchedulingQueue:
             _, _, turn, pod = heapq.heappop(self._active)
             if pod.turn == turn and pod.state is State.ACTIVE:
                 self._active_count -= 1
-                pod.state = State.IN_FLIGHT
-                pod.turn += 1
-                pod.attempts += 1
-                return pod
+                return self._fly(pod)
+        while self._backoff:
+            *_, turn, pod = heapq.heappop(self._backoff)
+            if pod.turn == turn and pod.state is State.BACKOFF:
+                return self._fly(pod)
         return None
+
+    def _fly(self, pod: PendingPod) -> PendingPod:
+        pod.state = State.IN_FLIGHT
+        pod.turn += 1
+        pod.attempts += 1
+        return pod
 
     def take(self, pod: PendingPod) -> bool:
         """Try this pod now, whatever its turn. Returns whether it can be."""
         if self._pods.get(pod.uid) is not pod or pod.state is State.IN_FLIGHT:
             return False
         self._leave(pod)
-        pod.state = State.IN_FLIGHT
-        pod.turn += 1
-        pod.attempts += 1
+        self._fly(pod)
         return True
 
     def park(self, pod: PendingPod, now: float) -> None:
         """A pod in flight fitted nowhere."""
         pod.state = State.PARKED
         pod.turn += 1
-        pod.retry_at = now + backoff_seconds(pod.attempts)
+        pod.retry_at = now + self.backoff_seconds(pod.attempts)
         self._parked.setdefault(pod.cls, {})[pod.uid] = pod
         heapq.heappush(self._timed, (now + MAX_PARKED_SECONDS, pod.arrival, pod.turn, pod))
 
@@ -188,8 +206,8 @@ class SchedulingQueue:
 
     def retry(self, pod: PendingPod, now: float) -> None:
         """An attempt failed for another reason than lack of a node."""
-        pod.retry_at = now + backoff_seconds(pod.attempts)
-        self._back_off(pod)
+        pod.retry_at = now + self.backoff_seconds(pod.attempts)
+        self._back_off(pod, early=False)
 
     def parked_classes(self) -> Iterator[PodClass]:
         """Classes that have parked pods."""
@@ -247,9 +265,12 @@ class SchedulingQueue:
         self._active_count += 1
         heapq.heappush(self._active, (-pod.cls.priority, pod.arrival, pod.turn, pod))
 
-    def _back_off(self, pod: PendingPod) -> None:
+    def _back_off(self, pod: PendingPod, *, early: bool = True) -> None:
         pod.state = State.BACKOFF
         pod.turn += 1
+        if early:
+            entry = int(pod.retry_at), -pod.cls.priority, pod.arrival, pod.turn, pod
+            heapq.heappush(self._backoff, entry)
         heapq.heappush(self._timed, (pod.retry_at, pod.arrival, pod.turn, pod))
 
     def _leave(self, pod: PendingPod) -> None:
@@ -262,7 +283,8 @@ class SchedulingQueue:
             if not pods:
                 del self._parked[pod.cls]
 
-
-def backoff_seconds(attempts: int) -> float:
-    """How long a pod waits after its n-th attempt."""
-    return min(INITIAL_BACKOFF_SECONDS * float(2 ** min(attempts - 1, 10)), MAX_BACKOFF_SECONDS)
+    def backoff_seconds(self, attempts: int) -> float:
+        """How long a pod waits after its n-th attempt."""
+        return min(
+            self._initial_backoff_seconds * float(2 ** min(attempts - 1, 30)), self._max_backoff_seconds
+        )

@@ -10,11 +10,14 @@ spread too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+import msgspec
 
 from lakh.machinery.quantity import parse, parse_milli
 
-from .views import Container, PodSpec, Quantity
+from .views import Container, ContainerStatus, Pod, PodSpec, Quantity, Resources
 
 __all__ = [
     "CPU",
@@ -24,7 +27,10 @@ __all__ = [
     "MEMORY",
     "PODS",
     "amounts",
+    "images_of",
+    "is_scalar",
     "pod_requests",
+    "resized",
 ]
 
 CPU = "cpu"
@@ -44,6 +50,83 @@ def amounts(quantities: Mapping[str, Quantity] | None) -> dict[str, int]:
         name: parse_milli(str(quantity)) if name == CPU else parse(str(quantity))
         for name, quantity in quantities.items()
     }
+
+
+def is_scalar(name: str) -> bool:
+    """Whether a resource is an extended one, huge pages or an attachable volume: upstream's IsScalarResourceName."""
+    return "/" in name or name.startswith(("hugepages-", "attachable-volumes-"))
+
+
+def images_of(spec: PodSpec) -> tuple[str, ...]:
+    """The images of all containers as nodes name them. Takes images and names out of the spec: pods of a class may differ in these."""
+    found = []
+    for container in (*(spec.initContainers or ()), *(spec.containers or ())):
+        image = container.image or ""
+        if image.rfind(":") <= image.rfind("/"):
+            image += ":latest"
+        found.append(image)
+        container.image = container.name = None
+    return _shared(tuple(found))
+
+
+@lru_cache(maxsize=4096)
+def _shared(images: tuple[str, ...]) -> tuple[str, ...]:
+    """One tuple for all pods with these images."""
+    return images
+
+
+def resized(pod: Pod) -> PodSpec:
+    """The spec with what a placed pod holds while it is resized in place.
+
+    A container's requests are the largest of what it asks for, was allocated and has; what it asks for does not count when that is
+    infeasible. Upstream's component-helpers/resource, determineContainerReqs.
+    """
+    status, spec = pod.status, pod.spec
+    infeasible = any(
+        condition.type == "PodResizePending" and condition.reason == "Infeasible"
+        for condition in status.conditions or ()
+    )
+    containers = _resized(spec.containers, status.containerStatuses, infeasible)
+    sidecars = _resized(spec.initContainers, status.initContainerStatuses, infeasible, sidecars=True)
+    if containers is spec.containers and sidecars is spec.initContainers:
+        return spec
+    return msgspec.structs.replace(spec, containers=containers, initContainers=sidecars)
+
+
+def _resized(
+    containers: list[Container] | None,
+    statuses: Iterable[ContainerStatus] | None,
+    infeasible: bool,
+    *,
+    sidecars: bool = False,
+) -> list[Container] | None:
+    by_name = {status.name: status for status in statuses or () if status.resources is not None}
+    if not by_name or not containers:
+        return containers
+    found, changed = [], False
+    for container in containers:
+        status = by_name.get(container.name or "")
+        asked = (container.resources.requests if container.resources else None) or {}
+        if status is not None and status.resources and not (sidecars and container.restartPolicy != "Always"):
+            held = [status.resources.requests or {}, status.allocatedResources or {}]
+            if any(more and more != asked for more in held) or infeasible:
+                largest: dict[str, Quantity] = {}
+                for more in held if infeasible else (asked, *held):
+                    for name, quantity in more.items():
+                        if name not in largest or _exceeds(name, quantity, largest[name]):
+                            largest[name] = quantity
+                if largest != asked:
+                    changed = True
+                    container = msgspec.structs.replace(container, resources=Resources(requests=largest))
+        found.append(container)
+    return found if changed else containers
+
+
+def _exceeds(name: str, one: Quantity, other: Quantity) -> bool:
+    try:
+        return amounts({name: one})[name] > amounts({name: other})[name]
+    except ValueError:
+        return False  # the class says what is wrong with the quantity
 
 
 def pod_requests(spec: PodSpec) -> tuple[dict[str, int], int, int]:

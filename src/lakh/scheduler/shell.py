@@ -24,7 +24,7 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from lakh.client.client import STRATEGIC, Client
@@ -40,6 +40,7 @@ from lakh.client.resources import NODES, PODS
 from lakh.client.tasks import TaskGuard
 
 from .claims import Claims, ClaimsError
+from .config import DEFAULTS, SchedulerConfig
 from .constraints import needs_of
 from .core import Core
 from .gangs import Member, plan_gang
@@ -48,16 +49,16 @@ from .metrics import SchedulerMetrics
 from .nominations import Nominations
 from .podclass import PodClass
 from .podgroups import GangTable, GroupKey
-from .queue import PendingPod, SchedulingQueue, State, backoff_seconds
+from .profile import DEFAULT_PROFILE, DEFAULT_SCHEDULER_NAME
+from .queue import PendingPod, SchedulingQueue, State
+from .requests import images_of, resized
 from .sources import informers
-from .views import Node, NodeSpec, NodeStatus, Pod, PodGroup, PodSpec, PodStatus
+from .views import Node, Pod, PodGroup, PodSpec, strip_node, strip_pod
 from .writes import binding, is_unknown, reference, unschedulable_patch
 
 __all__ = ["DEFAULT_SCHEDULER_NAME", "Scheduler"]
 
 log = logging.getLogger(__name__)
-
-DEFAULT_SCHEDULER_NAME = "default-scheduler"
 
 MAX_BINDS_IN_FLIGHT = 256
 """Enough to keep an API server's group commit full; what is decided later is decided on fresher facts."""
@@ -80,28 +81,33 @@ Clock = Callable[[], float]
 
 
 class Scheduler:
-    """Schedules the pods that name it. `clock` (monotonic seconds) and `sleep` are for tests."""
+    """Schedules the pods that name one of its profiles. `recorders` write events, by profile; `recorder` those of the first, or of all.
+
+    `clock` (monotonic seconds) and `sleep` are for tests.
+    """
 
     def __init__(
         self,
         client: Client,
         recorder: EventRecorder,
         *,
-        scheduler_name: str = DEFAULT_SCHEDULER_NAME,
+        config: SchedulerConfig = DEFAULTS,
+        recorders: Mapping[str, EventRecorder] | None = None,
         clock: Clock = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.scheduler_name = scheduler_name
+        self.profiles = {profile.name: profile for profile in config.profiles}
         self.core = Core()
         self._widen_placed, self.core.interpods.on_selected = (
             self.core.interpods.on_selected,
             self._widen_identities,
         )
-        self.queue = SchedulingQueue()
+        self.queue = SchedulingQueue(config.initial_backoff_seconds, config.max_backoff_seconds)
         self.bound = 0
         """Pods bound so far."""
         self._client = client
         self._recorder = recorder
+        self._recorders = recorders or {}
         self._clock = clock
         self._sleep = sleep
         self._pods: Informer[Pod] = Informer(
@@ -119,10 +125,9 @@ class Scheduler:
             self._pods,
             *informers(client, self.core.interpods, self.on_namespace),
         ]
-        self._guard = TaskGuard(scheduler_name)
-        self.nominations = Nominations(
-            client, recorder, self.core, self._guard, scheduler_name, self._wake_pod
-        )
+        name = ", ".join(self.profiles)
+        self._guard = TaskGuard(name)
+        self.nominations = Nominations(client, self._recorder_of, self.core, self._guard, self._wake_pod)
         self._informers.append(self.nominations.informer())
         self.gangs = GangTable(client, self._guard)
         self._pod_groups = self.gangs.informer()
@@ -147,10 +152,16 @@ class Scheduler:
         self._reports: dict[str, tuple[PendingPod, str, str | None]] = {}
         self._reporting = 0
         self._has_condition: set[str] = set()
-        self._metrics = SchedulerMetrics(self.queue, scheduler_name)
+        self._metrics = SchedulerMetrics(self.queue, self.profiles)
 
     def __repr__(self) -> str:
         return f"Scheduler({self.core!r}, {self.queue!r}, binding={len(self._binding)}, bound={self.bound})"
+
+    def _recorder_of(self, profile: str) -> EventRecorder:
+        return self._recorders.get(profile, self._recorder)
+
+    def _event(self, pod: PendingPod, kind: str, reason: str, message: str) -> None:
+        self._recorder_of(pod.cls.profile.name).event(reference(pod), kind, reason, message)
 
     # What the informers say
 
@@ -180,11 +191,7 @@ class Scheduler:
         """A node is new or has changed."""
         if self.core.set_node(node):
             self._gain(node.metadata.name)
-        node.metadata.labels, node.spec, node.status = (
-            None,
-            NO_NODE_SPEC,
-            NO_NODE_STATUS,
-        )  # in the columns now
+        strip_node(node)  # it is in the columns now
 
     def on_node_deleted(self, node: Node) -> None:
         """A node is gone. Its pods are counted on its name until they are deleted."""
@@ -201,8 +208,8 @@ class Scheduler:
         elif uid in self._binding or self.core.node_of(uid) is not None:
             self._binding_pod_changed(pod)
         elif (
-            (spec.schedulerName or DEFAULT_SCHEDULER_NAME) != self.scheduler_name
-            or spec.schedulingGates
+            (profile := self.profiles.get(spec.schedulerName or DEFAULT_SCHEDULER_NAME)) is None
+            or (spec.schedulingGates and profile.gates)
             or pod.metadata.deletionTimestamp
         ):
             self._dequeue(uid)
@@ -220,6 +227,7 @@ class Scheduler:
             self._claimed(waiting, pod)
             waiting.identity = self.core.interpods.identity(pod.metadata)
             waiting.own = own_labels(pod.metadata.labels)
+            waiting.images = images_of(pod.spec)
             self.queue.reclassify(waiting, self._classify(pod.spec))
 
     def on_pod_deleted(self, pod: Pod) -> None:
@@ -227,21 +235,13 @@ class Scheduler:
         self._forget(pod.metadata.uid)
 
     def _classify(self, spec: PodSpec) -> PodClass:
-        """The class of a spec. The spec shares the class's parts from now on, so that a pod costs its identity only."""
-        cls = self.core.classes.of(spec)
-        shared = cls.spec
-        spec.containers, spec.initContainers = shared.containers, shared.initContainers
-        spec.affinity, spec.tolerations = shared.affinity, shared.tolerations
-        spec.nodeSelector, spec.overhead, spec.resources = (
-            shared.nodeSelector,
-            shared.overhead,
-            shared.resources,
-        )
-        spec.topologySpreadConstraints = shared.topologySpreadConstraints
-        return cls
+        """The class of a spec, under the profile it names."""
+        profile = self.profiles.get(spec.schedulerName or DEFAULT_SCHEDULER_NAME, DEFAULT_PROFILE)
+        return self.core.classes.of(spec, profile)
 
     def _enqueue(self, pod: Pod) -> None:
         metadata = pod.metadata
+        images = images_of(pod.spec)
         cls = self._classify(pod.spec)
         identity = self.core.interpods.identity(metadata)
         waiting = self.queue.get(metadata.uid)
@@ -251,6 +251,7 @@ class Scheduler:
             if (waiting.cls.base or waiting.cls) is not cls or waiting.identity is not identity:
                 old = waiting.cls
                 waiting.identity, waiting.own = identity, own_labels(metadata.labels)
+                waiting.images = images
                 self.queue.reclassify(waiting, cls)
                 self._recheck(old)
                 self._kick.set()
@@ -262,6 +263,7 @@ class Scheduler:
             cls,
             identity,
             own_labels(metadata.labels),
+            images,
         )
         self._claimed(waiting, pod)
         for condition in pod.status.conditions or ():
@@ -294,9 +296,14 @@ class Scheduler:
             pod.spec.volumes = pod.spec.resourceClaims = None
         self.gangs.place(uid, pod)
         identity = self.core.interpods.identity(metadata)
+        status = pod.status
+        spec = resized(pod) if status.containerStatuses or status.initContainerStatuses else pod.spec
+        images_of(spec)
+        cls = self._classify(spec)
+        shrunk = before == node and self.core.class_of(uid) is not cls
         self.core.place(
             uid,
-            self._classify(pod.spec),
+            cls,
             node,
             identity,
             active=not metadata.deletionTimestamp,
@@ -308,7 +315,7 @@ class Scheduler:
             self._count(identity)
         self._binding.pop(uid, None)
         self._dequeue(uid)
-        if before is not None and before != node:
+        if before is not None and (before != node or shrunk):
             self._gain(before)
 
     def _forget(self, uid: str) -> None:
@@ -324,7 +331,7 @@ class Scheduler:
     def _dequeue(self, uid: str) -> None:
         self._reports.pop(uid, None)
         self._has_condition.discard(uid)
-        reserved = self.nominations.release(uid)
+        reserved = self.nominations.forget(uid)
         if reserved is not None:
             self._gain(reserved)
         self.claims.forget(uid)
@@ -412,7 +419,7 @@ class Scheduler:
         if node is None:
             if nominated is not None:
                 self.nominations.reserve(pod, nominated)
-            self._metrics.unschedulable.attempted(began)
+            self._metrics.of[pod.cls.profile.name].unschedulable.attempted(began)
             self._park(pod)
             return
         self.core.place(pod.uid, pod.cls, node, pod.identity, name=pod.name, own=pod.own)
@@ -427,7 +434,7 @@ class Scheduler:
         while pod.identity is not identity:  # a selector may be the first that speaks of the pod's own labels
             identity = pod.identity
             assert identity is not None
-            pod.cls = self.core.resolve(pod.cls, identity, pod.uid)
+            pod.cls = self.core.resolve(pod.cls, identity, pod.uid, pod.images)
 
     def _widen_identities(self) -> None:
         self._widen_placed()
@@ -462,7 +469,7 @@ class Scheduler:
         if placed:
             gangs.report(key, scheduled=True, message="All required pods have been successfully scheduled")
         else:
-            self._metrics.unschedulable.attempted(began)
+            self._metrics.of[pod.cls.profile.name].unschedulable.attempted(began)
             message = (
                 f"pod group is unschedulable: {len(members)} pods, at least {spec.min_count} must be placed together: "
                 f"{self._explain(pod.cls, '')}"
@@ -486,16 +493,18 @@ class Scheduler:
             pass
         elif pod.cls.constraints and self.claims.deallocate(pod):
             message = self.core.explain(pod.cls, claims="deallocation of ResourceClaim completed")
-        elif self.nominations.node_of(pod) is not None:
+        elif (before := self.nominations.node_of(pod)) is not None and self.nominations.waits(pod, before):
             message = self._explain(pod.cls, NOT_ELIGIBLE)
-        elif (nominated := self.nominations.attempt(pod)) is not None:
-            message = self._explain(pod.cls, "")
         else:
-            message = self._explain(pod.cls)
+            self.nominations.forget(pod.uid)
+            nominated = self.nominations.attempt(pod)
+            if nominated is None and before is not None:
+                self.nominations.give_up(pod)
+            message = self._explain(pod.cls, None if nominated is None else "")
         self.queue.park(pod, self._clock())
         if pod.reported != message or nominated is not None:
             pod.reported = message
-            self._recorder.event(reference(pod), "Warning", "FailedScheduling", message)
+            self._event(pod, "Warning", "FailedScheduling", message)
             self._reports[pod.uid] = pod, message, nominated
             self._report_more()
 
@@ -525,10 +534,10 @@ class Scheduler:
         except ClientClosed:
             return
         except ClaimsError as error:
-            self._metrics.error.attempted(began)
+            self._metrics.of[pod.cls.profile.name].error.attempted(began)
             log.warning("claims of %s/%s for %s: %s", pod.namespace, pod.name, node, error)
             self._undo(pod)
-            self._recorder.event(reference(pod), "Warning", "FailedScheduling", str(error))
+            self._event(pod, "Warning", "FailedScheduling", str(error))
             return
         if self._binding.get(pod.uid) is pod:
             self._to_bind.append((pod, node, began))
@@ -542,7 +551,7 @@ class Scheduler:
         except ClientClosed:
             return
         except ClientError as error:
-            self._metrics.error.attempted(began)
+            self._metrics.of[pod.cls.profile.name].error.attempted(began)
             log.warning("binding %s/%s to %s: %s", pod.namespace, pod.name, node, error)
             if is_unknown(error):
                 await self._resolve(pod)
@@ -550,9 +559,9 @@ class Scheduler:
                 self._undo(pod)
                 if not is_not_found(error):
                     message = f'binding rejected: running Bind plugin "DefaultBinder": {error}'
-                    self._recorder.event(reference(pod), "Warning", "FailedScheduling", message)
+                    self._event(pod, "Warning", "FailedScheduling", message)
         else:
-            self._metrics.scheduled.attempted(began)
+            self._metrics.of[pod.cls.profile.name].scheduled.attempted(began)
             self._succeeded(pod, node)
         finally:
             self._binds_in_flight -= 1
@@ -560,8 +569,8 @@ class Scheduler:
 
     def _succeeded(self, pod: PendingPod, node: str) -> None:
         self.bound += 1
-        self._recorder.event(
-            reference(pod),
+        self._event(
+            pod,
             "Normal",
             "Scheduled",
             f"Successfully assigned {pod.namespace}/{pod.name} to {node}",
@@ -597,7 +606,7 @@ class Scheduler:
                     self._dequeue(pod.uid)
                     return
                 log.warning("looking for %s/%s: %s", pod.namespace, pod.name, error)
-                await self._sleep(backoff_seconds(tries))
+                await self._sleep(self.queue.backoff_seconds(tries))
                 continue
             if found.metadata.uid != pod.uid or (
                 found.metadata.deletionTimestamp and not found.spec.nodeName
@@ -646,7 +655,7 @@ class Scheduler:
 
     async def watch(self) -> None:
         """Keep the picture of the cluster up to date, until cancelled."""
-        async with TaskGuard(f"{self.scheduler_name} informers") as guard:
+        async with TaskGuard("scheduler informers") as guard:
             guard.spawn(self._pod_groups.run(), name="pod groups")  # not every server has them
             for optional in self._devices:
                 guard.spawn(optional.run(), name="devices")
@@ -660,7 +669,7 @@ class Scheduler:
         async with self._guard:
             for informer in self._informers:
                 await informer.wait_synced()
-            log.info("%s: scheduling, %r", self.scheduler_name, self.core)
+            log.info("%s: scheduling, %r", ", ".join(self.profiles), self.core)
             while True:
                 self._kick.clear()
                 if self.step():
@@ -674,19 +683,6 @@ class Scheduler:
                         await self._kick.wait()
                 except TimeoutError:
                     pass
-
-
-NO_NODE_SPEC, NO_NODE_STATUS = NodeSpec(), NodeStatus()
-NO_SPEC, NO_STATUS = PodSpec(), PodStatus()
-
-
-def strip_pod(pod: Pod) -> None:
-    """Keep a pod's names only: the informer holds it, and all else is in the core by now. 500,000 pods' specs would be a gigabyte."""
-    metadata = pod.metadata
-    metadata.labels = metadata.ownerReferences = metadata.deletionTimestamp = None
-    if metadata.namespace is not None:
-        metadata.namespace = sys.intern(metadata.namespace)
-    pod.spec, pod.status = NO_SPEC, NO_STATUS
 
 
 def wants(cls: PodClass, counted: set[Selection]) -> bool:

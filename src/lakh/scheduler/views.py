@@ -7,6 +7,7 @@ encode to equal bytes.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import msgspec
@@ -27,6 +28,8 @@ __all__ = [
     "Toleration",
     "WeightedTerm",
     "spec_key",
+    "strip_node",
+    "strip_pod",
 ]
 
 Quantity = str | int | float
@@ -52,6 +55,9 @@ class Container(msgspec.Struct, gc=False, omit_defaults=True):
     resources: Resources | None = None
     ports: list[ContainerPort] | None = None
     restartPolicy: str | None = None
+    name: str | None = None
+    """Taken out with the image by `requests.images_of` before a class is looked for."""
+    image: str | None = None
 
 
 class Requirement(msgspec.Struct, gc=False, omit_defaults=True):
@@ -247,6 +253,14 @@ class Condition(msgspec.Struct, gc=False, omit_defaults=True):
     message: str | None = None
 
 
+class ContainerStatus(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 ContainerStatus: what the container has while it is resized in place."""
+
+    name: str = ""
+    resources: Resources | None = None
+    allocatedResources: dict[str, Quantity] | None = None
+
+
 class PodStatus(msgspec.Struct, gc=False, omit_defaults=True):
     """core/v1 PodStatus."""
 
@@ -255,6 +269,8 @@ class PodStatus(msgspec.Struct, gc=False, omit_defaults=True):
     nominatedNodeName: str | None = None
     startTime: str | None = None
     resourceClaimStatuses: list[ResourceClaimStatus] | None = None
+    containerStatuses: list[ContainerStatus] | None = None
+    initContainerStatuses: list[ContainerStatus] | None = None
 
 
 class Pod(msgspec.Struct, gc=False, omit_defaults=True):
@@ -290,10 +306,22 @@ class NodeSpec(msgspec.Struct, gc=False, omit_defaults=True):
     taints: list[Taint] | None = None
 
 
+NO_IMAGES = msgspec.Raw()
+
+
+class ContainerImage(msgspec.Struct, gc=False):
+    """core/v1 ContainerImage."""
+
+    names: list[str] | None = None
+    sizeBytes: int = 0
+
+
 class NodeStatus(msgspec.Struct, gc=False, omit_defaults=True):
     """core/v1 NodeStatus."""
 
     allocatable: dict[str, Quantity] | None = None
+    images: msgspec.Raw = NO_IMAGES
+    """core/v1 ContainerImage as encoded; `columns` takes it out."""
 
 
 class Node(msgspec.Struct, gc=False, omit_defaults=True):
@@ -424,3 +452,21 @@ def spec_key(spec: PodSpec) -> bytes:
             spec.topologySpreadConstraints,
         )
     )
+
+
+NO_NODE_SPEC, NO_NODE_STATUS = NodeSpec(), NodeStatus()
+NO_SPEC, NO_STATUS = PodSpec(), PodStatus()
+
+
+def strip_pod(pod: Pod) -> None:
+    """Keep a pod's names only: the informer holds it, and all else is in the core by now. 500,000 pods' specs would be a gigabyte."""
+    metadata = pod.metadata
+    metadata.labels = metadata.ownerReferences = metadata.deletionTimestamp = None
+    if metadata.namespace is not None:
+        metadata.namespace = sys.intern(metadata.namespace)
+    pod.spec, pod.status = NO_SPEC, NO_STATUS
+
+
+def strip_node(node: Node) -> None:
+    """Keep a node's name only, as `strip_pod`."""
+    node.metadata.labels, node.spec, node.status = None, NO_NODE_SPEC, NO_NODE_STATUS
