@@ -46,7 +46,7 @@ _MISSING = """
 | admission webhooks, admission policies | stored, not called |
 | RBAC | stored, not enforced: every credential that the cluster issued may do everything |
 | API priority and fairness | stored, not enforced |
-| `exec`, `attach`, `portforward`, proxies | not served: simulated nodes run no images |
+| `log`, `exec`, `attach`, `portforward`, proxies | passed on to the kubelet, pod or endpoint, upgraded connections as pipes of bytes. Simulated kubelets answer `log`, `/pods`, `/healthz`, `/metrics`, and refuse the rest, for they run no images |
 | `pods/resize` | the simulated kubelet refuses what its node can never hold and actuates the rest; it defers nothing |
 | LimitRanger, ResourceQuota, PodSecurity, NodeRestriction admission | not enforced |
 | service account token volumes | not mounted into pods (`automountServiceAccountToken` has no effect) |

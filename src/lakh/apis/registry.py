@@ -202,6 +202,8 @@ class Subresource:
     version: str = ""
 
 
+CONNECT_VERBS = ("create", "get")
+PROXY_VERBS = ("create", "delete", "get", "patch", "update")
 STATUS_VERBS = ("get", "patch", "update")
 
 

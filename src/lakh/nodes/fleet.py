@@ -155,10 +155,14 @@ class Fleet:
         self.instance = instance
         self.kubelets = {k.name: k for k in (Kubelet(instance, i) for i in range(start, start + count))}
         self.registered = 0
+        # What stands before a kubelet's name in the URL of its endpoint; empty when there is none.
+        self.kubelet_url = ""
         self._allocatable = instance.allocatable()
         self._lease_seconds = lease_seconds
         self._wall = wall
         self._pods: dict[str, _Pod] = {}
+        self._news: dict[str, asyncio.Event] = {}
+        self._informer: Informer[pods.PodView] | None = None
         self._due: list[tuple[float, str]] = []
         self._writing = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -184,6 +188,7 @@ class Fleet:
                     on_delete=self._on_node_gone,
                 )
                 pod_informer = Informer(self.client, PODS, pods.PodView, field_selector="spec.nodeName!=")
+                self._informer = pod_informer
                 pod_informer.add_handler(
                     on_add=self._on_pod,
                     on_update=lambda old, new: self._on_pod(new),
@@ -232,16 +237,16 @@ class Fleet:
     async def _register(self, kubelet: Kubelet) -> None:
         now = times.of_seconds(self._wall())
         try:
-            node = await self.client.create(
-                NODES, objects.node_object(self.instance, kubelet.index, now), type=NodeView
-            )
+            made = objects.node_object(self.instance, kubelet.index, now)
+            made["metadata"]["annotations"].update(self._annotations(kubelet))
+            node = await self.client.create(NODES, made, type=NodeView)
         except ApiError as e:
             if not is_already_exists(e):
                 raise
             node = await self.client.get(NODES, kubelet.name, type=NodeView)
             if not _is_silent(node):
                 status = objects.node_status(self.instance, kubelet.index, now)
-                await self._patch_status(kubelet, status)
+                await self._patch_status(kubelet, status, self._annotations(kubelet))
         kubelet.since = now
         kubelet.silent = _is_silent(node)
         kubelet.uid = node.metadata.uid
@@ -322,11 +327,16 @@ class Fleet:
         except ClientError as e:
             log.warning("status of %s: %s", kubelet.name, e)
 
-    async def _patch_status(self, kubelet: Kubelet, status: dict[str, object]) -> None:
+    def _annotations(self, kubelet: Kubelet) -> dict[str, str]:
+        return {objects.KUBELET_URL: self.kubelet_url + kubelet.name} if self.kubelet_url else {}
+
+    async def _patch_status(
+        self, kubelet: Kubelet, status: dict[str, object], annotations: dict[str, str] | None = None
+    ) -> None:
         await self.client.patch(
             NODES,
             kubelet.name,
-            {"status": status},
+            {"metadata": {"annotations": annotations or {}}, "status": status},
             patch_type=STRATEGIC,
             subresource="status",
             type=Versioned,
@@ -344,6 +354,8 @@ class Fleet:
         if state is None:
             state = self._pods[uid] = _Pod(view, kubelet)
         state.view = view
+        if self._news:
+            self._tell(uid)
         phase = (view.status.phase if view.status else None) or "Pending"
         stage = (phase, view.metadata.deletionTimestamp is not None)
         if stage != state.stage:
@@ -375,6 +387,23 @@ class Fleet:
         state = self._pods.pop(view.metadata.uid, None)
         if state is not None:
             self._free_address(state)
+        self._tell(view.metadata.uid)
+
+    def pod(self, namespace: str, name: str) -> pods.PodView | None:
+        """A pod of the fleet's nodes."""
+        return self._informer.get(name, namespace) if self._informer is not None else None
+
+    async def news(self, uid: str) -> None:
+        """Waits until a pod changes or goes."""
+        event = self._news.get(uid)
+        if event is None:
+            event = self._news[uid] = asyncio.Event()
+        await event.wait()
+
+    def _tell(self, uid: str) -> None:
+        event = self._news.pop(uid, None)
+        if event is not None:
+            event.set()
 
     def _look(self, state: _Pod, seconds: float) -> None:
         """Puts a pod on the heap, unless it is there for an earlier time."""

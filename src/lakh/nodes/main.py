@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lakh.client.client import Client
 from lakh.nodes.catalogue import CATALOGUE
+from lakh.nodes.endpoint import serving
 from lakh.nodes.fleet import Fleet
 from lakh.nodes.objects import LEASE_SECONDS
 
@@ -20,4 +21,6 @@ async def run(
 
     Names and addresses follow from a node's index: fleets beside each other need ranges of their own.
     """
-    await Fleet(client, CATALOGUE[instance_type], count, start_index, lease_seconds=lease_seconds).run()
+    fleet = Fleet(client, CATALOGUE[instance_type], count, start_index, lease_seconds=lease_seconds)
+    async with serving(fleet, client):
+        await fleet.run()

@@ -37,6 +37,8 @@ NODES_MAX = sum(size for _, size in _POD_RANGES) // POD_NETWORK_ADDRESSES
 KUBELET_VERSION = "v1.36.0"
 LEASE_SECONDS = 40
 """kubelet's nodeLeaseDurationSeconds."""
+# Where a simulated node's kubelet answers: nodes of a fleet share an address and a port.
+KUBELET_URL = "lakh.dev/kubelet-url"
 NODE_LEASES = "kube-node-lease"
 
 

@@ -8,7 +8,8 @@ What a simulated container does is said by annotations of its pod:
 * `lakh.dev/start-seconds`: how long it takes to start (default 0.2 to 1.0, drawn from the pod's uid);
 * `lakh.dev/run-seconds`: how long it runs. Without it a pod that restarts always runs for ever, others run 5 s;
 * `lakh.dev/exit-code`: how it ends (default 0);
-* `lakh.dev/stop-seconds`: how long it takes to stop (default 0.1), at most the grace period.
+* `lakh.dev/stop-seconds`: how long it takes to stop (default 0.1), at most the grace period;
+* `lakh.dev/log`: lines that it logs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ START_SECONDS = "lakh.dev/start-seconds"
 RUN_SECONDS = "lakh.dev/run-seconds"
 EXIT_CODE = "lakh.dev/exit-code"
 STOP_SECONDS = "lakh.dev/stop-seconds"
+LOG = "lakh.dev/log"
 
 DEFAULT_RUN_SECONDS = 5.0
 DEFAULT_STOP_SECONDS = 0.1
@@ -142,6 +144,7 @@ class Annotations(msgspec.Struct, gc=False, omit_defaults=True, frozen=True):
     run_seconds: str | None = msgspec.field(name=RUN_SECONDS, default=None)
     exit_code: str | None = msgspec.field(name=EXIT_CODE, default=None)
     stop_seconds: str | None = msgspec.field(name=STOP_SECONDS, default=None)
+    log: str | None = msgspec.field(name=LOG, default=None)
 
 
 NO_ANNOTATIONS = Annotations()

@@ -49,7 +49,7 @@ from lakh.server.routing import RequestInfo, parse_query, resolve
 from lakh.server.services import ServiceAddresses
 from lakh.server.subresources import Subresources
 from lakh.server.tokens import Claims, TokenIssuer
-from lakh.server.transport import Request, Response, Server, Stream, StreamResponse
+from lakh.server.transport import Request, Response, Server, Stream, StreamResponse, Tunnel
 from lakh.server.watching import Watching
 from lakh.server.writers import Writers
 from lakh.store.directory import DirectoryLock
@@ -136,6 +136,7 @@ class ApiServer:
                 partitions.update(await engine.open(PARTITIONS, quotas, progress))
                 server = cls(Cluster(registry(), partitions), authenticator, issuer)
                 server._lock = lock
+                server.handlers.subresources.connect.kubelet_tls = pki.kubelet_context()
                 await server.transport.start(bind, port, pki.server_context())
             except BaseException:
                 await close_all(partitions)
@@ -309,6 +310,9 @@ class ApiServer:
         streams = False
         try:
             result = await answer
+            if isinstance(result, Tunnel):
+                code = result.status
+                return result
             if isinstance(result, StreamResponse):
                 streams = True
                 return self._streaming(request, result, record, began, grant)

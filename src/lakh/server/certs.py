@@ -179,6 +179,15 @@ class Pki:
         context.num_tickets = 0
         return context
 
+    def kubelet_context(self) -> ssl.SSLContext:
+        """TLS towards kubelets, with the API server's client certificate. Theirs is not looked at, as upstream without a kubelet CA."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        stem = APISERVER.file_stem
+        context.load_cert_chain(self.directory / f"{stem}.crt", self.directory / f"{stem}.key")
+        return context
+
     def kubeconfig(self, identity: Identity, server_url: str) -> dict[str, Any]:
         """A kubeconfig with everything embedded."""
 

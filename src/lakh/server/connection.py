@@ -33,6 +33,7 @@ from lakh.server.exchange import (
     Stream,
     StreamClosed,
     StreamResponse,
+    Tunnel,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ LOW_WATER_BYTES = 32 * 1024
 # How long an idle connection may take to say goodbye when the server stops.
 IDLE_CLOSE_SECONDS = 0.2
 
-_HEAD, _LENGTH, _CHUNKED, _LINGER, _CLOSING, _CLOSED = range(6)
+# Read at once from the far end of a tunnel, and unsent towards it when the client is no longer read.
+TUNNEL_BYTES = 64 * 1024
+
+_HEAD, _LENGTH, _CHUNKED, _LINGER, _CLOSING, _CLOSED, _TUNNEL = range(7)
 
 
 class Connection(asyncio.Protocol):
@@ -76,6 +80,8 @@ class Connection(asyncio.Protocol):
         "_stream",
         "_target",
         "_task",
+        "_tunnel",
+        "_writable",
         "transport",
         "user_cache",
         "write_paused",
@@ -105,11 +111,13 @@ class Connection(asyncio.Protocol):
         self._chunks: http1.ChunkedBody | None = None
         self._task: asyncio.Task[None] | None = None
         self._stream: Stream | None = None
+        self._tunnel: asyncio.StreamWriter | None = None
+        self._writable: asyncio.Event | None = None
         self.write_paused = False
         self.user_cache: Any = None
 
     def __repr__(self) -> str:
-        state = ("head", "length", "chunked", "linger", "closing", "closed")[self._state]
+        state = ("head", "length", "chunked", "linger", "closing", "closed", "tunnel")[self._state]
         return f"<Connection {state}{' busy' if self._busy else ''}>"
 
     # What a handler may ask
@@ -155,6 +163,8 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client is behind."""
         self.write_paused = True
+        if self._writable is not None:
+            self._writable.clear()
         self._stalled_bytes = -1
         self._since = self._server.now
 
@@ -164,6 +174,8 @@ class Connection(asyncio.Protocol):
         self._since = self._server.now
         if self._stream is not None:
             self._stream._resume()
+        if self._writable is not None:
+            self._writable.set()
         if self._state == _CLOSING:
             self.transport.close()
         elif not self._busy:
@@ -171,6 +183,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client: consumed at once unless a request is being answered."""
+        if self._tunnel is not None:
+            self._to_tunnel(data)
+            return
         if self._buffer:
             self._buffer = self._buffer[self._position :] + data
             self._scanned -= self._position
@@ -362,7 +377,10 @@ class Connection(asyncio.Protocol):
             result = self._failure(request, error)
         self._task = None
         if self._state == _CLOSED:
-            return  # The client went away: the work is done, the response is dropped.
+            # The client went away: the work is done, the response is dropped.
+            if isinstance(result, Tunnel):
+                result.writer.close()
+            return
         self._busy = False
         self._write_result(request, result)
         self._advance()
@@ -372,6 +390,8 @@ class Connection(asyncio.Protocol):
             self._write_response(result)
         elif type(result) is StreamResponse:
             self._start_stream(request, result)
+        elif type(result) is Tunnel:
+            self._start_tunnel(result)
         else:
             wrong = TypeError(f"a handler returned {type(result).__name__}")
             self._write_response(self._failure(request, wrong))
@@ -468,6 +488,66 @@ class Connection(asyncio.Protocol):
         else:
             self._close()
 
+    # Tunnels
+
+    def _start_tunnel(self, tunnel: Tunnel) -> None:
+        """From here on the connection is a pipe; there will be no other request."""
+        self._busy = True
+        self._state = _TUNNEL
+        self._tunnel = tunnel.writer
+        self._writable = asyncio.Event()
+        if not self.write_paused:
+            self._writable.set()
+        self.transport.write(tunnel.head)
+        early, self._buffer = self._buffer[self._position :], b""
+        self._position = self._scanned = 0
+        if early:
+            self._to_tunnel(early)
+        if self._reading_paused:
+            self._reading_paused = False
+            self.transport.resume_reading()
+        self._task = self._server.spawn(self._from_tunnel(tunnel.reader))
+
+    def _to_tunnel(self, data: bytes) -> None:
+        writer = self._tunnel
+        assert writer is not None
+        writer.write(data)
+        if writer.transport.get_write_buffer_size() > TUNNEL_BYTES and not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+            self._server.spawn(self._drain_tunnel(writer))
+
+    async def _drain_tunnel(self, writer: asyncio.StreamWriter) -> None:
+        try:
+            await writer.drain()
+        except OSError:
+            self.abort()
+            return
+        self._reading_paused = False
+        if self._tunnel is not None:
+            self.transport.resume_reading()
+
+    async def _from_tunnel(self, reader: asyncio.StreamReader) -> None:
+        """The task of a tunnel: copies what comes from the far end."""
+        assert self._writable is not None
+        try:
+            while data := await reader.read(TUNNEL_BYTES):
+                self.transport.write(data)
+                if self.write_paused:
+                    await self._writable.wait()
+        except OSError:
+            pass
+        finally:
+            self._task = None
+            self._end_tunnel()
+            if self._state == _TUNNEL:
+                self._close()
+
+    def _end_tunnel(self) -> None:
+        writer, self._tunnel = self._tunnel, None
+        if writer is not None:
+            writer.close()
+
     def _refuse(self, error: http1.HttpError) -> None:
         """Answer a client that broke the protocol, and end the connection without losing the answer."""
         self._keep_alive = False
@@ -503,14 +583,19 @@ class Connection(asyncio.Protocol):
         self._body = self._chunks = None
         stream, self._stream = self._stream, None
         task, self._task = self._task, None
-        if task is not None and (stream is not None or self._method in ("GET", "HEAD")):
+        tunnelled = self._tunnel is not None
+        self._end_tunnel()
+        if task is not None and (stream is not None or tunnelled or self._method in ("GET", "HEAD")):
             # Not at once: a task that is cancelled before its first step would leave its coroutine never awaited.
             asyncio.get_running_loop().call_soon(task.cancel)
         if stream is not None:
             stream._close()
 
     def end_gracefully(self) -> None:
-        """The server stops: close if idle, end an event-driven stream; everything else finishes first."""
+        """The server stops: close if idle, end an event-driven stream or a tunnel; everything else finishes first."""
+        if self._tunnel is not None:
+            self.abort()
+            return
         if self._stream is not None:
             if self._task is None:
                 self._stream.finish()

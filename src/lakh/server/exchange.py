@@ -87,6 +87,18 @@ class StreamResponse:
         self.headers = headers
 
 
+class Tunnel(StreamResponse):
+    """An answer after which the connection is a pipe of bytes to somebody else: `head` is sent as it is, then both sides are copied."""
+
+    __slots__ = ("head", "reader", "writer")
+
+    def __init__(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__(101, b"", lambda stream: None)
+        self.head = head
+        self.reader = reader
+        self.writer = writer
+
+
 Handler = Callable[[Request], "Response | StreamResponse | Coroutine[Any, Any, Response | StreamResponse]"]
 
 

@@ -132,7 +132,8 @@ class Handlers:
             if info.verb == "update":
                 return self._update(request, store, info, query, user, info.subresource)
             return self._patch(request, store, info, query, user, info.subresource)
-        return negotiated(request, self.subresources.handle(self, request, info, query, user, store))
+        answer = self.subresources.handle(self, request, info, query, user, store)
+        return answer if info.subresource in CONNECT else negotiated(request, answer)
 
     def accepted(self, request: Request, store: ResourceStore) -> negotiate.Accepted:
         """The form in which a client takes objects; raises 406."""

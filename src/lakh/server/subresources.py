@@ -1,4 +1,4 @@
-"""Subresources that speak a kind of their own: scale, binding, eviction, token, log."""
+"""Subresources that speak a kind of their own: scale, binding, eviction, token. What is passed on to nodes is in `connect`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lakh.apis.custom import CustomResource, Unstructured
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
 from lakh.machinery import dynamic, errors, selectors, times
-from lakh.server import kubelet
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.codec import Codec, FieldValidation, encode_json, load_json
+from lakh.server.connect import Connect
 from lakh.server.context import Context
 from lakh.server.routing import RequestInfo
 from lakh.server.storage import DeleteOptions, ResourceStore
@@ -54,6 +54,7 @@ class Subresources:
     def __init__(self, cluster: Cluster, issuer: TokenIssuer) -> None:
         self.cluster = cluster
         self.issuer = issuer
+        self.connect = Connect(cluster)
         self._scales = Codec(SCALES)
         self._bindings = Codec(BINDINGS)
         self._evictions = Codec(EVICTIONS)
@@ -84,8 +85,8 @@ class Subresources:
                 return self._evict(handlers, request, info, query, user, store)
             case "token":
                 return self._token(handlers, request, info, query, user, store)
-            case "log":
-                return kubelet.log(self.cluster, store, info, query)
+            case "attach" | "exec" | "log" | "portforward" | "proxy":
+                return self.connect.handle(request, info, query, store)
             case _:
                 raise errors.StatusError(
                     501,

@@ -25,6 +25,7 @@ from lakh.server.exchange import (
     Stream,
     StreamClosed,
     StreamResponse,
+    Tunnel,
     status_response,
 )
 
@@ -40,6 +41,7 @@ __all__ = [
     "StreamClosed",
     "StreamResponse",
     "Timeouts",
+    "Tunnel",
     "status_response",
 ]
 

@@ -9,7 +9,15 @@ from lakh.apis.core.base import condition, declare, text
 from lakh.apis.groups.printing import NONE, UNKNOWN, age
 from lakh.apis.meta import check_label_key, check_label_value, report
 from lakh.apis.placement import TAINT_EFFECTS
-from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy
+from lakh.apis.registry import (
+    AGE_COLUMN,
+    NAME_COLUMN,
+    PROXY_VERBS,
+    Column,
+    Resource,
+    Strategy,
+    Subresource,
+)
 from lakh.apis.resourcelists import canonicalise, check_amount
 from lakh.machinery import names
 from lakh.machinery.errors import (
@@ -201,5 +209,13 @@ def validate_taints(taints: list[Any], path: str, found: list[FieldError]) -> No
 
 
 RESOURCES: tuple[Resource, ...] = (
-    declare("nodes", "Node", NodeStrategy(), namespaced=False, short_names=("no",), partition="nodes"),
+    declare(
+        "nodes",
+        "Node",
+        NodeStrategy(),
+        namespaced=False,
+        short_names=("no",),
+        partition="nodes",
+        subresources={"proxy": Subresource("NodeProxyOptions", PROXY_VERBS)},
+    ),
 )

@@ -21,7 +21,9 @@ from lakh.apis.podspec_validation import MAX_INT32, validate_pod_spec
 from lakh.apis.podspec_warnings import pod_spec_warnings
 from lakh.apis.registry import (
     AGE_COLUMN,
+    CONNECT_VERBS,
     NAME_COLUMN,
+    PROXY_VERBS,
     STATUS_VERBS,
     Column,
     Resource,
@@ -399,10 +401,14 @@ RESOURCES: tuple[Resource, ...] = (
         categories=("all",),
         partition="pods",
         subresources={
+            "attach": Subresource("PodAttachOptions", CONNECT_VERBS),
             "binding": Subresource("Binding", ("create",)),
             "ephemeralcontainers": Subresource("Pod", STATUS_VERBS),
             "eviction": Subresource("Eviction", ("create",), "policy", "v1"),
+            "exec": Subresource("PodExecOptions", CONNECT_VERBS),
             "log": Subresource("Pod", ("get",)),
+            "portforward": Subresource("PodPortForwardOptions", CONNECT_VERBS),
+            "proxy": Subresource("PodProxyOptions", PROXY_VERBS),
             "resize": Subresource("Pod", STATUS_VERBS),
         },
     ),

@@ -11,7 +11,15 @@ from lakh.apis import structs
 from lakh.apis.core.base import declare, spec_field
 from lakh.apis.groups.printing import NONE, age, labels
 from lakh.apis.meta import check_dns_label, check_dns_subdomain, check_label_key, report, validate_labels
-from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy
+from lakh.apis.registry import (
+    AGE_COLUMN,
+    NAME_COLUMN,
+    PROXY_VERBS,
+    Column,
+    Resource,
+    Strategy,
+    Subresource,
+)
 from lakh.machinery import names
 from lakh.machinery.errors import (
     FieldError,
@@ -445,5 +453,12 @@ def _validate_policies(service: Any, found: list[FieldError]) -> None:
 
 
 RESOURCES: tuple[Resource, ...] = (
-    declare("services", "Service", ServiceStrategy(), short_names=("svc",), categories=("all",)),
+    declare(
+        "services",
+        "Service",
+        ServiceStrategy(),
+        short_names=("svc",),
+        categories=("all",),
+        subresources={"proxy": Subresource("ServiceProxyOptions", PROXY_VERBS)},
+    ),
 )
