@@ -1,6 +1,8 @@
 """`lakh store`: what is dumped and restored is the same; damage and wrong use are told in one line."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,9 @@ def test_damage_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         (b'{"end":"pods"}\n', "line 1 is out of place"),
         (b'{"partition":"pods","revision":1,"items":0}\n', "the dump ends early"),
         (b'{"partition":"pods","revision":1,"items":1}\n{"end":"pods"}\n', "0 items of pods instead of 1"),
+        (b'{"partition":"pods","revision":1,"items":0}\n{"end":"pods"}\n', "the dump ends early"),
+        (b'{"complete":1}\n', "0 partitions instead of 1"),
+        (b'{"complete":0}\n{"complete":0}\n', "line 2 comes after the end"),
     ],
 )
 def test_bad_dumps(tmp_path: Path, capsys: pytest.CaptureFixture[str], dump: bytes, message: str) -> None:
@@ -92,6 +97,49 @@ def test_bad_dumps(tmp_path: Path, capsys: pytest.CaptureFixture[str], dump: byt
     path.write_bytes(dump)
     assert main(["store", "restore", str(tmp_path / "new"), "--input", str(path)]) == 1
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "new" / "journal").exists()
+
+
+def test_a_dump_that_is_cut_anywhere_restores_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "one")
+    dump = tmp_path / "dump"
+    assert main(["store", "dump", str(tmp_path / "one"), "--output", str(dump)]) == 0
+    lines = dump.read_bytes().splitlines(keepends=True)
+    for count in range(len(lines)):
+        dump.write_bytes(b"".join(lines[:count]))
+        assert main(["store", "restore", str(tmp_path / "two"), "--input", str(dump)]) == 1
+        assert not (tmp_path / "two" / "journal").exists()
+    assert "lakh: the dump ends early" in capsys.readouterr().err
+
+
+def test_a_restore_that_is_killed_is_refused_by_the_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "one")
+    dump, two = tmp_path / "dump", tmp_path / "two"
+    assert main(["store", "dump", str(tmp_path / "one"), "--output", str(dump)]) == 0
+    lines = dump.read_bytes().splitlines(keepends=True)
+    restore = [sys.executable, "-m", "lakh", "store", "restore", str(two)]
+    with subprocess.Popen(restore, stdin=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"".join(lines[:5]))
+        while not any((two / "journal.restoring").glob("nodes/*.snapshot")):
+            assert process.poll() is None
+        process.kill()
+    assert not (two / "journal").exists()
+    assert main(["apiserver", "--data-dir", str(two), "--port", "0"]) == 1
+    assert "was interrupted: run it again" in capsys.readouterr().err
+    assert main(["store", "restore", str(two), "--input", str(dump)]) == 0
+    assert "left by a restore that was interrupted" in capsys.readouterr().err
+    assert not (two / "journal.restoring").exists()
+    assert main(["store", "check", str(two)]) == 0
+
+
+def test_a_backup_needs_a_kubeconfig(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["store", "backup", "--kubeconfig", str(tmp_path / "none")]) == 1
+    assert "there is no kubeconfig" in capsys.readouterr().err
 
 
 def test_no_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,31 +1,40 @@
 """`lakh store check|dump|restore`: a data directory looked at, exported and imported while no server runs.
+`lakh store backup`: the same export from a server that runs, whatever its engine.
 
 DIR is a server's data directory, the `journal` folder in it, or the journal of one partition. `check` and `dump` change
-nothing, a torn tail is left as it is.
+nothing, a torn tail is left as it is. What a dump looks like is in `lakh.store.dump`.
 
-A dump is JSON lines, one partition after the other, each between a head and an end:
-
-    {"partition":"pods","revision":17,"items":1}
-    {"key":"pods/default/web-0","value":{"metadata":…},"terms":["spec.nodeName=n1"],"createRevision":5,"revision":17}
-    {"end":"pods"}
-
-A value that is JSON on one line is given as it is, byte for byte, any other as `valueBase64`.
+Nothing is there by halves: files and directories get their names when they are whole. A server refuses a directory in
+which a restore was interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
+import os
+import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import msgspec
-
 from lakh.progress import Progress
+from lakh.server.backup import PATH as BACKUP_PATH
+from lakh.server.engine import JOURNALS, MARKER, RESTORING
 from lakh.store.codec import encode_snapshot
+from lakh.store.directory import DirectoryLock, fsync_directory, make_directory
+from lakh.store.dump import (
+    DumpError,
+    encode_complete,
+    encode_end,
+    encode_head,
+    encode_item,
+    is_complete,
+    items_announced,
+    read_dump,
+)
 from lakh.store.errors import StoreError
 from lakh.store.file_journal import FileJournal
 from lakh.store.partition import Partition
@@ -35,28 +44,10 @@ PROGRESS_AFTER_SECONDS = 2.0
 """Shorter work shows no progress."""
 
 
-class _Line(msgspec.Struct, omit_defaults=True):
-    """A line of a dump: a head, an item or an end."""
-
-    partition: str = ""
-    items: int = 0
-    key: str = ""
-    value: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
-    valueBase64: str | None = None
-    terms: list[str] = []
-    createRevision: int = 0
-    revision: int = 0
-    end: str = ""
-
-
-_decode_line = msgspec.json.Decoder(_Line).decode
-_encode = msgspec.json.encode
-
-
 def add_parser(commands: Any) -> None:
     """Adds `store` to the command line."""
     store: argparse.ArgumentParser = commands.add_parser(
-        "store", help="check, export and import a data directory while no server runs"
+        "store", help="check, export and import a data directory; back up a running server"
     )
     kinds = store.add_subparsers(title="what to do", required=True, metavar="WHAT")
 
@@ -71,6 +62,15 @@ def add_parser(commands: Any) -> None:
     kind("check", "verify every byte, change nothing")
     dump = kind("dump", "write everything as JSON lines")
     dump.add_argument("--output", type=Path, metavar="FILE", help="where to (default: standard output)")
+    backup = kinds.add_parser("backup", help="write everything that a running server holds as JSON lines")
+    backup.add_argument("--output", type=Path, metavar="FILE", help="where to (default: standard output)")
+    backup.add_argument(
+        "--kubeconfig",
+        type=Path,
+        default=None,
+        help="of an administrator (default: $KUBECONFIG or ~/.kube/config)",
+    )
+    backup.set_defaults(run=_run, what="backup")
     restore = kind("restore", "make a data directory from a dump")
     restore.add_argument("--input", type=Path, metavar="FILE", help="where from (default: standard input)")
     restore.add_argument(
@@ -84,6 +84,7 @@ def add_parser(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from lakh.cli import Failure, run_async
+    from lakh.client.errors import ClientError
 
     async def work() -> None:
         progress = Progress(sys.stderr)
@@ -92,10 +93,12 @@ def _run(options: argparse.Namespace) -> int:
                 case "check":
                     await _check(options.directory, progress)
                 case "dump":
-                    await _dump_to(options, progress)
+                    await _dump(options, progress)
+                case "backup":
+                    await _backup(options, progress)
                 case _:
                     await _restore_from(options, progress)
-        except (StoreError, OSError, _BadDump) as error:
+        except (StoreError, ClientError, OSError, DumpError, _BadDump) as error:
             raise Failure(str(error)) from error
         finally:
             progress.close()
@@ -104,7 +107,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 class _BadDump(Exception):
-    """The dump cannot be imported, or the directory is none."""
+    """The directory is none, or is not to be overwritten; the backup ended early."""
 
 
 def journals(directory: Path) -> list[Path]:
@@ -113,7 +116,7 @@ def journals(directory: Path) -> list[Path]:
         raise FileNotFoundError(f"there is no directory {directory}")
     if _is_journal(directory):
         return [directory]
-    folder = directory / "journal"
+    folder = directory / JOURNALS
     found = sorted(path for path in (folder if folder.is_dir() else directory).iterdir() if _is_journal(path))
     if not found:
         raise _BadDump(f"{directory} has no journal")
@@ -154,47 +157,72 @@ async def _check(directory: Path, progress: Progress) -> None:
         await partition.close()
 
 
-async def _dump_to(options: argparse.Namespace, progress: Progress) -> None:
-    if options.output is None:
-        await _dump(options.directory, sys.stdout.buffer, progress)
+@contextmanager
+def _output(path: Path | None) -> Iterator[BinaryIO]:
+    """Where a dump goes. A file gets its name when it is whole and on disk."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
         return
-    temporary = options.output.with_name(options.output.name + ".tmp")
-    with temporary.open("wb") as out:
-        await _dump(options.directory, out, progress)
-    temporary.rename(options.output)
-
-
-async def _dump(directory: Path, out: BinaryIO, progress: Progress) -> None:
-    for path in journals(directory):
-        _, partition = await _open(path, progress)
-        items = partition.items()
-        head = {"partition": path.name, "revision": partition.revision, "items": len(items)}
-        out.write(_encode(head) + b"\n")
-        for item in items:
-            out.write(_encode_item(item))
-        out.write(_encode({"end": path.name}) + b"\n")
-        out.flush()
-        await partition.close()
-
-
-def _encode_item(item: Item) -> bytes:
-    line: dict[str, Any] = {"key": item.key}
-    if _is_plain_json(item.value):
-        line["value"] = msgspec.Raw(item.value)
-    else:
-        line["valueBase64"] = base64.b64encode(item.value).decode()
-    line |= {"terms": item.terms, "createRevision": item.create_revision, "revision": item.revision}
-    return _encode(line) + b"\n"
-
-
-def _is_plain_json(value: bytes) -> bool:
-    if not value.startswith(b"{") or b"\n" in value or b"\r" in value:
-        return False
+    temporary = path.with_name(path.name + ".tmp")
     try:
-        msgspec.json.decode(value, type=msgspec.Raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return False
-    return value.endswith(b"}")
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    temporary.rename(path)
+    fsync_directory(path.absolute().parent)
+
+
+async def _dump(options: argparse.Namespace, progress: Progress) -> None:
+    paths = journals(options.directory)
+    with _output(options.output) as out:
+        for path in paths:
+            _, partition = await _open(path, progress)
+            items = partition.items()
+            out.write(encode_head(path.name, partition.revision, len(items)))
+            for item in items:
+                out.write(encode_item(item))
+            out.write(encode_end(path.name))
+            await partition.close()
+        out.write(encode_complete(len(paths)))
+
+
+async def _backup(options: argparse.Namespace, progress: Progress) -> None:
+    from lakh.cli import kubeconfig_path
+    from lakh.client.client import Client
+    from lakh.client.watch import LineSplitter
+
+    path = kubeconfig_path(options.kubeconfig)
+    begin = time.monotonic()
+    async with Client.from_kubeconfig(path, user_agent="lakh-backup") as client:
+        stream = await client.stream(BACKUP_PATH)
+        splitter, name, due, done, size_bytes, complete = LineSplitter(), "", 0, 0, 0, False
+        said: list[str] = []
+        try:
+            with _output(options.output) as out:
+                while chunk := await stream.read():
+                    out.write(chunk)
+                    size_bytes += len(chunk)
+                    for line in splitter.feed(chunk):
+                        head = items_announced(line)
+                        if head is not None:
+                            (name, due), done = head, 0
+                            said.append(f"{name}: {due} items")
+                        else:
+                            done += 1
+                            complete = is_complete(line)
+                    if time.monotonic() - begin >= PROGRESS_AFTER_SECONDS:
+                        progress.bar(f"backing up {name}", min(done, due), due)
+                if not complete:
+                    raise _BadDump("the server ended the backup early; nothing was kept")
+        finally:
+            stream.close()
+    progress.close()
+    print("\n".join([*said, f"{size_bytes} bytes"]), file=sys.stderr, flush=True)
 
 
 async def _restore_from(options: argparse.Namespace, progress: Progress) -> None:
@@ -206,41 +234,52 @@ async def _restore_from(options: argparse.Namespace, progress: Progress) -> None
 
 
 async def _restore(options: argparse.Namespace, source: BinaryIO, progress: Progress) -> None:
-    target: Path = options.directory / "journal"
+    """All or nothing: the journals are made beside their place and get it, with one rename, when they are whole."""
+    directory: Path = options.directory
+    target, building = directory / JOURNALS, directory / RESTORING
     if target.exists() and any(target.iterdir()):
         raise _BadDump(f"{target} is not empty: restore into a new directory")
-    head: _Line | None = None
-    items: list[Item] = []
-    bump = options.bump_revision
-    seen = 0
-    for number, text in enumerate(source, 1):
-        try:
-            line = _decode_line(text)
-            if line.key and head is not None:
-                encoded = line.valueBase64
-                value = bytes(line.value) if encoded is None else base64.b64decode(encoded, validate=True)
-                items.append(
-                    Item(line.key, value, tuple(line.terms), line.createRevision + bump, line.revision + bump)
-                )
-                continue
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise _BadDump(f"line {number} is no line of a dump: {error}") from error
-        if line.partition and head is None and "/" not in line.partition:
-            head, items = line, []
-        elif head is not None and line.end == head.partition:
-            if len(items) != head.items:
-                raise _BadDump(
-                    f"line {number}: {len(items)} items of {head.partition} instead of {head.items}"
-                )
-            await _write_journal(target / head.partition, head.revision + bump, items)
-            progress.close()
-            print(f"{head.partition}: {len(items)} items at revision {head.revision + bump}", flush=True)
-            head = None
-            seen += 1
-        else:
-            raise _BadDump(f"line {number} is out of place")
-    if head is not None or not seen:
-        raise _BadDump("the dump ends early" if seen or head is not None else "the dump is empty")
+    marker = directory / MARKER
+    if marker.is_file() and marker.read_text().strip() != "file":
+        raise _BadDump(f"{directory} is not of the file engine")
+    make_directory(directory)
+    lock = DirectoryLock(directory)
+    try:
+        if building.exists():
+            print(f"removing {building}, left by a restore that was interrupted", file=sys.stderr)
+            # Not the directory itself: while it is there, no server takes D for an empty cluster.
+            for leftover in building.iterdir():
+                shutil.rmtree(leftover)
+        building.mkdir(mode=0o700, exist_ok=True)
+        fsync_directory(directory)
+        lines = _counted(source, options.input, progress)
+        restored = []
+        for part in read_dump(lines, options.bump_revision):
+            await _write_journal(building / part.name, part.revision, part.items)
+            restored.append(f"{part.name}: {len(part.items)} items at revision {part.revision}")
+        fsync_directory(building)
+        if target.exists():
+            target.rmdir()
+        building.rename(target)
+        fsync_directory(directory)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    finally:
+        lock.release()
+    progress.close()
+    print("\n".join(restored), flush=True)
+
+
+def _counted(source: BinaryIO, path: Path | None, progress: Progress) -> Iterator[bytes]:
+    """The lines, with progress by bytes when it is known how many there are."""
+    total = path.stat().st_size if path is not None else 0
+    show, done = _bar(progress, "restoring"), 0
+    for line in source:
+        yield line
+        done += len(line)
+        if total:
+            show(done, total)
 
 
 async def _write_journal(path: Path, revision: int, items: list[Item]) -> None:

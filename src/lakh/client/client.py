@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from .connection import Stream
 from .errors import BadResponse, api_error
 from .kubeconfig import Config, load_kubeconfig
 from .resources import Resource
@@ -521,6 +522,14 @@ class Client:
     ) -> RawResponse:
         """One request to `path` (with its query); the answer as it is, errors included, without Retry-After retries."""
         return await self._transport.request(method, path, body, None, self.timeout_seconds, headers)
+
+    async def stream(self, path: str) -> Stream:
+        """A GET of `path` whose answer is read as it comes. Raises ApiError when it is not a success."""
+        stream = await self._transport.stream("GET", path, timeout=self.timeout_seconds)
+        if stream.status >= 300:
+            response = await stream.read_all(self.timeout_seconds)
+            raise api_error(response.status, response.body, None)
+        return stream
 
     async def _call(
         self,

@@ -24,9 +24,10 @@ from lakh import __version__
 from lakh.apis.catalogue import registry
 from lakh.machinery import errors
 from lakh.machinery.metrics import CONTENT_TYPE
-from lakh.server import certs
+from lakh.server import backup, certs
 from lakh.server.admission import Admission
 from lakh.server.authn import ANONYMOUS, Authenticator, User
+from lakh.server.backup import Backups
 from lakh.server.bootstrap import bootstrap, is_bootstrapped
 from lakh.server.cluster import PARTITIONS, Cluster
 from lakh.server.codec import encode_json
@@ -81,6 +82,7 @@ class ApiServer:
         self.custom = CustomResources(cluster, self.watching)
         self.discovery = Discovery(cluster.registry)
         self.openapi = OpenApi(cluster.registry)
+        self.backups = Backups(cluster, self.watching.turn)
         self.metrics = ServerMetrics(cluster, self.watching)
         self.fairness = Fairness(cluster, self.metrics.registry)
         self.transport = Server(self.handle, on_error=error_response)
@@ -395,6 +397,8 @@ class ApiServer:
             return self._health(path, query)
         if path == "/metrics":
             return Response(200, self.metrics.expose(), CONTENT_TYPE)
+        if path == backup.PATH:
+            return self.backups.handle(request, user)
         for part in (self.discovery, self.openapi):
             answer = part.handle(request, path, query)
             if answer is not None:

@@ -20,6 +20,9 @@ from lakh.store.file_journal import FileJournal
 from lakh.store.partition import Partition
 
 MARKER = "engine"
+JOURNALS = "journal"
+RESTORING = "journal.restoring"
+"""What a restore builds; renamed to JOURNALS when it is whole."""
 APPEND_SECONDS = 6.0
 """A writer whose append got no answer for so long steps down. A new leader of a stream takes about two seconds."""
 
@@ -131,6 +134,10 @@ async def close_all(partitions: dict[str, Partition]) -> None:
 
 def claim_directory(directory: Path, engine: str) -> None:
     """Makes a data directory an engine's own. Raises EngineError when it is another's."""
+    if (directory / RESTORING).exists():
+        raise EngineError(
+            f"a restore into {directory} was interrupted: run it again, or remove {directory / RESTORING}"
+        )
     marker = directory / MARKER
     if marker.is_file():
         found = marker.read_text().strip()
