@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from lakh.server.authn import Authenticator, User
 from lakh.server.bootstrap import bootstrap
 from lakh.server.cluster import PARTITIONS, Cluster
 from lakh.server.exchange import Request, Response, StreamResponse
+from lakh.store.journal import Journal
 from lakh.store.memory_journal import MemoryJournal
 from lakh.store.partition import Partition
 
@@ -93,8 +95,12 @@ class Api:
         self.server = server
 
     @classmethod
-    async def start(cls) -> Api:
-        partitions = {name: await Partition.open(name, MemoryJournal()) for name in PARTITIONS}
+    async def start(cls, journals: Callable[[str], Awaitable[Journal]] | None = None) -> Api:
+        """`journals` opens those of the partitions, if not in memory."""
+        partitions = {
+            name: await Partition.open(name, await journals(name) if journals else MemoryJournal())
+            for name in PARTITIONS
+        }
         server = ApiServer(Cluster(registry(), partitions), Authenticator(), None)  # type: ignore[arg-type]
         server.authenticator.authenticate = lambda request: ADMIN  # type: ignore[method-assign]
         await bootstrap(server.cluster, 6443)

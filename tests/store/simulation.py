@@ -2,7 +2,11 @@
 
 Everything runs in one event loop without clocks, files or threads, so a seed is a schedule. A round has two or three
 replicas. Clients write and read through any of them; replicas are promoted, paused (their journal answers nothing),
-crash and come back; answers of appends are lost, before or after the batch landed; the log is compacted.
+crash and come back; answers of appends are lost, before or after the batch landed; the log is compacted, by the writer
+or by somebody else; the disk fills up and is free again; some rounds run at a quota that a few items exceed.
+
+At a quota and on a full disk what makes room must go through: a delete that is refused for want of room is a violation
+unless it rests on a write that was.
 
 Two checkers, each a function on what was recorded:
 
@@ -25,17 +29,22 @@ from lakh.store.errors import (
     FutureRevision,
     JournalClosed,
     JournalError,
+    JournalFull,
     NotWriter,
     OutcomeUnknown,
     PartitionClosed,
+    QuotaExceeded,
     StoreError,
 )
+from lakh.store.limits import Limits
 from lakh.store.memory_journal import MemoryJournal
 from lakh.store.partition import Partition
 from lakh.store.state import Event
 
 KEYS = ("pods/a/x", "pods/a/y", "nodes//z")
 FOREVER = 1 << 60
+QUOTAS_BYTES = (800, 1_300, 1 << 30, 1 << 30)
+"""Room for one item, for two, for all."""
 
 
 class Violation(AssertionError):
@@ -130,14 +139,28 @@ def check_watch(watcher: Watcher, revision: int, final: dict[str, bytes]) -> Non
 
 
 class FaultyJournal(MemoryJournal):
-    """Answers get lost. The batch may land when its writer has long been told that nobody knows."""
+    """Answers get lost. The batch may land when its writer has long been told that nobody knows.
+
+    The disk is one for all who share the log. It has a reserve for what makes room.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.loss = ""  # of the next append: request, answer, late
 
+    @property
+    def full(self) -> bool:
+        """Whether there is room for urgent appends only."""
+        return getattr(self._log, "full", False)
+
+    @full.setter
+    def full(self, full: bool) -> None:
+        self._log.full = full  # type: ignore[attr-defined]
+
     async def append(self, batch: bytes, *, after: int, urgent: bool = False) -> int:
         await self._gate.wait()
+        if self.full and not urgent:
+            raise JournalFull
         loss, self.loss = self.loss, ""
         if loss == "request":
             raise OutcomeUnknown("lost")
@@ -172,6 +195,9 @@ class Simulation:
         self.clients: set[asyncio.Task[None]] = set()
         self.journals: list[FaultyJournal] = []
         self.replicas: list[Partition] = []
+        self.violations: list[BaseException | None] = []
+        self.limits = Limits(memory_bytes=self.random.choice(QUOTAS_BYTES))
+        self.counts = dict.fromkeys(("quota", "full", "rescued"), 0)
 
     def tick(self) -> int:
         self.now += 1
@@ -189,6 +215,10 @@ class Simulation:
             self._resume,
             self._crash,
             self._compact,
+            self._compact_writer,
+            self._fill,
+            self._make_room,
+            self._make_room,
             self._watch,
         ]
         for _ in range(self.steps):
@@ -198,7 +228,7 @@ class Simulation:
         await self._finish()
 
     async def _open(self, index: int, journal: FaultyJournal) -> None:
-        partition = await self.partition_type.open("sim", journal, follow=True)
+        partition = await self.partition_type.open("sim", journal, follow=True, limits=self.limits)
         if index < len(self.replicas):
             self.journals[index], self.replicas[index] = journal, partition
         else:
@@ -234,7 +264,12 @@ class Simulation:
     def _spawn(self, work: object) -> None:
         task = asyncio.ensure_future(work)  # type: ignore[arg-type]
         self.clients.add(task)
-        task.add_done_callback(self.clients.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.clients.discard(task)
+        if not task.cancelled() and isinstance(task.exception(), Violation):
+            self.violations.append(task.exception())
 
     async def _write(self) -> None:
         self._spawn(self._client_write(self.replicas[self._any()]))
@@ -254,9 +289,10 @@ class Simulation:
         if kind == "delete" and head is None:
             return
         self.operations.append(op)
+        essential = kind == "delete" or self.random.random() < 0.2
         try:
             if kind == "put":
-                await partition.put(key, op.value.encode(), expect=expect)
+                await partition.put(key, op.value.encode(), expect=expect, essential=essential)
             else:
                 await partition.delete(key, expect=expect)
             op.outcome = "ok"
@@ -271,6 +307,14 @@ class Simulation:
                 op.outcome = "refused"
         except (OutcomeUnknown, JournalClosed):
             return  # for ever under way
+        except QuotaExceeded as error:
+            if essential:
+                raise Violation(f"{op} was refused at a quota") from error
+            self.counts["quota"] += 1
+            op.outcome = "refused"
+        except JournalFull:
+            self.counts["full"] += 1
+            op.outcome = "refused"
         except (NotWriter, PartitionClosed):
             op.outcome = "refused"
         op.end = self.tick()
@@ -329,14 +373,49 @@ class Simulation:
             await journal.snapshot(sequence, encode_snapshot(revision, items, partition.writer))
             await journal.trim(sequence)
 
+    async def _compact_writer(self) -> None:
+        """As a writer does it by itself: beside its appends."""
+        self._spawn(self.replicas[self._any()].compact())
+
+    async def _fill(self) -> None:
+        self.journals[0].full = True
+
+    async def _make_room(self) -> None:
+        self.journals[0].full = False
+
+    async def _delete_on_a_full_disk(self) -> None:
+        """What there is can be deleted, whatever came before."""
+        writer = next((p for p in self.replicas if p.is_writer), self.replicas[0])
+        self.journals[0].full = True
+        await writer.promote("last")
+        for key in sorted(writer._items):
+            op = Operation(key, "delete", self.tick())
+            self.operations.append(op)
+            try:
+                await writer.delete(key)
+            except (JournalFull, QuotaExceeded) as error:
+                raise Violation(f"{op} was refused for want of room") from error
+            op.outcome, op.end = "ok", self.tick()
+            self.counts["rescued"] += 1
+            break
+        self.journals[0].full = False
+
     async def _watch(self) -> None:
         self._watch_replica(self._any())
 
     async def _finish(self) -> None:
         for journal in self.journals:
             journal.loss = ""
+            journal.full = False
             journal.release()
         await asyncio.gather(*self.clients, return_exceptions=True)
+        await asyncio.sleep(0)
+        for violation in self.violations:
+            assert violation is not None
+            raise violation
+        for partition in self.replicas:
+            await partition.barrier()
+        await self._delete_on_a_full_disk()
         for partition in self.replicas:
             await partition.barrier()
         truth = self.replicas[0]

@@ -9,7 +9,17 @@ import pytest
 import lakh.store
 
 MODULES = [module.name for module in pkgutil.iter_modules(lakh.store.__path__, "lakh.store.")]
-WITH_EXAMPLES = {"dump", "records", "memory_journal", "state", "hub", "codec", "partition", "history"}
+WITH_EXAMPLES = {
+    "dump",
+    "frozen",
+    "records",
+    "memory_journal",
+    "state",
+    "hub",
+    "codec",
+    "partition",
+    "history",
+}
 
 
 @pytest.mark.parametrize("name", MODULES)

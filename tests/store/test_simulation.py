@@ -44,15 +44,18 @@ def test_random_schedules() -> None:
     print(f"{ROUNDS} schedules from seed {base}: LAKH_SIMULATION_SEED={base} plays them again")
     outcomes: dict[str, int] = {}
     step_downs = reloads = 0
+    counts: dict[str, int] = {}
     for seed in range(base, base + ROUNDS):
         done = run(seed)
         for operation in done.operations:
             outcomes[operation.outcome] = outcomes.get(operation.outcome, 0) + 1
         step_downs += sum(partition.counters.step_downs for partition in done.replicas)
         reloads += sum(partition.counters.reloads for partition in done.replicas)
-    print(outcomes, f"step-downs {step_downs}, reloads {reloads}")
+        for name, count in done.counts.items():
+            counts[name] = counts.get(name, 0) + count
+    print(outcomes, f"step-downs {step_downs}, reloads {reloads}", counts)
     assert set(outcomes) == {"ok", "refused", "conflict", "unknown"}, "the schedules reach every outcome"
-    assert step_downs and reloads
+    assert step_downs and reloads and all(counts.values())
 
 
 # Planted faults
@@ -89,6 +92,33 @@ class Stale(Partition):
         return
 
 
+class Stingy(Partition):
+    """Holds deletes to the quota, too."""
+
+    def delete(self, key, *, expect=None):  # type: ignore[no-untyped-def]
+        self._refuse_at_quota(0)
+        return super().delete(key, expect=expect)
+
+
+class Lying(Partition):
+    """Tells writes that found no room that they are done."""
+
+    def _shed(self, batch, error):  # type: ignore[no-untyped-def]
+        for write in batch:
+            if not write.future.done():
+                write.future.set_result(write.item)
+        super()._shed(batch, error)
+
+
+class Reckless(Partition):
+    """On a full disk lets deletes fail with the rest."""
+
+    def delete(self, key, *, expect=None):  # type: ignore[no-untyped-def]
+        future = super().delete(key, expect=expect)
+        self._queue[-1].urgent = False
+        return future
+
+
 class Deaf(Partition):
     """A watch that begins a little late."""
 
@@ -97,7 +127,9 @@ class Deaf(Partition):
 
 
 @pytest.mark.parametrize(
-    "fault", [Unfenced, Retrying, Forgetful, Stale, Deaf], ids=lambda fault: fault.__name__
+    "fault",
+    [Unfenced, Retrying, Forgetful, Stale, Deaf, Stingy, Lying, Reckless],
+    ids=lambda fault: fault.__name__,
 )
 def test_planted_faults_are_found(fault: type) -> None:
     class Faulty(Simulation):

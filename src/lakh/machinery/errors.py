@@ -7,8 +7,9 @@ makes a 422 of a list of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -24,6 +25,8 @@ class StatusError(Exception):
     """
 
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    metadata: Mapping[str, str] = MappingProxyType({})
+    """The ListMeta of the Status."""
 
     def __init__(
         self,
@@ -43,7 +46,7 @@ class StatusError(Exception):
         status: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": dict(self.metadata),
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
@@ -159,9 +162,12 @@ def unsupported_media_type(accepted: Sequence[str]) -> StatusError:
     )
 
 
-def expired(message: str) -> StatusError:
-    """410: the resource version or continue token asked for is no longer in the window."""
-    return StatusError(410, "Expired", message)
+def expired(message: str, continue_token: str = "") -> StatusError:
+    """410: the resource version or continue token asked for is no longer in the window; `continue_token` goes on without it."""
+    error = StatusError(410, "Expired", message)
+    if continue_token:
+        error.metadata = {"continue": continue_token}
+    return error
 
 
 def too_large_resource_version(asked: int, current: int, retry_seconds: int = 1) -> StatusError:

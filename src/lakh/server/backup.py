@@ -1,9 +1,9 @@
 """`GET /lakh/backup`: everything that the cluster holds, as a dump (`lakh.store.dump`), while the cluster works.
 
-The state of all partitions is taken in one turn of the loop, so the dump is the cluster of one moment, and after a barrier, so
-it has all that was acknowledged before the request. What is taken are references to immutable items: 6 ms for a million. They are
-encoded and sent piece by piece, as fast as the client reads. Until it has read all, items that were replaced meanwhile
-stay in memory, so a client that does not read is cut off, and there is one backup at a time.
+All partitions are frozen in one turn of the loop, so the dump is the cluster of one moment, and after a barrier, so
+it has all that was acknowledged before the request. Items are encoded and sent piece by piece, as fast as the client reads. Until
+it has read all, items that were replaced meanwhile stay in memory, so a client that does not read is cut off, and there is one
+backup at a time.
 
 For cluster administrators (`system:masters`) only: a dump has every secret.
 """
@@ -18,6 +18,7 @@ from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.transport import Request, Response, Stream, StreamClosed, StreamResponse
 from lakh.store.dump import encode_complete, encode_end, encode_head, encode_item
+from lakh.store.frozen import Frozen
 from lakh.store.state import Item
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 PATH = "/lakh/backup"
 PIECE_BYTES = 256 << 10
 """Encoded and encrypted in one go; about 1.5 ms."""
+PIECE_ITEMS = 200
+"""The same for small ones."""
 STALL_SECONDS = 60.0
 """A client that takes nothing for so long is cut off."""
 CONTENT_TYPE = b"application/x-ndjson"
@@ -62,27 +65,28 @@ class Backups:
             self._running = False
 
     async def _send_all(self, stream: Stream) -> None:
-        taken = [(name, p.revision, p.items()) for name, p in self._cluster.partitions.items()]
-        count = len(taken)
-        while taken:
-            name, revision, items = taken.pop(0)
-            stream.write(encode_head(name, revision, len(items)))
-            await self._send_items(stream, items)
-            stream.write(encode_end(name))
-        stream.write(encode_complete(count))
+        frozen = {name: partition.freeze() for name, partition in self._cluster.partitions.items()}
+        try:
+            for name, part in frozen.items():
+                stream.write(encode_head(name, part.revision, part.count))
+                await self._send_items(stream, part)
+                stream.write(encode_end(name))
+        finally:
+            for part in frozen.values():
+                part.release()
+        stream.write(encode_complete(len(frozen)))
         stream.finish()
 
-    async def _send_items(self, stream: Stream, items: list[Item]) -> None:
-        at = 0
-        while at < len(items):
+    async def _send_items(self, stream: Stream, part: Frozen) -> None:
+        items: list[Item] = []
+        while items or (items := part.take(PIECE_ITEMS)[::-1]):
             async with self._turn:
                 piece: list[bytes] = []
                 size_bytes = 0
-                while at < len(items) and size_bytes < PIECE_BYTES:
-                    line = encode_item(items[at])
+                while items and size_bytes < PIECE_BYTES:
+                    line = encode_item(items.pop())
                     piece.append(line)
                     size_bytes += len(line)
-                    at += 1
                 stream.write(b"".join(piece))
                 await asyncio.sleep(0)
             if stream.closed:

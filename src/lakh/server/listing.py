@@ -57,15 +57,27 @@ def decode_continue(token: str, table: str) -> tuple[int, str]:
         found = _decode_continue(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (ValueError, msgspec.DecodeError):
         raise errors.bad_request("continue key is not valid: invalid continue token") from None
-    if not found.start.startswith(table + "/") or found.rv < 1:
+    if not found.start.startswith(table + "/") or (found.rv < 1 and found.rv != ANY_REVISION):
         raise errors.bad_request("continue key is not valid: it is of another resource")
     return found.rv, found.start
 
 
-INCONSISTENT_CONTINUE = (
+ANY_REVISION = -1
+"""Of a continue token: go on with the present state, whatever has changed since."""
+LIST_TOO_OLD = "The resourceVersion for the provided list is too old."
+CONTINUE_TOO_OLD = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
-    "the continue parameter."
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
+    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+    "deleted between the time the first chunk was returned and now may show up in the list."
 )
+
+
+def too_old(after: str) -> errors.StatusError:
+    """410 for a list whose revision has left the window; `after`: the last key of its page before, if any."""
+    if not after:
+        return errors.expired(LIST_TOO_OLD)
+    return errors.expired(CONTINUE_TOO_OLD, encode_continue(ANY_REVISION, after))
 
 
 class ListQuery:
@@ -92,7 +104,8 @@ class ListQuery:
                 raise _forbidden("resourceVersionMatch is forbidden when continue is provided")
             if version and version != "0":
                 raise errors.bad_request("specifying resource version is not allowed when using continue")
-            self.revision, self.after = decode_continue(token, store.table)
+            revision, self.after = decode_continue(token, store.table)
+            self.revision = revision if revision != ANY_REVISION else None
             return
         if not version:
             return
@@ -159,7 +172,7 @@ class Pages:
                 store.table, scope, after=self.after, limit=piece, revision=self.revision
             )
         except Compacted:
-            raise errors.expired(INCONSISTENT_CONTINUE) from None
+            raise too_old(self.after) from None
         items = page.items
         if page.items:
             self.after = page.items[-1].key

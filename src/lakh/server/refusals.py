@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1
 
-LIST_TOO_OLD = "The resourceVersion for the provided list is too old."
 QUOTA_HINT = (
     "; delete objects (deletes are always taken), or start the server with a larger --{resource}-quota"
 )
@@ -64,7 +63,7 @@ def status_of(error: StoreError) -> errors.StatusError:
         case ValueTooLarge():
             return errors.request_entity_too_large(f"limit is {error.limit_bytes}")
         case Compacted():
-            return errors.expired(LIST_TOO_OLD)
+            return errors.expired("The resourceVersion for the provided list is too old.")
         case FutureRevision():
             return errors.too_large_resource_version(error.revision, error.newest)
         case OutcomeUnknown():

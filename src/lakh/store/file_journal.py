@@ -9,7 +9,8 @@
 
 Ownership: the event loop takes one append after the other; writing and syncing happen beside it (`durable`). What
 changes files otherwise (rotation, trim, the reserve) is done in one thread, which alone replaces `_segments`. A second
-thread writes snapshots. Followers read with pread what is below the durable head, in the loop's default executor.
+thread writes snapshots, a third reads (restoring, and followers what is below the durable head). All three are the
+journal's own: one whose disk hangs takes no thread from another.
 
 Invariants, whenever the process may die:
 - A file gets its name (rename, then fsync of the directory) only after what it begins with is synced.
@@ -121,6 +122,7 @@ class FileJournal:
         self._files = ThreadPoolExecutor(1, thread_name_prefix="journal-files")
         self._writer = open_writer(self._files)
         self._snapshotter = ThreadPoolExecutor(1, thread_name_prefix="journal-snapshot")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal-read")
         self._lock: DirectoryLock | None = None
 
     @classmethod
@@ -391,9 +393,9 @@ class FileJournal:
                     except FileNotFoundError:
                         raise Trimmed(next_sequence, self._segments[0].first) from None
                     segment = holder
-                    offset = await loop.run_in_executor(None, _seek, fd, holder, next_sequence)
+                    offset = await loop.run_in_executor(self._reader, _seek, fd, holder, next_sequence)
                 entries, offset = await loop.run_in_executor(
-                    None, _read_entries, fd, holder, offset, next_sequence, self._head
+                    self._reader, _read_entries, fd, holder, offset, next_sequence, self._head
                 )
                 for entry in entries:
                     yield entry
@@ -420,7 +422,7 @@ class FileJournal:
         """The newest snapshot. See `Journal.restore`."""
         if self._snapshot is None:
             return None
-        return Snapshot(self._snapshot.sequence, read_snapshot(self._snapshot.path))
+        return Snapshot(self._snapshot.sequence, read_snapshot(self._snapshot.path, self._reader))
 
     async def snapshot(self, sequence: int, chunks: AsyncIterator[bytes] | Iterable[bytes]) -> None:
         """Write a snapshot beside the log. A plain iterable is consumed in the snapshot thread."""
@@ -505,6 +507,7 @@ class FileJournal:
         await loop.run_in_executor(self._snapshotter, int)  # waits for the thread's last job
         self._files.shutdown()
         self._snapshotter.shutdown()
+        self._reader.shutdown()
         if self._lock is not None:
             self._lock.release()
         self._wake_followers()

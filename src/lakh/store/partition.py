@@ -61,9 +61,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
-from lakh.store.codec import UnreadableBatchError, encode_batch, encode_claim, encode_snapshot
+from lakh.store.codec import UnreadableBatchError, encode_batch, encode_claim, encode_frozen
 from lakh.store.errors import (
     Conflict,
     Fenced,
@@ -81,6 +81,7 @@ from lakh.store.errors import (
     Trimmed,
     ValueTooLarge,
 )
+from lakh.store.frozen import Frozen
 from lakh.store.history import HISTORY_BYTES, HISTORY_EVENTS
 from lakh.store.journal import Journal
 from lakh.store.limits import ITEM_MEMORY_BYTES, Limits
@@ -223,8 +224,8 @@ class Partition(Replica):
 
     @property
     def queued_writes(self) -> int:
-        """How many writes that is."""
-        return len(self._queue)
+        """How many writes that is, the batch under way included."""
+        return self._next_revision - 1 - self._state.revision if self.is_writer else 0
 
     @property
     def stalled_seconds(self) -> float:
@@ -604,10 +605,8 @@ class Partition(Replica):
         self._start_compaction()
 
     def _start_compaction(self) -> None:
-        # Items are immutable: this shallow copy is the state at this sequence, however long the writing takes.
-        items = list(self._items.values())
         self._compaction = self._loop.create_task(
-            self._compact(self.sequence, self.revision, items), name=f"partition-{self.name}-compaction"
+            self._compact(self.sequence, self._state.freeze()), name=f"partition-{self.name}-compaction"
         )
 
     async def compact(self) -> None:
@@ -617,11 +616,12 @@ class Partition(Replica):
         assert self._compaction is not None
         await asyncio.shield(self._compaction)
 
-    async def _compact(self, sequence: int, revision: int, items: list[Item]) -> None:
+    async def _compact(self, sequence: int, frozen: Frozen) -> None:
         """Write a snapshot, then let the log before it go. A failure costs disk space only and is tried again."""
         before = self._journal.size_bytes
         try:
-            await self._journal.snapshot(sequence, encode_snapshot(revision, items, self.writer))
+            async with aclosing(encode_frozen(frozen, self.writer)) as chunks:
+                await self._journal.snapshot(sequence, chunks)
             await self._journal.trim(sequence)
             self._compact_above_bytes = 0
             self._over_disk_quota = self._journal.size_bytes > self.limits.disk_bytes
@@ -629,7 +629,7 @@ class Partition(Replica):
             log.info(
                 "partition %s: compacted at revision %d from %d to %d bytes",
                 self.name,
-                revision,
+                frozen.revision,
                 before,
                 self._journal.size_bytes,
             )
@@ -639,6 +639,7 @@ class Partition(Replica):
                 log.error("partition %s: compaction failed: %s", self.name, error)
             self._compact_above_bytes = self._journal.size_bytes + COMPACT_RETRY_BYTES
         finally:
+            frozen.release()  # when nothing was asked of the chunks
             self._compaction = None
 
     async def close(self) -> None:

@@ -28,6 +28,7 @@ from lakh.store.errors import (
     StoreError,
     Trimmed,
 )
+from lakh.store.frozen import Frozen
 from lakh.store.hub import Sink, Watch, WatchHub, deliver
 from lakh.store.journal import Journal
 from lakh.store.limits import Counters
@@ -113,8 +114,12 @@ class Replica:
         return self._items.get(key)
 
     def items(self) -> list[Item]:
-        """All durable items, in no order. They are immutable, so the copy is the state of this moment."""
+        """All durable items, in no order. Holds the loop for some 20 ms a million; see `freeze`."""
         return list(self._items.values())
+
+    def freeze(self) -> Frozen:
+        """All durable items as they are now, to be taken piece by piece while the partition moves on."""
+        return self._state.freeze()
 
     def range(
         self,

@@ -10,6 +10,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import AsyncGenerator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,15 +124,15 @@ def look_at_snapshot(path: Path) -> SnapshotFile:
     return SnapshotFile(path, sequence, end)
 
 
-async def read_snapshot(path: Path) -> AsyncGenerator[bytes, None]:
-    """The chunks of a snapshot, read ahead of the loop by one hop each."""
+async def read_snapshot(path: Path, reader: Executor) -> AsyncGenerator[bytes, None]:
+    """The chunks of a snapshot, each read by one hop to the reader."""
     loop = asyncio.get_running_loop()
     fd = os.open(path, os.O_RDONLY)
     try:
         _, salt = read_file_header(fd, path, SNAPSHOT_MAGIC)
         records = read_records(fd, path, salt=salt, offset=FILE_HEADER_BYTES, sequence=1)
         while True:
-            record = await loop.run_in_executor(None, next, records, None)
+            record = await loop.run_in_executor(reader, next, records, None)
             if record is None:
                 return
             if record.payload:

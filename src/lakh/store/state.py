@@ -36,6 +36,7 @@ import msgspec
 from sortedcontainers import SortedList
 
 from lakh.store.errors import Compacted, FutureRevision
+from lakh.store.frozen import Frozen
 from lakh.store.history import HISTORY_BYTES, HISTORY_EVENTS, History
 
 ITEM_OVERHEAD_BYTES = 48
@@ -86,7 +87,7 @@ class Range(NamedTuple):
 class State:
     """Items, sorted tables, and their history."""
 
-    __slots__ = ("_replayed", "_tables", "history", "items", "live_bytes", "revision")
+    __slots__ = ("_frozen", "_replayed", "history", "items", "live_bytes", "revision", "tables")
 
     def __init__(self, *, history_bytes: int = HISTORY_BYTES, history_events: int = HISTORY_EVENTS) -> None:
         """The empty state, at FIRST_REVISION."""
@@ -94,8 +95,9 @@ class State:
         self.revision = FIRST_REVISION
         self.live_bytes = 0
         self.history = History(FIRST_REVISION, history_bytes, history_events)
-        self._tables: dict[str, Any] = {}
+        self.tables: dict[str, Any] = {}
         self._replayed: deque[Event] | None = None
+        self._frozen: list[Frozen] = []
 
     def load(self, items: list[Item]) -> None:
         """Take in items of a snapshot. `loaded` ends it."""
@@ -126,11 +128,13 @@ class State:
         tables: dict[str, list[str]] = {}
         for key in self.items:
             tables.setdefault(key[: key.index("/")], []).append(key)
-        self._tables = {table: SortedList(keys) for table, keys in tables.items()}
+        self.tables = {table: SortedList(keys) for table, keys in tables.items()}
 
     def apply(self, event: Event) -> None:
         """Make a durable event the present. `event.prev` must be the current item."""
         item, prev = event.item, event.prev
+        for frozen in self._frozen:
+            frozen.note(event.key, prev)
         if self._replayed is not None:
             self._replay(event)
         elif item is not None:
@@ -139,16 +143,16 @@ class State:
             if prev is None:
                 key = item.key
                 table = key[: key.index("/")]
-                keys = self._tables.get(table)
+                keys = self.tables.get(table)
                 if keys is None:
-                    keys = self._tables[table] = SortedList()
+                    keys = self.tables[table] = SortedList()
                 keys.add(key)
             else:
                 self.live_bytes -= _item_bytes(prev)
         elif prev is not None:
             key = prev.key
             del self.items[key]
-            self._tables[key[: key.index("/")]].remove(key)
+            self.tables[key[: key.index("/")]].remove(key)
             self.live_bytes -= _item_bytes(prev)
         self.revision = event.revision
         if self._replayed is None:
@@ -166,6 +170,16 @@ class State:
             if item is None:
                 del self.items[prev.key]
 
+    def freeze(self) -> Frozen:
+        """All items as they are now, to be taken piece by piece."""
+        frozen = Frozen(self)
+        self._frozen.append(frozen)
+        return frozen
+
+    def thaw(self, frozen: Frozen) -> None:
+        """For Frozen alone: it needs no more."""
+        self._frozen.remove(frozen)
+
     def check(self, revision: int) -> None:
         """Raise Compacted or FutureRevision when `revision` is outside the window."""
         if revision < self.history.oldest:
@@ -175,7 +189,7 @@ class State:
 
     def count(self, table: str, scope: str | None = None) -> int:
         """Items of a table or of one scope of it. O(log n)."""
-        keys = self._tables.get(table)
+        keys = self.tables.get(table)
         if keys is None:
             return 0
         if scope is None:
@@ -197,7 +211,7 @@ class State:
             self.check(revision)
             return self._range_at(revision, table, scope, after, limit)
         low, high = _bounds(table, scope)
-        keys = self._tables.get(table)
+        keys = self.tables.get(table)
         if keys is None:
             return Range([], self.revision, False, 0)
         found = keys.irange(*_span(low, high, after))
@@ -216,7 +230,7 @@ class State:
             key = event.key
             if low <= key < high and key > after:
                 then[key] = event.prev
-        keys = self._tables.get(table, ())
+        keys = self.tables.get(table, ())
         now = keys.irange(*_span(low, high, after)) if keys else ()
         deleted = sorted(key for key, item in then.items() if item is not None and key not in self.items)
         items: list[Item] = []

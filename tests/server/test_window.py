@@ -1,0 +1,96 @@
+"""Lists and watches of the past: served from the window, refused in upstream's words outside of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import pytest
+
+from lakh.server import watching
+from tests.server.harness import CONFIGMAPS, Api, configmap
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    started = await Api.start()
+    # A window of twenty events.
+    started.server.cluster.partitions["default"]._state.history.max_events = 20
+    yield started
+    await started.stop()
+
+
+async def fill(api: Api, begin: int, end: int) -> None:
+    for n in range(begin, end):
+        await api.post(CONFIGMAPS, configmap(f"c{n:03d}"))
+
+
+async def test_a_list_of_the_past(api: Api) -> None:
+    await fill(api, 0, 5)
+    then = (await api.get(CONFIGMAPS)).json["metadata"]["resourceVersion"]
+    exact = f"{CONFIGMAPS}?resourceVersion={then}&resourceVersionMatch=Exact"
+    await fill(api, 5, 10)
+    assert len((await api.get(exact)).json["items"]) == 5
+    await fill(api, 10, 40)
+    refused = await api.get(exact)
+    assert (refused.status, refused.json["reason"]) == (410, "Expired")
+    assert refused.json["message"] == "The resourceVersion for the provided list is too old."
+    assert refused.json["metadata"] == {}
+
+
+async def test_a_continue_token_that_is_too_old_gives_another(api: Api) -> None:
+    await fill(api, 0, 10)
+    first = (await api.get(f"{CONFIGMAPS}?limit=4")).json
+    await fill(api, 10, 50)
+    refused = await api.get(f"{CONFIGMAPS}?limit=4&continue={quote(first['metadata']['continue'])}")
+    assert (refused.status, refused.json["reason"]) == (410, "Expired")
+    assert refused.json["message"].startswith(
+        "The provided continue parameter is too old to display a consistent"
+    )
+    # Whoever can do with an inconsistent list goes on with what the refusal says.
+    token = refused.json["metadata"]["continue"]
+    rest = (await api.get(f"{CONFIGMAPS}?limit=100&continue={quote(token)}")).json
+    names = [i["metadata"]["name"] for i in first["items"] + rest["items"]]
+    assert names == [f"c{n:03d}" for n in range(50)]
+    assert int(rest["metadata"]["resourceVersion"]) > int(first["metadata"]["resourceVersion"])
+
+
+async def test_a_watch_from_before_the_window(api: Api) -> None:
+    await fill(api, 0, 40)
+    partition = api.server.cluster.partitions["default"]
+    (event,) = (await api.watch(f"{CONFIGMAPS}?watch=1&resourceVersion=3")).lines()
+    status = event["object"]
+    assert (event["type"], status["code"], status["reason"]) == ("ERROR", 410, "Expired")
+    assert status["message"] == f"too old resource version: 3 ({partition.oldest_revision})"
+    seen = await api.watch(f"{CONFIGMAPS}?watch=1&resourceVersion={partition.oldest_revision}")
+    assert [e["type"] for e in await seen.until(20)] == ["ADDED"] * 20
+
+
+async def test_a_watch_of_the_future(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lakh.server.consistency.BARRIER_SECONDS", 0.01)
+    now = api.server.cluster.partitions["default"].revision
+    for path in (
+        f"{CONFIGMAPS}?resourceVersion={now + 9}",
+        f"{CONFIGMAPS}?watch=1&resourceVersion={now + 9}",
+    ):
+        answer = await api.get(path)
+        assert answer.status == 504
+        assert answer.json["message"] == f"Too large resource version: {now + 9}, current: {now}"
+        assert answer.json["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
+
+
+async def test_a_client_that_reads_no_initial_objects_is_cut_off(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "HELD_EVENTS", 5)
+    stream = await api.watch(
+        f"{CONFIGMAPS}?watch=1&resourceVersion={api.server.cluster.partitions['default'].revision}"
+    )
+    (watcher,) = api.server.watching._watchers
+    watcher.held = []  # as while its initial objects are written
+    await fill(api, 0, 5)
+    assert not stream.closed
+    await fill(api, 5, 6)
+    assert stream.closed and len(api.server.watching) == 0
+    line = b'apiserver_terminated_watchers_total{group="",resource="configmaps"} 1\n'
+    assert line in (await api.get("/metrics")).body
