@@ -67,7 +67,7 @@ async def test_a_watch_from_before_the_window(api: Api) -> None:
 
 
 async def test_a_watch_of_the_future(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lakh.server.consistency.BARRIER_SECONDS", 0.01)
+    monkeypatch.setattr("lakh.server.consistency.REACH_SECONDS", 0.01)
     now = api.server.cluster.partitions["default"].revision
     for path in (
         f"{CONFIGMAPS}?resourceVersion={now + 9}",
