@@ -107,6 +107,12 @@ def group(name: str, count: int) -> PodGroup:
     )
 
 
+def set_group(api: FakeApi, group: PodGroup) -> None:
+    first = api.scheduler.gangs.on_group(group)
+    if first is not None:
+        api.scheduler.wake_pod(first)
+
+
 def worker(gang: str, index: int) -> Json:
     return clusters.pod(f"{gang}-{index}", {NEURON: "4"}, schedulingGroup={"podGroupName": gang})
 
@@ -117,7 +123,7 @@ async def test_a_gang_waits_for_its_group_its_members_and_its_room(api: FakeApi)
     api.add_pod(worker("g", 0))
     await api.settle()
     assert api.events[-1][2] == 'waiting for pods\'s pod group "g" to appear in scheduling queue'
-    api.scheduler.on_pod_group(group("g", 3))
+    set_group(api, group("g", 3))
     api.now += 2.0
     await api.settle()
     assert api.events[-1][2] == "waiting for minCount pods from a gang to appear in scheduling queue"
@@ -126,9 +132,9 @@ async def test_a_gang_waits_for_its_group_its_members_and_its_room(api: FakeApi)
     api.now += 20.0
     await api.settle()
     assert [api.node_of(f"g-{n}") for n in range(3)] == [None] * 3
-    assert api.events[-1][2].startswith(
-        "pod group is unschedulable: 3 pods, at least 3 must be placed together: 0/2"
-    )
+    why = "pod group is unschedulable: at least 3 more of its pods must be placed together"
+    assert sum(event[2].startswith(f"{why}, 3 wait: 0/2 nodes are available") for event in api.events) == 1
+    assert sum(event[2] == why for event in api.events) == 2
     api.set_node(clusters.node("n2"))
     api.now += 20.0
     await api.settle()
@@ -139,7 +145,7 @@ async def test_competing_gangs_do_not_block_each_other(api: FakeApi) -> None:
     for number in range(4):
         api.set_node(clusters.node(f"n{number}"))
     for gang in "ab":
-        api.scheduler.on_pod_group(group(gang, 3))
+        set_group(api, group(gang, 3))
     for index in range(3):
         for gang in "ab":
             api.add_pod(worker(gang, index))

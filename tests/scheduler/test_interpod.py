@@ -318,8 +318,8 @@ def test_pods_of_one_job_share_an_identity_until_their_index_is_selected_by() ->
     for name in ("n0", "n1"):
         model.set_node(clusters.node(name, labels={HOSTNAME: name}))
     workers = [clusters.pod("w", metadata={"labels": {"app": "a", key: str(index)}}) for index in range(2)]
-    for index, worker in enumerate(workers):
-        model.place(worker, f"n{index}")
+    for number, worker in enumerate(workers):
+        model.place(worker, f"n{number}")
     index = model.core.interpods
     assert len({id(index.identity(as_pod(worker).metadata)) for worker in workers}) == 1
     apart = {"labelSelector": {"matchLabels": {key: "1"}}, "topologyKey": HOSTNAME}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -371,6 +371,36 @@ class Core:
                     break
         return choose(plans)
 
+    def victims(self) -> Iterator[tuple[str, Victim]]:
+        """All placed pods as preemption sees them: uid, pod."""
+        for uid, placed in self._placed.items():
+            yield uid, self._victim(uid, placed)
+
+    def victim(self, uid: str) -> Victim | None:
+        """One of them."""
+        placed = self._placed.get(uid)
+        return None if placed is None else self._victim(uid, placed)
+
+    def count_again(self, uid: str, sign: int) -> None:
+        """Count a placed pod off its node (`sign` -1), to see what would fit without it, or on it again (1)."""
+        placed = self._placed[uid]
+        row = self.columns.row_of.get(placed.node)
+        if row is not None:
+            self._count(placed, row, sign)
+
+    def lowest_priority(self) -> int | None:
+        """That of the placed pods."""
+        return min(self._priorities, default=None)
+
+    @staticmethod
+    def _victim(uid: str, placed: Placed) -> Victim:
+        identity = placed.identity
+        labels = identity.labels if identity else {}
+        if placed.own:
+            labels = {**labels, **dict(placed.own)}
+        namespace = identity.namespace if identity else ""
+        return Victim(uid, placed.cls, namespace, placed.name, labels, placed.started)
+
     def _all_levels(self) -> Levels:
         if self._levels is None:
             self._levels = Levels(self.columns.capacity)
@@ -407,14 +437,7 @@ class Core:
         node = self.columns.names[row]
         assert node is not None
         lower = [
-            Victim(
-                uid,
-                placed.cls,
-                placed.identity.namespace if placed.identity else "",
-                placed.name,
-                {**placed.identity.labels, **dict(placed.own)} if placed.identity else {},
-                placed.started,
-            )
+            self._victim(uid, placed)
             for uid in sorted(self._on_node.get(node, ()))
             if (placed := self._placed[uid]).cls.priority < cls.priority
         ]

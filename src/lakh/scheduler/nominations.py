@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lakh.client.client import STRATEGIC, Client
@@ -49,6 +49,8 @@ class Nominations:
         wake: Callable[[PendingPod], None],
     ) -> None:
         self.budgets: dict[str, Budget] = {}
+        self.on_free: Callable[[str], None] = lambda node: None
+        """Called with a node on which a reservation was given up."""
         self._client = client
         self._recorder_of = recorder_of
         self._core = core
@@ -56,6 +58,8 @@ class Nominations:
         self._wake = wake
         self._node_of: dict[str, tuple[PendingPod, str]] = {}
         self._on_node: dict[str, dict[str, PendingPod]] = {}
+        self._together: set[str] = set()
+        """Pods of gangs: these are woken with the last victim of all."""
         self._leaving: set[str] = set()
         self._victims: dict[str, set[str]] = {}
         """Whom a nominated pod has evicted."""
@@ -96,8 +100,10 @@ class Nominations:
         found = self._node_of.get(pod.uid)
         return None if found is None else found[1]
 
-    def reserve(self, pod: PendingPod, node: str) -> None:
-        """Hold the pod's room on a node."""
+    def reserve(self, pod: PendingPod, node: str, *, together: bool = False) -> None:
+        """Hold the pod's room on a node; `together` with others of its gang."""
+        if together:
+            self._together.add(pod.uid)
         self._node_of[pod.uid] = pod, node
         self._on_node.setdefault(node, {})[pod.uid] = pod
         self._core.place(pod.uid + SUFFIX, pod.cls, node)
@@ -108,6 +114,7 @@ class Nominations:
         if found is None:
             return None
         node = found[1]
+        self._together.discard(uid)
         del self._on_node[node][uid]
         if not self._on_node[node]:
             del self._on_node[node]
@@ -135,6 +142,8 @@ class Nominations:
     def gained(self, node: str) -> None:
         """A node gained room: wake the pods nominated for it that fit now."""
         for pod in tuple(self._on_node.get(node, {}).values()):
+            if pod.uid in self._together:
+                continue
             self.release(pod.uid)
             fits = self._core.fits_on(pod.cls, node)
             self.reserve(pod, node)
@@ -168,11 +177,62 @@ class Nominations:
         self.reserve(pod, plan.node)
         return plan.node
 
+    def attempt_together(
+        self, first: PendingPod, places: Sequence[tuple[PendingPod, str]], victims: Sequence[Victim]
+    ) -> None:
+        """Evict pods anywhere for a gang, and hold the room of its members. `first` stands for it in events."""
+        self._guard.spawn(self._evict_for(first, victims), name="preempt for a gang")
+        for victim in victims:
+            if victim.uid.endswith(SUFFIX):
+                self._outdone(victim.uid.removesuffix(SUFFIX))
+        for pod, node in places:
+            self.reserve(pod, node, together=True)
+
+    async def _evict_for(self, first: PendingPod, victims: Sequence[Victim]) -> None:
+        found = [v for v in victims if v.name and v.uid not in self._leaving]
+        self._leaving.update(victim.uid for victim in found)
+        nodes = [self._core.node_of(victim.uid) or "" for victim in found]
+        try:
+            results = await asyncio.gather(
+                *(self._evict(first, node, victim) for node, victim in zip(nodes, found, strict=True))
+            )
+        except ClientClosed:
+            return
+        finally:
+            self._leaving.difference_update(victim.uid for victim in found)
+        if not all(results):
+            self._wake(first)
+
+    def let_go(self, key: tuple[str, str], uids: Sequence[str], bound: int, needed: int) -> None:
+        """Delete the bound members of a gang that could not be completed."""
+        message = f'Gang "{key[1]}" has {bound} of {needed} members bound and could not be completed in time'
+        for uid in uids:
+            victim = self._core.victim(uid)
+            if victim is not None:
+                self._guard.spawn(self._delete(victim, message), name="let go of a gang")
+
+    async def _delete(self, victim: Victim, message: str) -> None:
+        async with self._slots:
+            try:
+                await self._client.delete(PODS, victim.name, victim.namespace, uid=victim.uid)
+            except ClientError as error:
+                log.info("deleting %s/%s: %s", victim.namespace, victim.name, error)
+                return
+        reference = ObjectReference(
+            kind="Pod",
+            namespace=victim.namespace,
+            name=victim.name,
+            uid=victim.uid,
+            apiVersion=PODS.api_version,
+        )
+        self._recorder_of(victim.cls.profile.name).event(reference, "Warning", "GangTimeout", message)
+
     def _outdone(self, uid: str) -> None:
         """A pod of higher priority takes the room that was reserved."""
         found = self._node_of.get(uid)
         if found is not None:
             self.forget(uid)
+            self.on_free(found[1])
             self._guard.spawn(self._clear(found[0]), name="clear nomination")
             self._wake(found[0])
 

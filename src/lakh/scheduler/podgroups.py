@@ -1,19 +1,23 @@
 """Which pods form a gang, and what is known of it from its PodGroup.
 
 A pod names its group by `spec.schedulingGroup.podGroupName`, or by the coscheduling plugin's label `scheduling.x-k8s.io/pod-group`. How many members a
-gang needs says the PodGroup (scheduling.k8s.io/v1alpha2) of that name; for the label, failing that, the older label with the number. Pods
-whose group is a `basic` one are scheduled one by one, and so are labelled pods of which nobody says how many they are. Pods of a
-`schedulingGroup` wait for their PodGroup.
+gang needs says the PodGroup of that name (scheduling.k8s.io/v1alpha2, or the coscheduling plugin's custom resource scheduling.x-k8s.io/v1alpha1); for
+the label, failing that, the plugin's older label with the number. Pods whose group is a `basic` one are scheduled one by one, unless it asks for one
+domain of a topology. Pods of a `schedulingGroup` wait for their PodGroup; labelled pods do where the server has the custom resource, and are
+scheduled one by one where nobody can say how many they are.
 
 Waiting members are looked up by group, so that one of them tries all.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lakh.client.client import STRATEGIC, Client
-from lakh.client.errors import ClientError, is_not_found
+from lakh.client.errors import ClientClosed, ClientError, is_not_found
 from lakh.client.informer import Informer
 from lakh.client.resources import Resource
 from lakh.client.tasks import TaskGuard
@@ -21,13 +25,28 @@ from lakh.machinery import times
 
 from .gangs import NETWORK_LAYERS, GangSpec
 from .queue import PendingPod
-from .views import Pod, PodGroup
+from .views import CoschedulingGroup, Pod, PodGroup
 
 __all__ = ["GangTable", "GroupKey"]
 
+log = logging.getLogger(__name__)
+
+SERVED_SECONDS = 10.0
+"""How often a server is asked whether it has a kind of pod groups by now."""
+COSCHEDULING_PODGROUPS = Resource("scheduling.x-k8s.io", "v1alpha1", "podgroups", "PodGroup", True)
 PODGROUPS = Resource("scheduling.k8s.io", "v1alpha2", "podgroups", "PodGroup", True)
 GROUP_LABEL = "scheduling.x-k8s.io/pod-group"
+OLD_GROUP_LABEL = "pod-group.scheduling.sigs.k8s.io/name"
 MIN_AVAILABLE_LABEL = "pod-group.scheduling.sigs.k8s.io/min-available"
+
+REQUIRED_TOPOLOGY = "lakh.dev/required-topology"
+"""Annotation of a coscheduling PodGroup: the label of which all members must be in one domain."""
+PREFERRED_TOPOLOGY = "lakh.dev/preferred-topology"
+"""Annotation of a PodGroup of either kind: labels, with commas, the widest first, of which few domains are better."""
+DEFAULT_TIMEOUT_SECONDS = 60.0
+"""The coscheduling plugin's permitWaitingTimeSeconds."""
+EXPECT_SECONDS = 60.0
+"""A gang whose victims are not gone by then plans anew."""
 
 GroupKey = tuple[str, str]
 """Namespace and name."""
@@ -44,31 +63,72 @@ class GangTable:
         """None: a basic group."""
         self._waiting: dict[GroupKey, dict[str, PendingPod]] = {}
         self._placed: dict[GroupKey, set[str]] = {}
-        self._group_of: dict[str, GroupKey] = {}
+        self.group_of: dict[str, GroupKey] = {}
+        """Of waiting and placed members, by uid."""
         self._reported: dict[GroupKey, str] = {}
+        self._victims: dict[str, GroupKey] = {}
+        """Placed pods that have been evicted for a gang, which waits until all are gone."""
+        self._expected: dict[GroupKey, tuple[set[str], float]] = {}
+        self._coscheduling: set[GroupKey] = set()
+        self.coscheduling_served = False
+        """Whether the server has the coscheduling plugin's PodGroups."""
 
     def __repr__(self) -> str:
         return f"GangTable(groups={len(self._specs)}, waiting={len(self._waiting)})"
 
     # What the API says
 
-    def on_group(self, group: PodGroup) -> list[PendingPod]:
-        """A PodGroup is new or has changed. Returns the members that may be tried now."""
+    def on_group(self, group: PodGroup) -> PendingPod | None:
+        """A PodGroup is new or has changed. Returns a member by which all that wait may be tried now."""
         key = group.metadata.namespace or "", group.metadata.name
-        gang = group.spec.schedulingPolicy.gang
-        constraints = group.spec.schedulingConstraints
-        topology = (constraints.topology if constraints else None) or []
-        self._specs[key] = (
-            None
-            if gang is None
-            else GangSpec(max(1, gang.minCount), topology[0].key if topology else None, self._layers)
-        )
-        return list(self._waiting.get(key, {}).values())
+        spec = group.spec
+        gang = spec.schedulingPolicy.gang
+        topology = (spec.schedulingConstraints.topology if spec.schedulingConstraints else None) or []
+        if gang is None and not topology:
+            self._specs[key] = None
+        else:
+            self._specs[key] = GangSpec(
+                max(1, gang.minCount) if gang is not None else 1,
+                topology[0].key if topology else None,
+                self._preferred(group),
+                spec.priority,
+                spec.disruptionMode == "PodGroup",
+            )
+        return self.first(key)
+
+    def on_coscheduling_group(self, group: CoschedulingGroup) -> PendingPod | None:
+        """The same for a PodGroup of the coscheduling plugin. A group of both kinds is what upstream's says."""
+        key = group.metadata.namespace or "", group.metadata.name
+        if key not in self._specs or key in self._coscheduling:
+            self._coscheduling.add(key)
+            timeout = group.spec.scheduleTimeoutSeconds
+            self._specs[key] = GangSpec(
+                max(1, group.spec.minMember),
+                (group.metadata.annotations or {}).get(REQUIRED_TOPOLOGY) or None,
+                self._preferred(group),
+                timeout_seconds=DEFAULT_TIMEOUT_SECONDS if not timeout else float(timeout),
+            )
+        return self.first(key)
+
+    def on_coscheduling_group_deleted(self, group: CoschedulingGroup) -> None:
+        """It is gone."""
+        key = group.metadata.namespace or "", group.metadata.name
+        if key in self._coscheduling:
+            self._coscheduling.discard(key)
+            self._specs.pop(key, None)
+
+    def _preferred(self, group: PodGroup | CoschedulingGroup) -> tuple[str, ...]:
+        """The labels of which few domains are better for a group."""
+        annotation = (group.metadata.annotations or {}).get(PREFERRED_TOPOLOGY)
+        if annotation is None:
+            return self._layers
+        return tuple(key.strip() for key in annotation.split(",") if key.strip())
 
     def on_group_deleted(self, group: PodGroup) -> None:
         """A PodGroup is gone: its waiting members wait for another."""
         key = group.metadata.namespace or "", group.metadata.name
         self._specs.pop(key, None)
+        self._coscheduling.discard(key)
         self._reported.pop(key, None)
 
     def key_of(self, pod: Pod) -> GroupKey | None:
@@ -77,35 +137,32 @@ class GangTable:
         group = pod.spec.schedulingGroup
         if group is not None and group.podGroupName:
             return namespace, group.podGroupName
-        name = (pod.metadata.labels or {}).get(GROUP_LABEL)
+        labels = pod.metadata.labels or {}
+        name = labels.get(GROUP_LABEL) or labels.get(OLD_GROUP_LABEL)
         return (namespace, name) if name else None
 
     # Members
 
-    def wait(self, waiting: PendingPod, pod: Pod) -> list[PendingPod]:
-        """A pod waits. Returns the other members of its gang that may be complete with it."""
+    def wait(self, waiting: PendingPod, pod: Pod) -> None:
+        """A pod waits. The one that makes its gang complete is tried at once, and all others with it."""
         key = self.key_of(pod)
         if key is None:
-            return []
+            return
         if key not in self._specs and pod.spec.schedulingGroup is None:
             count = (pod.metadata.labels or {}).get(MIN_AVAILABLE_LABEL, "")
-            if not count.isascii() or not count.isdigit() or not int(count):
-                return []  # nobody says how many
-            self._specs[key] = GangSpec(int(count), None, self._layers)
+            if count.isascii() and count.isdigit() and int(count):
+                self._specs[key] = GangSpec(int(count), None, self._layers)
+            elif not self.coscheduling_served:
+                return  # nobody says how many, and nobody can
         waiting.group = key
-        self._group_of[waiting.uid] = key
-        members = self._waiting.setdefault(key, {})
-        others = list(members.values())
-        members[waiting.uid] = waiting
-        spec = self._specs.get(key)
-        missing = 0 if spec is None else spec.min_count - self.placed(key) - len(members)
-        return others if missing == 0 else []
+        self.group_of[waiting.uid] = key
+        self._waiting.setdefault(key, {})[waiting.uid] = waiting
 
     def place(self, uid: str, pod: Pod | None = None) -> None:
         """A member is placed: bound or assumed."""
-        key = self._group_of.get(uid) or (self.key_of(pod) if pod is not None else None)
+        key = self.group_of.get(uid) or (self.key_of(pod) if pod is not None else None)
         if key is not None:
-            self._group_of[uid] = key
+            self.group_of[uid] = key
             self._leave(key, uid)
             self._placed.setdefault(key, set()).add(uid)
 
@@ -113,12 +170,12 @@ class GangTable:
         """A member's bind failed: it waits again."""
         if pod.group is not None:
             self._placed.get(pod.group, set()).discard(pod.uid)
-            self._group_of[pod.uid] = pod.group
+            self.group_of[pod.uid] = pod.group
             self._waiting.setdefault(pod.group, {})[pod.uid] = pod
 
     def forget(self, uid: str) -> None:
         """A member is gone."""
-        key = self._group_of.pop(uid, None)
+        key = self.group_of.pop(uid, None)
         if key is None:
             return
         self._leave(key, uid)
@@ -136,8 +193,54 @@ class GangTable:
                 del self._waiting[key]
 
     def placed(self, key: GroupKey) -> int:
-        """How many members are placed."""
-        return len(self._placed.get(key, ()))
+        """How many members are placed, and not about to leave for another gang."""
+        return len(self.peers(key)) if self._victims else len(self._placed.get(key, ()))
+
+    def peers(self, key: GroupKey) -> list[str]:
+        """The uids of members that are placed, and not about to leave for another gang."""
+        return [uid for uid in self._placed.get(key, ()) if uid not in self._victims]
+
+    def lowest_priority(self) -> int:
+        """The lowest that a group has of its own."""
+        found = (spec.priority for spec in self._specs.values() if spec is not None)
+        return min((priority for priority in found if priority is not None), default=1 << 31)
+
+    # Victims
+
+    def expect(self, key: GroupKey, uids: Iterable[str], now: float) -> None:
+        """The gang waits until these pods are gone, for a time."""
+        for uid in self._expected.pop(key, (set[str](), 0.0))[0]:
+            del self._victims[uid]
+        found = {uid for uid in uids if uid not in self._victims}
+        if found:
+            self._expected[key] = found, now + EXPECT_SECONDS
+            self._victims.update(dict.fromkeys(found, key))
+
+    def expects(self, key: GroupKey, now: float) -> bool:
+        """Whether the gang waits for victims to leave."""
+        found = self._expected.get(key)
+        if found is None:
+            return False
+        if now >= found[1]:
+            self.expect(key, (), now)
+            return False
+        return True
+
+    def victim_gone(self, uid: str) -> GroupKey | None:
+        """A placed pod is gone. Returns the gang for which it was the last victim."""
+        key = self._victims.pop(uid, None)
+        if key is None:
+            return None
+        left = self._expected[key][0]
+        left.discard(uid)
+        if left:
+            return None
+        del self._expected[key]
+        return key
+
+    def first(self, key: GroupKey) -> PendingPod | None:
+        """The member that has waited longest."""
+        return next(iter(self._waiting.get(key, {}).values()), None)
 
     def members(self, key: GroupKey) -> list[PendingPod]:
         """The waiting members."""
@@ -158,21 +261,63 @@ class GangTable:
 
     # Status
 
-    def informer(self) -> Informer[PodGroup]:
-        """The informer of PodGroups. A server without this API refuses it: then there are only labels."""
-        return Informer(self._client, PODGROUPS, PodGroup)
+    async def watch(self, on_group: Callable[[PendingPod], None]) -> None:
+        """Follow the PodGroups of both kinds that the server has, from when it has them; `on_group` hears of members to be tried."""
 
-    def report(self, key: GroupKey, *, scheduled: bool, message: str) -> None:
+        def tell(first: PendingPod | None) -> None:
+            if first is not None:
+                on_group(first)
+
+        groups: Informer[PodGroup] = Informer(self._client, PODGROUPS, PodGroup)
+        groups.add_handler(
+            on_add=lambda group: tell(self.on_group(group)),
+            on_update=lambda old, new: tell(self.on_group(new)),
+            on_delete=self.on_group_deleted,
+        )
+        coscheduling: Informer[CoschedulingGroup] = Informer(
+            self._client, COSCHEDULING_PODGROUPS, CoschedulingGroup
+        )
+        coscheduling.add_handler(
+            on_add=lambda group: tell(self.on_coscheduling_group(group)),
+            on_update=lambda old, new: tell(self.on_coscheduling_group(new)),
+            on_delete=self.on_coscheduling_group_deleted,
+        )
+
+        async def later() -> None:
+            await self._served(COSCHEDULING_PODGROUPS)
+            self.coscheduling_served = True
+            await coscheduling.run()
+
+        async with TaskGuard("pod groups") as guard:
+            guard.spawn(later(), name="coscheduling pod groups")
+            await self._served(PODGROUPS)
+            await groups.run()
+
+    async def _served(self, resource: Resource) -> None:
+        """Until the server has a resource: not every one does, and some get it later."""
+        while True:
+            try:
+                answer = await self._client.raw("GET", resource.root)
+                if answer.status == 200 and b'"' + resource.plural.encode() + b'"' in answer.body:
+                    return
+            except ClientClosed:
+                raise
+            except ClientError as error:
+                log.debug("looking for %s: %s", resource.root, error)
+            await asyncio.sleep(SERVED_SECONDS)
+
+    def report(self, key: GroupKey, *, scheduled: bool, message: str, reason: str = "") -> None:
         """Set the group's PodGroupScheduled condition, once a message."""
-        if self._reported.get(key) != message:
+        if self._reported.get(key) != message and key in self._specs:
             self._reported[key] = message
-            self._guard.spawn(self._report(key, scheduled, message), name="pod group status")
+            reason = reason or ("Scheduled" if scheduled else "Unschedulable")
+            self._guard.spawn(self._report(key, scheduled, reason, message), name="pod group status")
 
-    async def _report(self, key: GroupKey, scheduled: bool, message: str) -> None:
+    async def _report(self, key: GroupKey, scheduled: bool, reason: str, message: str) -> None:
         condition: dict[str, Any] = {
             "type": "PodGroupScheduled",
             "status": "True" if scheduled else "False",
-            "reason": "Scheduled" if scheduled else "Unschedulable",
+            "reason": reason,
             "message": message,
             "lastTransitionTime": times.now(),
         }

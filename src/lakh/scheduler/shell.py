@@ -43,17 +43,17 @@ from .claims import Claims, ClaimsError
 from .config import DEFAULTS, SchedulerConfig
 from .constraints import needs_of
 from .core import Core
-from .gangs import Member, plan_gang
+from .gangcycle import GangCycle
 from .interpod import Identity, Selection, own_labels
 from .metrics import SchedulerMetrics
 from .nominations import Nominations
 from .podclass import PodClass
-from .podgroups import GangTable, GroupKey
+from .podgroups import GangTable
 from .profile import DEFAULT_PROFILE, DEFAULT_SCHEDULER_NAME
 from .queue import PendingPod, SchedulingQueue, State
 from .requests import images_of, resized
 from .sources import informers
-from .views import Node, Pod, PodGroup, PodSpec, strip_node, strip_pod
+from .views import Node, Pod, PodSpec, strip_node, strip_pod
 from .writes import binding, is_unknown, reference, unschedulable_patch
 
 __all__ = ["DEFAULT_SCHEDULER_NAME", "Scheduler"]
@@ -127,16 +127,12 @@ class Scheduler:
         ]
         name = ", ".join(self.profiles)
         self._guard = TaskGuard(name)
-        self.nominations = Nominations(client, self._recorder_of, self.core, self._guard, self._wake_pod)
+        self.nominations = Nominations(client, self._recorder_of, self.core, self._guard, self.wake_pod)
         self._informers.append(self.nominations.informer())
         self.gangs = GangTable(client, self._guard)
-        self._pod_groups = self.gangs.informer()
-        self._pod_groups.add_handler(
-            on_add=self.on_pod_group,
-            on_update=lambda old, new: self.on_pod_group(new),
-            on_delete=self.gangs.on_group_deleted,
-        )
-        self.claims = Claims(client, recorder, self.core, self._guard, self._wake_pod, self._wake_claimants)
+        self.nominations.on_free = self.gain
+        self._gang_cycle = GangCycle(self, self.core, self.queue, self.gangs, self.nominations)
+        self.claims = Claims(client, recorder, self.core, self._guard, self.wake_pod, self._wake_claimants)
         self._informers += self.claims.informers()
         self._devices = self.claims.device_informers()
         self._to_bind: deque[tuple[PendingPod, str, float]] = deque()
@@ -165,11 +161,6 @@ class Scheduler:
 
     # What the informers say
 
-    def on_pod_group(self, group: PodGroup) -> None:
-        """A PodGroup is new or has changed."""
-        for pod in self.gangs.on_group(group):
-            self._wake_pod(pod)
-
     def on_namespace(self, name: str, labels: dict[str, str] | None) -> None:
         """A namespace's labels; None when it is gone."""
         if self.core.set_namespace(name, labels):
@@ -180,7 +171,7 @@ class Scheduler:
         """Volumes or devices have changed: on these nodes, or anywhere, so that all pods with claims are tried again."""
         if nodes is not None:
             for node in nodes:
-                self._gain(node)
+                self.gain(node)
             return
         for cls in self.queue.parked_classes():
             if cls.constraints or cls.problem is not None:
@@ -190,7 +181,7 @@ class Scheduler:
     def on_node(self, node: Node) -> None:
         """A node is new or has changed."""
         if self.core.set_node(node):
-            self._gain(node.metadata.name)
+            self.gain(node.metadata.name)
         strip_node(node)  # it is in the columns now
 
     def on_node_deleted(self, node: Node) -> None:
@@ -247,7 +238,7 @@ class Scheduler:
         waiting = self.queue.get(metadata.uid)
         if waiting is not None:
             if self._claimed(waiting, pod):
-                self._wake_pod(waiting)
+                self.wake_pod(waiting)
             if (waiting.cls.base or waiting.cls) is not cls or waiting.identity is not identity:
                 old = waiting.cls
                 waiting.identity, waiting.own = identity, own_labels(metadata.labels)
@@ -272,8 +263,7 @@ class Scheduler:
                 if condition.reason == "Unschedulable":
                     waiting.reported = condition.message
         self.queue.add(waiting)
-        for other in self.gangs.wait(waiting, pod):
-            self._wake_pod(other)
+        self.gangs.wait(waiting, pod)
         if pod.status.nominatedNodeName:
             self.nominations.reserve(waiting, pod.status.nominatedNodeName)
         self._kick.set()
@@ -316,7 +306,7 @@ class Scheduler:
         self._binding.pop(uid, None)
         self._dequeue(uid)
         if before is not None and (before != node or shrunk):
-            self._gain(before)
+            self.gain(before)
 
     def _forget(self, uid: str) -> None:
         node = self.core.node_of(uid)
@@ -326,20 +316,21 @@ class Scheduler:
         self.core.set_needs(uid, None)
         self.gangs.forget(uid)
         if node is not None:
-            self._gain(node)
+            self.gain(node)
+            self._gang_cycle.gone(uid)
 
     def _dequeue(self, uid: str) -> None:
         self._reports.pop(uid, None)
         self._has_condition.discard(uid)
         reserved = self.nominations.forget(uid)
         if reserved is not None:
-            self._gain(reserved)
+            self.gain(reserved)
         self.claims.forget(uid)
         waiting = self.queue.remove(uid)
         if waiting is not None:
             self._recheck(waiting.cls)
 
-    def _gain(self, node: str) -> None:
+    def gain(self, node: str) -> None:
         """Something may fit on the node that did not."""
         self._gained.add(node)
         self._kick.set()
@@ -362,6 +353,7 @@ class Scheduler:
         """Decide for a few milliseconds. Returns whether there is more to do at once."""
         now = self._clock()
         self.queue.flush(now)
+        self._gang_cycle.expire(now)
         deadline = now + SLICE_SECONDS
         self._wake(now, deadline)
         while self._to_bind and self._binds_in_flight < MAX_BINDS_IN_FLIGHT:
@@ -408,9 +400,14 @@ class Scheduler:
         if self.claims.awaited(pod):
             self.queue.hold(pod, self._clock())
             return
-        if pod.group is not None and self._schedule_gang(pod, pod.group, began):
+        if pod.group is not None and self._gang_cycle.attempt(
+            pod, pod.group, lambda member: self._schedule_alone(member, began), began
+        ):
             return
-        self._resolve_class(pod)
+        self._schedule_alone(pod, began)
+
+    def _schedule_alone(self, pod: PendingPod, began: float) -> None:
+        self.resolve_class(pod)
         nominated = self.nominations.release(pod.uid)
         if nominated is not None and self.core.fits_on(pod.cls, nominated):
             node: str | None = nominated
@@ -420,15 +417,16 @@ class Scheduler:
             if nominated is not None:
                 self.nominations.reserve(pod, nominated)
             self._metrics.of[pod.cls.profile.name].unschedulable.attempted(began)
-            self._park(pod)
+            self.park(pod)
             return
         self.core.place(pod.uid, pod.cls, node, pod.identity, name=pod.name, own=pod.own)
+        self.gangs.place(pod.uid)
         self._count(pod.identity)
         self._recheck(pod.cls)
         self._binding[pod.uid] = pod
         self._start_bind(pod, node, began)
 
-    def _resolve_class(self, pod: PendingPod) -> None:
+    def resolve_class(self, pod: PendingPod) -> None:
         """The class with what the pod and the placed pods want of each other."""
         identity = None
         while pod.identity is not identity:  # a selector may be the first that speaks of the pod's own labels
@@ -442,42 +440,23 @@ class Scheduler:
             if pod.own and pod.identity is not None:
                 pod.identity = self.core.interpods.widened(pod.identity, pod.own)
 
-    def _schedule_gang(self, pod: PendingPod, key: GroupKey, began: float) -> bool:
-        """Try all waiting members of a gang together. Returns False when its pods go one by one."""
-        gangs = self.gangs
-        hindrance = gangs.hindrance(key)
-        if hindrance is not None:
-            self._park(pod, hindrance)
-            return True
-        spec = gangs.spec(key)
-        if spec is None or gangs.placed(key) >= spec.min_count:
-            return False
-        pods = {pod.uid: pod}
-        for other in gangs.members(key):
-            if other is not pod and self.queue.take(other):
-                pods[other.uid] = other
-        for member in pods.values():
-            self._resolve_class(member)
-        members = [Member(p.uid, p.cls, p.identity, p.name, p.own) for p in pods.values()]
-        placed = plan_gang(self.core, members, spec, spec.min_count - gangs.placed(key))
-        for member_placed, node in placed:
-            chosen = pods.pop(member_placed.uid)
-            gangs.place(chosen.uid)
-            self._count(chosen.identity)
-            self._binding[chosen.uid] = chosen
-            self._to_bind.append((chosen, node, began))
-        if placed:
-            gangs.report(key, scheduled=True, message="All required pods have been successfully scheduled")
-        else:
-            self._metrics.of[pod.cls.profile.name].unschedulable.attempted(began)
-            message = (
-                f"pod group is unschedulable: {len(members)} pods, at least {spec.min_count} must be placed together: "
-                f"{self._explain(pod.cls, '')}"
-            )
-            gangs.report(key, scheduled=False, message=message)
-        for other in pods.values():
-            self._park(other, None if placed else message)
-        return True
+    def placed(self, pod: PendingPod, node: str, began: float) -> None:
+        """A gang's member is placed: it is bound when a request is free."""
+        self._count(pod.identity)
+        self._binding[pod.uid] = pod
+        self._to_bind.append((pod, node, began))
+
+    def now(self) -> float:
+        """Seconds by the scheduler's clock."""
+        return self._clock()
+
+    def is_binding(self, uid: str) -> bool:
+        """Whether the pod is placed and not known to be bound yet."""
+        return uid in self._binding
+
+    def attempted(self, pod: PendingPod, began: float) -> None:
+        """An attempt found no place."""
+        self._metrics.of[pod.cls.profile.name].unschedulable.attempted(began)
 
     def _start_bind(self, pod: PendingPod, node: str, began: float) -> None:
         if self.core.needs(pod.uid) is not None and not self.claims.bound(pod.uid):
@@ -486,21 +465,30 @@ class Scheduler:
         self._binds_in_flight += 1
         self._guard.spawn(self._bind(pod, node, began), name="bind")
 
-    def _park(self, pod: PendingPod, message: str | None = None) -> None:
-        """The pod waits until something changes. `message` is why, where it is not for lack of a node."""
-        nominated: str | None = None
+    def park(
+        self,
+        pod: PendingPod,
+        message: str | None = None,
+        nominated: str | None = None,
+        *,
+        silent: bool = False,
+    ) -> None:
+        """The pod waits until something changes. `message` is why, where that is known; `nominated` the node that it will get."""
+        if silent:
+            self.queue.park(pod, self._clock())
+            return
         if message is not None:
             pass
         elif pod.cls.constraints and self.claims.deallocate(pod):
             message = self.core.explain(pod.cls, claims="deallocation of ResourceClaim completed")
         elif (before := self.nominations.node_of(pod)) is not None and self.nominations.waits(pod, before):
-            message = self._explain(pod.cls, NOT_ELIGIBLE)
+            message = self.explain(pod.cls, NOT_ELIGIBLE)
         else:
             self.nominations.forget(pod.uid)
             nominated = self.nominations.attempt(pod)
             if nominated is None and before is not None:
                 self.nominations.give_up(pod)
-            message = self._explain(pod.cls, None if nominated is None else "")
+            message = self.explain(pod.cls, None if nominated is None else "")
         self.queue.park(pod, self._clock())
         if pod.reported != message or nominated is not None:
             pod.reported = message
@@ -508,11 +496,13 @@ class Scheduler:
             self._reports[pod.uid] = pod, message, nominated
             self._report_more()
 
-    def _wake_pod(self, pod: PendingPod) -> None:
+    def wake_pod(self, pod: PendingPod) -> None:
+        """Something that the pod waits for has happened."""
         self.queue.wake_pod(pod, self._clock())
         self._kick.set()
 
-    def _explain(self, cls: PodClass, tail: str | None = None) -> str:
+    def explain(self, cls: PodClass, tail: str | None = None) -> str:
+        """Why a class fits nowhere; `tail` is what came of preemption."""
         sequence = self.core.columns.sequence
         started = time.monotonic()
         known = self._explanations.get((cls, tail))
@@ -586,8 +576,9 @@ class Scheduler:
         self.core.remove(pod.uid)
         self.claims.undo(pod)
         self.gangs.unplace(pod)
+        self._gang_cycle.failed(pod, self._clock())
         if node is not None:
-            self._gain(node)
+            self.gain(node)
         if self.queue.get(pod.uid) is pod and pod.state is State.IN_FLIGHT:
             self.queue.retry(pod, self._clock())
 
@@ -656,7 +647,7 @@ class Scheduler:
     async def watch(self) -> None:
         """Keep the picture of the cluster up to date, until cancelled."""
         async with TaskGuard("scheduler informers") as guard:
-            guard.spawn(self._pod_groups.run(), name="pod groups")  # not every server has them
+            guard.spawn(self.gangs.watch(self.wake_pod), name="pod groups")
             for optional in self._devices:
                 guard.spawn(optional.run(), name="devices")
             guard.spawn(self.claims.synced(), name="devices synced")
@@ -675,7 +666,8 @@ class Scheduler:
                 if self.step():
                     await asyncio.sleep(0)
                     continue
-                flush_at = self.queue.next_flush()
+                times_up = (self.queue.next_flush(), self._gang_cycle.next_deadline())
+                flush_at = min((at for at in times_up if at is not None), default=None)
                 try:
                     async with asyncio.timeout(
                         None if flush_at is None else max(0.0, flush_at - self._clock())

@@ -395,6 +395,16 @@ class DisruptionBudget(msgspec.Struct, gc=False, omit_defaults=True):
     status: DisruptionBudgetStatus = msgspec.field(default_factory=DisruptionBudgetStatus)
 
 
+class GroupMeta(msgspec.Struct, gc=False, omit_defaults=True):
+    """metav1.ObjectMeta: a pod group's identity and annotations."""
+
+    name: str
+    namespace: str | None = None
+    uid: str = ""
+    resourceVersion: str | None = None
+    annotations: dict[str, str] | None = None
+
+
 class GangPolicy(msgspec.Struct, gc=False, omit_defaults=True):
     """scheduling.k8s.io/v1alpha2 GangSchedulingPolicy."""
 
@@ -424,13 +434,29 @@ class PodGroupSpec(msgspec.Struct, gc=False, omit_defaults=True):
 
     schedulingPolicy: GroupPolicy = msgspec.field(default_factory=GroupPolicy)
     schedulingConstraints: GroupConstraints | None = None
+    disruptionMode: str | None = None
+    priority: int | None = None
 
 
 class PodGroup(msgspec.Struct, gc=False, omit_defaults=True):
     """scheduling.k8s.io/v1alpha2 PodGroup."""
 
-    metadata: ObjectMeta
+    metadata: GroupMeta
     spec: PodGroupSpec = msgspec.field(default_factory=PodGroupSpec)
+
+
+class CoschedulingGroupSpec(msgspec.Struct, gc=False, omit_defaults=True):
+    """scheduling.x-k8s.io/v1alpha1 PodGroupSpec."""
+
+    minMember: int = 1
+    scheduleTimeoutSeconds: int | None = None
+
+
+class CoschedulingGroup(msgspec.Struct, gc=False, omit_defaults=True):
+    """scheduling.x-k8s.io/v1alpha1 PodGroup."""
+
+    metadata: GroupMeta
+    spec: CoschedulingGroupSpec = msgspec.field(default_factory=CoschedulingGroupSpec)
 
 
 _encode = msgspec.json.Encoder().encode

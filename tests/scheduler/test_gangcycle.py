@@ -1,0 +1,245 @@
+"""Gangs that compete, preempt and fail to bind: in the end each is bound whole or not at all, and somebody gets what fits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lakh.client.errors import ApiError
+from lakh.scheduler.podgroups import PREFERRED_TOPOLOGY
+from lakh.scheduler.views import CoschedulingGroup, PodGroup
+
+from . import clusters
+from .clusters import NEURON
+from .fakeapi import FakeApi
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[FakeApi]:
+    found = FakeApi()
+    yield found
+    await found.close()
+
+
+def make_group(api: FakeApi, name: str, count: int, **spec: Any) -> None:
+    policy = {"gang": {"minCount": count}}
+    value = {"metadata": {"name": name, "namespace": "default"}, "spec": {"schedulingPolicy": policy, **spec}}
+    first = api.scheduler.gangs.on_group(msgspec.convert(value, PodGroup))
+    if first is not None:
+        api.scheduler.wake_pod(first)
+
+
+def worker(gang: str, index: int, neurons: int = 4, **spec: Any) -> Json:
+    return clusters.pod(
+        f"{gang}-{index}", {NEURON: str(neurons)}, schedulingGroup={"podGroupName": gang}, **spec
+    )
+
+
+async def later(api: FakeApi, times: int = 4) -> None:
+    for _ in range(times):
+        api.now += 20.0
+        await api.settle()
+
+
+def bound(api: FakeApi) -> Counter[str]:
+    return Counter(name.split("-")[0] for name in api.pods if api.node_of(name))
+
+
+gangs = st.lists(
+    st.one_of(
+        st.tuples(st.integers(1, 5), st.integers(0, 2), st.sampled_from((1, 2, 4)), st.just(0)),
+        st.tuples(st.integers(1, 5), st.just(0), st.sampled_from((1, 2, 4)), st.sampled_from((5, 10))),
+    ),
+    min_size=1,
+    max_size=5,
+)
+"""Of each: the minimum, members beyond it (which as single pods would preempt single pods), accelerators a member, priority."""
+
+
+@given(
+    nodes=st.integers(1, 5),
+    wanted=gangs,
+    order=st.randoms(use_true_random=False),
+    refused=st.sets(st.integers(0, 30), max_size=4),
+    step=st.integers(1, 7),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+async def test_competing_gangs_end_whole_or_not_at_all(
+    nodes: int, wanted: list[tuple[int, int, int, int]], order: Any, refused: set[int], step: int
+) -> None:
+    api = FakeApi()
+    answered = 0
+
+    def carry_out(bind: Any, *, lose: bool = False) -> None:
+        nonlocal answered
+        answered += 1
+        if answered in refused:
+            api.answer(bind, ApiError(403, "Forbidden", "quota"))
+        else:
+            FakeApi.carry_out(api, bind, lose=lose)
+
+    api.carry_out = carry_out  # type: ignore[method-assign]
+    try:
+        for number in range(nodes):
+            api.set_node(clusters.node(f"n{number}"))
+        pods = []
+        for index, (minimum, more, neurons, priority) in enumerate(wanted):
+            make_group(api, f"g{index}", minimum, priority=priority, disruptionMode="PodGroup")
+            pods += [worker(f"g{index}", n, neurons, priority=priority) for n in range(minimum + more)]
+        order.shuffle(pods)
+        for start in range(0, len(pods), step):
+            for pod in pods[start : start + step]:
+                api.add_pod(pod)
+            await api.settle()
+        await later(api, 12)
+        found = bound(api)
+        for index, (minimum, _, _, _) in enumerate(wanted):
+            assert found[f"g{index}"] == 0 or found[f"g{index}"] >= minimum, found
+        used: Counter[str] = Counter()
+        for name, pod in api.pods.items():
+            if api.node_of(name):
+                request = pod["spec"]["containers"][0]["resources"]["requests"][NEURON]
+                used[str(api.node_of(name))] += int(request)
+        assert all(amount <= 4 for amount in used.values())
+        for index, (minimum, _, neurons, _) in enumerate(wanted):  # nobody waits for what is free
+            free = sum((4 - used[f"n{n}"]) // neurons for n in range(nodes))
+            there = sum(name.startswith(f"g{index}-") for name in api.pods)
+            assert found[f"g{index}"] or there < minimum or free < minimum, (found, used)
+    finally:
+        await api.close()
+
+
+async def test_a_gang_preempts_for_all_of_its_members_or_nobody(api: FakeApi) -> None:
+    for number in range(3):
+        api.set_node(clusters.node(f"n{number}"))
+        api.add_pod(clusters.pod(f"low-{number}", {NEURON: "4"}, nodeName=f"n{number}", priority=number))
+    make_group(api, "g", 4)
+    for index in range(4):
+        api.add_pod(worker("g", index, priority=10))
+    await later(api)
+    assert api.evicted == []  # four do not fit even alone
+    make_group(api, "h", 2)
+    for index in range(2):
+        api.add_pod(worker("h", index, priority=10))
+    await later(api)
+    assert sorted(api.evicted) == ["low-0", "low-1"]  # the least important
+    assert sorted(str(api.node_of(f"h-{n}")) for n in range(2)) == ["n0", "n1"]
+    assert bound(api)["low"] == 1
+
+
+async def test_a_group_that_is_disrupted_whole_goes_whole_and_by_its_own_priority(api: FakeApi) -> None:
+    for number in range(3):
+        api.set_node(clusters.node(f"n{number}"))
+    make_group(api, "whole", 2, disruptionMode="PodGroup", priority=5)
+    for index in range(2):
+        api.add_pod(worker("whole", index, priority=0))
+    await api.settle()
+    api.add_pod(clusters.pod("single-0", {NEURON: "4"}, priority=7))
+    await api.settle()
+    assert bound(api) == {"whole": 2, "single": 1}
+    make_group(api, "equal", 1, priority=5)
+    api.add_pod(worker("equal", 0, priority=5))
+    await later(api)
+    assert api.evicted == []
+    make_group(api, "high", 1, priority=6)
+    api.add_pod(worker("high", 0, priority=6))
+    await later(api)
+    assert sorted(api.evicted) == ["whole-0", "whole-1"]
+    assert bound(api)["high"] == 1
+
+
+async def test_victims_that_take_their_time_are_waited_for(api: FakeApi) -> None:
+    api.graceful = True
+    for number in range(2):
+        api.set_node(clusters.node(f"n{number}"))
+        api.add_pod(clusters.pod(f"low-{number}", {NEURON: "4"}, nodeName=f"n{number}"))
+    make_group(api, "g", 2)
+    for index in range(2):
+        api.add_pod(worker("g", index, priority=10))
+    api.now += 5
+    await api.settle()
+    assert sorted(api.evicted) == ["low-0", "low-1"]
+    api.delete_pod("low-0")
+    api.now += 5
+    await api.settle()
+    assert bound(api)["g"] == 0
+    api.add_pod(clusters.pod("thief", {NEURON: "4"}))
+    await api.settle()
+    assert api.node_of("thief") is None  # the room is reserved
+    api.delete_pod("low-1")
+    api.now += 20
+    await api.settle()
+    assert bound(api)["g"] == 2 and len(api.evicted) == 2
+
+
+async def test_a_gang_that_stays_half_bound_is_let_go(api: FakeApi) -> None:
+    api.auto = False
+    for number in range(2):
+        api.set_node(clusters.node(f"n{number}"))
+    make_group(api, "g", 2)
+    for index in range(2):
+        api.add_pod(worker("g", index))
+    await api.settle()
+    first, second = api.binds
+    api.carry_out(first)
+    api.answer(second, ApiError(403, "Forbidden", "no"))
+    api.delete_node("n1" if second.body["target"]["name"] == "n1" else "n0")
+    await api.settle()
+    assert bound(api)["g"] == 1
+    api.now += 30
+    await api.settle()
+    assert api.evicted == []
+    api.now += 40
+    await api.settle()
+    assert api.evicted == [first.name]
+    assert [event[1] for event in api.events if event[0] == first.name][-1] == "GangTimeout"
+
+
+async def test_a_member_that_comes_late_joins_its_groups_domain(api: FakeApi) -> None:
+    for number in range(4):
+        api.set_node(clusters.node(f"n{number}", labels={"rack": f"r{number % 2}"}))
+    make_group(api, "g", 1, schedulingConstraints={"topology": [{"key": "rack"}]})
+    for index in range(3):
+        api.add_pod(worker("g", index))
+        await api.settle()
+    await later(api)
+    nodes = {str(api.node_of(f"g-{n}")) for n in range(2)}
+    assert nodes in ({"n0", "n2"}, {"n1", "n3"})
+    assert api.node_of("g-2") is None
+
+
+async def test_a_coscheduling_group_is_understood(api: FakeApi) -> None:
+    table = api.scheduler.gangs
+    table.coscheduling_served = True
+    labels = {"scheduling.x-k8s.io/pod-group": "g"}
+    for number in range(4):
+        api.set_node(clusters.node(f"n{number}", labels={"rack": f"r{number % 2}"}))
+    for index in range(2):
+        api.add_pod(clusters.pod(f"g-{index}", {NEURON: "4"}, metadata={"labels": labels}))
+    await later(api)
+    assert bound(api)["g"] == 0  # until somebody says how many they are
+    metadata = {"name": "g", "namespace": "default", "annotations": {PREFERRED_TOPOLOGY: "rack"}}
+    value = {"metadata": metadata, "spec": {"minMember": 2, "scheduleTimeoutSeconds": 7}}
+    first = table.on_coscheduling_group(msgspec.convert(value, CoschedulingGroup))
+    assert first is not None
+    api.scheduler.wake_pod(first)
+    await later(api)
+    assert {str(api.node_of(f"g-{n}")) for n in range(2)} in ({"n0", "n2"}, {"n1", "n3"})
+    spec = table.spec(("default", "g"))
+    assert spec is not None and spec.timeout_seconds == 7.0
+
+
+async def test_members_arrive_without_a_word_each(api: FakeApi) -> None:
+    make_group(api, "g", 2_000)
+    for index in range(1_500):
+        api.add_pod(worker("g", index))
+    await api.settle()
+    assert len(api.events) == 1
