@@ -28,7 +28,7 @@ from lakh.server import backup, certs
 from lakh.server.admission import Admission
 from lakh.server.authn import ANONYMOUS, Authenticator, User
 from lakh.server.backup import Backups
-from lakh.server.bootstrap import bootstrap, is_bootstrapped
+from lakh.server.bootstrap import authentication_config, bootstrap, check_keys, is_bootstrapped
 from lakh.server.cluster import PARTITIONS, Cluster
 from lakh.server.codec import encode_json
 from lakh.server.customresources import CustomResources
@@ -76,9 +76,8 @@ class ApiServer:
         self.watching = Watching()
         self.services = ServiceAddresses(cluster)
         admission = Admission(cluster, self.services)
-        self.handlers = Handlers(
-            cluster, admission, self.watching, Reviews(authenticator), Subresources(cluster, issuer)
-        )
+        self.subresources = Subresources(cluster, issuer)
+        self.handlers = Handlers(cluster, admission, self.watching, Reviews(authenticator), self.subresources)
         self.custom = CustomResources(cluster, self.watching)
         self.discovery = Discovery(cluster.registry)
         self.openapi = OpenApi(cluster.registry)
@@ -136,6 +135,7 @@ class ApiServer:
             )
             try:
                 partitions.update(await engine.open(PARTITIONS, quotas, progress))
+                check_keys(partitions["default"], pki)
                 server = cls(Cluster(registry(), partitions), authenticator, issuer)
                 server._lock = lock
                 server.handlers.subresources.connect.kubelet_tls = pki.kubelet_context()
@@ -147,7 +147,7 @@ class ApiServer:
             pki.write_kubeconfigs(url)
             if engine.shared:
                 assert dialler is not None
-                server._join(url, dialler(pki.directory))
+                server._join(url, dialler(pki.directory), pki)
             else:
                 await bootstrap(server.cluster, server.transport.port)
                 server.ready = True
@@ -158,7 +158,7 @@ class ApiServer:
         server.metrics.start()
         return server
 
-    def _join(self, url: str, dial: Dial) -> None:
+    def _join(self, url: str, dial: Dial, pki: certs.Pki) -> None:
         """Becomes one of the cluster's servers."""
         identity = self._identity = Identity(self.cluster, url)
         writers = Writers(url, self.cluster.partitions, dial, identity.members)
@@ -166,26 +166,31 @@ class ApiServer:
         replication = self.replication = Replication(self.cluster, self.authenticator, writers, self.handle)
         writers.start()
         self._background += [
-            asyncio.create_task(self._belong(identity, replication), name="identity-lease"),
+            asyncio.create_task(self._belong(identity, replication, pki), name="identity-lease"),
+            asyncio.create_task(replication.keep_asking(), name="barriers"),
         ]
+        self.subresources.replication = replication
+        self.metrics.add_replication(replication)
 
     def _promoted(self, name: str) -> None:
         """What the writer of a partition has to do for the cluster begins here."""
         if name == "default":
             self.custom.look_at_all()
 
-    async def _belong(self, identity: Identity, replication: Replication) -> None:
-        await self._bootstrap(replication)
+    async def _belong(self, identity: Identity, replication: Replication, pki: certs.Pki) -> None:
+        await self._bootstrap(replication, pki)
         await identity.renew(replication)
 
-    async def _bootstrap(self, replication: Replication) -> None:
+    async def _bootstrap(self, replication: Replication, pki: certs.Pki) -> None:
         """Until the cluster has what every cluster has: the writer creates it, the others wait for it."""
         while not self.ready:
             try:
                 if self.cluster.partitions["default"].is_writer:
-                    await bootstrap(self.cluster, self.transport.port)
+                    await bootstrap(self.cluster, self.transport.port, authentication_config(pki))
+                # Two servers with different keys may have begun at once.
+                check_keys(self.cluster.partitions["default"], pki)
                 self.ready = is_bootstrapped(self.cluster)
-            except (StoreError, errors.StatusError) as e:
+            except (StoreError, errors.StatusError, certs.PkiError) as e:
                 log.warning("bootstrap: %s", e)
             if not self.ready:
                 await replication.writers.change()
@@ -413,6 +418,8 @@ class ApiServer:
             checks[f"partition-{name}"] = not partition.failed
         if endpoint == "readyz":
             checks["poststarthook/bootstrap"] = self.ready
+            if self.replication is not None:
+                checks |= self.replication.checks()
         if len(parts) == 2:
             if parts[1] not in checks:
                 raise errors.path_not_found()

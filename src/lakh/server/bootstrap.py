@@ -12,8 +12,10 @@ import msgspec
 from lakh.machinery import errors
 from lakh.server import flowdefaults
 from lakh.server.authn import User
+from lakh.server.certs import FRONT_PROXY_NAME, SHARED_FILES, Pki, PkiError
 from lakh.server.cluster import Cluster
 from lakh.server.context import Context
+from lakh.store.partition import Partition
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 SERVICE_ADDRESS = "10.96.0.1"
@@ -75,9 +77,58 @@ def _objects(port: int) -> list[tuple[str, str, str, str, dict[str, Any]]]:
     return found
 
 
+AUTHENTICATION_KEY = "configmaps/kube-system/extension-apiserver-authentication"
+KEYS_ANNOTATION = "lakh.dev/keys"
+
+
+def authentication_config(pki: Pki) -> dict[str, Any]:
+    """Upstream's ConfigMap of what authenticates clients, with the digests of the keys that all servers must have."""
+    return {
+        "metadata": {
+            "name": "extension-apiserver-authentication",
+            "annotations": {KEYS_ANNOTATION: msgspec.json.encode(pki.fingerprints()).decode()},
+        },
+        "data": {
+            "client-ca-file": pki.ca_file.read_text(),
+            "requestheader-allowed-names": f'["{FRONT_PROXY_NAME}"]',
+            "requestheader-client-ca-file": pki.front_proxy_ca_file.read_text(),
+            "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
+            "requestheader-group-headers": '["X-Remote-Group"]',
+            "requestheader-username-headers": '["X-Remote-User"]',
+        },
+    }
+
+
+def check_keys(partition: Partition, pki: Pki) -> None:
+    """Raises PkiError when the cluster was made with other keys than this server's."""
+    item = partition.get(AUTHENTICATION_KEY)
+    if item is None:
+        return
+    text = (_decode_annotated(item.value).metadata.annotations or {}).get(KEYS_ANNOTATION)
+    theirs = msgspec.json.decode(text, type=dict[str, str]) if text else {}
+    ours = pki.fingerprints()
+    different = [name for name, digest in ours.items() if theirs.get(name, digest) != digest]
+    if different:
+        raise PkiError(
+            f"{pki.directory} has not the keys of this cluster ({', '.join(different)} differ): copy {', '.join(SHARED_FILES)} "
+            "from another of its API servers, remove the other files there, and start again"
+        )
+
+
+class _AnnotatedMetadata(msgspec.Struct):
+    annotations: dict[str, str] | None = None
+
+
+class _Annotated(msgspec.Struct):
+    metadata: _AnnotatedMetadata
+
+
+_decode_annotated = msgspec.json.Decoder(_Annotated).decode
+
+
 def is_bootstrapped(cluster: Cluster) -> bool:
     """Whether everything is there, as far as this server has seen."""
-    return not any(_missing(cluster, *found[:4], found[4]) for found in _objects(0))
+    return not any(_missing(cluster, *found) for found in _objects(0))
 
 
 def _missing(
@@ -87,9 +138,12 @@ def _missing(
     return store.partition.get(store.key(namespace, plain["metadata"]["name"])) is None
 
 
-async def bootstrap(cluster: Cluster, port: int) -> None:
-    """Creates what is missing. The cluster's default partition must be written here."""
-    for group, version, plural, namespace, plain in _objects(port):
+async def bootstrap(cluster: Cluster, port: int, authentication: dict[str, Any] | None = None) -> None:
+    """Creates what is missing. The cluster's default partition must be written here. `authentication`: see `authentication_config`."""
+    objects = _objects(port)
+    if authentication is not None:
+        objects.append(("", "v1", "configmaps", "kube-system", authentication))
+    for group, version, plural, namespace, plain in objects:
         if not _missing(cluster, group, version, plural, namespace, plain):
             continue
         store = cluster.named(group, version, plural)

@@ -59,6 +59,10 @@ SERVER_NAMES = (
 SERVER_ADDRESSES = ("127.0.0.1", "::1", SERVICE_ADDRESS)
 
 
+SHARED_FILES = (
+    *("ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key", "sa.pub", "tokens.csv"),
+)
+"""What API servers on different machines must have in common. Each makes the rest for itself."""
 FRONT_PROXY_NAME = "front-proxy-client"
 
 

@@ -18,6 +18,7 @@ from lakh.machinery.process import add_process
 if TYPE_CHECKING:
     from lakh.apis.registry import Resource
     from lakh.server.cluster import Cluster
+    from lakh.server.replication import Replication
     from lakh.server.routing import RequestInfo
     from lakh.server.watching import Watching
     from lakh.store.partition import Partition
@@ -251,6 +252,49 @@ class ServerMetrics:
             "counter",
         )
         add_process(add)
+
+    def add_replication(self, replication: Replication) -> None:
+        """What is counted where several servers have the same partitions."""
+        add = self.registry
+        add.reading(
+            "lakh_partition_writer",
+            "1 for the partitions that this server writes.",
+            ("partition",),
+            lambda: [((n,), float(p.is_writer)) for n, p in self._cluster.partitions.items()],
+        )
+        add.reading(
+            "lakh_partition_stalled_seconds",
+            "For how long writes have waited without one becoming durable.",
+            ("partition",),
+            lambda: [((n,), p.stalled_seconds) for n, p in self._cluster.partitions.items()],
+        )
+        add.reading(
+            "lakh_barriers_total",
+            "Questions to the journals on behalf of reads.",
+            ("partition",),
+            lambda: [((n,), b.asked) for n, b in replication.barriers.items()],
+            "counter",
+        )
+        add.reading(
+            "lakh_forwarded_writes_total",
+            "Writes by what became of them at the writer.",
+            ("outcome",),
+            lambda: [
+                (("answered",), replication.forwarded),
+                (("lost",), replication.lost),
+                (("misdirected_here",), replication.misdirected),
+            ],
+            "counter",
+        )
+        add.reading(
+            "lakh_peers",
+            "Other API servers by whether they answer.",
+            ("state",),
+            lambda: [
+                (("alive",), sum(peer.alive for peer in replication.writers.peers)),
+                (("dead",), sum(not peer.alive for peer in replication.writers.peers)),
+            ],
+        )
 
     def _objects(self) -> Iterator[tuple[tuple[str, ...], float]]:
         seen = set()

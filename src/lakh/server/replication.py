@@ -50,6 +50,10 @@ FORWARD_SECONDS = 60.0
 RELAY_SECONDS = 3.0
 """How long an answer is held back until this replica has the write. Reads without resourceVersion would see it anyway."""
 
+BARRIER_EVERY_SECONDS = 2.0
+STALE_SECONDS = 6.0
+"""A replica that has passed no barrier for so long is not ready."""
+
 SEEN = "x-lakh-seen"
 REVISION = "x-lakh-revision"
 MISDIRECTED = 421
@@ -101,6 +105,18 @@ class Replication:
     async def barrier(self, *names: str) -> None:
         """Wait until this replica has all that was acknowledged before the call."""
         await asyncio.gather(*(self.barriers[name]() for name in names))
+
+    async def keep_asking(self) -> None:
+        """Passes a barrier now and then, so that `checks` knows without traffic. Runs until cancelled."""
+        while True:
+            await asyncio.gather(*(self.barriers[name]() for name in self.barriers), return_exceptions=True)
+            await asyncio.sleep(BARRIER_EVERY_SECONDS)
+
+    def checks(self) -> dict[str, bool]:
+        """What readiness rests on: the journals answer and this replica keeps up, and somebody writes and makes progress."""
+        now = asyncio.get_running_loop().time()
+        found = {f"journal-{n}": now - b.passed_at < STALE_SECONDS for n, b in self.barriers.items()}
+        return found | {f"writer-{n}": self.writers.works(n) for n in self.barriers}
 
     # Requests for resources
 

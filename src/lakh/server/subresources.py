@@ -24,6 +24,7 @@ from lakh.store.state import Item
 if TYPE_CHECKING:
     from lakh.server.handlers import Handlers
     from lakh.server.rendering import Answer
+    from lakh.server.replication import Replication
 
 # Resources whose codecs serve subresources only; they have no table.
 SCALES = Resource("autoscaling", "v1", "scales", "Scale", True, "io.k8s.api.autoscaling.v1.Scale")
@@ -42,6 +43,8 @@ TOKEN_REQUESTS = Resource(
 FINISHED = frozenset(("Succeeded", "Failed"))
 # Upstream's limit of pods in a budget's disruptedPods; beyond it the budget's controller lags.
 DISRUPTED_PODS_MAX = 2000
+# Upstream's retries of an eviction whose budget was written by others meanwhile.
+BUDGET_TRIES = 20
 
 SUCCESS_CREATED = encode_json(
     {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
@@ -55,6 +58,8 @@ class Subresources:
         self.cluster = cluster
         self.issuer = issuer
         self.connect = Connect(cluster)
+        self.replication: Replication | None = None
+        """Where several servers write the cluster's partitions."""
         self._scales = Codec(SCALES)
         self._bindings = Codec(BINDINGS)
         self._evictions = Codec(EVICTIONS)
@@ -268,18 +273,24 @@ class Subresources:
             options = msgspec.convert(msgspec.to_builtins(eviction.deleteOptions), DeleteOptions)
             if options.dryRun:
                 context.dry_run = True
+        if self.replication is not None:
+            await self.replication.barrier("default")  # where the budgets are
         item = store.partition.head(store.key(info.namespace, info.name))
         if item is None:
             raise await store.missing(info.namespace, info.name)
         pod = store.decode(item)
         phase = (pod.status.phase if pod.status is not None else None) or "Pending"
         if phase not in (*FINISHED, "Pending") and pod.metadata.deletionTimestamp is None:
-            await self._spend_budget(context, pod)
+            for _ in range(BUDGET_TRIES):
+                if await self._spend_budget(context, pod):
+                    break
+            else:
+                raise errors.timeout("couldn't update PodDisruptionBudget due to conflicts")
         await store.delete(context, info.namespace, info.name, options)
         return Response(201, SUCCESS_CREATED)
 
-    async def _spend_budget(self, context: Context, pod: Any) -> None:
-        """Takes one disruption from the pod's budget; raises 429 when there is none left."""
+    async def _spend_budget(self, context: Context, pod: Any) -> bool:
+        """Takes one disruption from the pod's budget; raises 429 when there is none left. False: it changed meanwhile."""
         budgets = self.cluster.named("policy", "v1", "poddisruptionbudgets")
         namespace, labels = pod.metadata.namespace, pod.metadata.labels or {}
         matching: list[tuple[Item, Any]] = []
@@ -292,7 +303,7 @@ class Subresources:
             if selector is not None and selectors.of_label_selector(selector).matches(labels):
                 matching.append((head, budget))
         if not matching:
-            return
+            return True
         if len(matching) > 1:
             raise errors.internal(
                 "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
@@ -307,7 +318,7 @@ class Subresources:
         desired = (status.desiredHealthy or 0) if status is not None else 0
         policy = budget.spec.unhealthyPodEvictionPolicy or "IfHealthyBudget"
         if not ready and (policy == "AlwaysAllow" or (healthy >= desired > 0)):
-            return
+            return True
         refusal = "Cannot evict pod as it would violate the pod's disruption budget."
         if status is None or (status.observedGeneration or 0) < (budget.metadata.generation or 0):
             raise errors.too_many_requests(
@@ -340,16 +351,26 @@ class Subresources:
                 ],
             )
         if context.dry_run:
-            return
+            return True
         status.disruptionsAllowed -= 1
         status.disruptedPods = {**disrupted, pod.metadata.name: context.now}
-        await budgets.partition.put(
-            item.key,
-            budgets.codec.encode_stored(budget),
-            expect=item.revision,
-            terms=item.terms,
-            essential=True,  # part of a deletion
+        value = budgets.codec.encode_stored(budget)
+        if budgets.partition.is_writer or self.replication is None:
+            await budgets.partition.put(
+                item.key, value, expect=item.revision, terms=item.terms, essential=True
+            )  # part of a deletion
+            return True
+        answer = await self.replication.call(
+            "PUT",
+            f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets/{name}/status",
+            budgets.codec.serve(value, item.revision),
         )
+        if answer.status == 409:
+            await self.replication.barrier("default")
+            return False
+        if answer.status != 200:
+            raise errors.internal(f"the disruption budget {name} cannot be written: code {answer.status}")
+        return True
 
     # -- token -----------------------------------------------------------------------------------------------------------------
 

@@ -128,6 +128,16 @@ class Writers:
         peer = self.peers.name(url)
         return url if peer.alive or (peer.status is None and not peer.failures) else None
 
+    def works(self, name: str) -> bool:
+        """Whether a partition has a writer that makes progress, as far as this server knows."""
+        partition = self.partitions[name]
+        if partition.is_writer:
+            return partition.stalled_seconds < STALL_SECONDS
+        url = self.elsewhere(name)
+        peer = self.peers.get(url) if url is not None else None
+        theirs = peer.status.partitions.get(name) if peer is not None and peer.status is not None else None
+        return theirs is not None and theirs.writer and theirs.stalled_seconds < STALL_SECONDS
+
     async def change(self) -> None:
         """Wait until something may be different: a claim, a peer, a role."""
         future: asyncio.Future[None] = self._loop.create_future()

@@ -292,7 +292,13 @@ class NatsClient:
         Where messages were deleted there is a gap; whoever needs each one looks at the sequences.
         """
         inbox = self._connection.new_inbox()
-        subscription = await self._connection.subscribe(inbox)
+        # Not `next_msg`: it makes a task a message, and loses a cancellation that comes together with one.
+        arrived: asyncio.Queue[Msg] = asyncio.Queue()
+
+        async def arrives(message: Msg) -> None:
+            arrived.put_nowait(message)
+
+        subscription = await self._connection.subscribe(inbox, cb=arrives)
         next_sequence = start
         try:
             while True:
@@ -303,12 +309,15 @@ class NatsClient:
                     if outstanding == 0:
                         outstanding = PULL_MESSAGES
                         await self._pull(stream, consumer, inbox)
-                    try:
-                        message = await subscription.next_msg(3 * HEARTBEAT_SECONDS)
-                    except nats.errors.ConnectionClosedError:
-                        raise JournalClosed from None
-                    except nats.errors.Error:
-                        break
+                    if arrived.empty():
+                        try:
+                            async with asyncio.timeout(3 * HEARTBEAT_SECONDS):
+                                message = await arrived.get()
+                        except TimeoutError:
+                            break
+                    else:
+                        await asyncio.sleep(0)  # each may be a thousand writes: others get their turn
+                        message = arrived.get_nowait()
                     status = (message.headers or {}).get("Status")
                     if status is not None and not message.data and message.subject == inbox:
                         if status == "100":

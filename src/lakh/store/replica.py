@@ -16,7 +16,7 @@ import asyncio
 import copy
 import logging
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 from lakh.store.codec import UnreadableBatchError
@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 
 FOLLOW_RETRY_SECONDS = 0.2
 """Between two tries of a follower whose journal cannot be reached."""
+
+CANCEL_SECONDS = 0.5
+"""A worker that goes on after it was cancelled is cancelled again."""
 
 Waiters = list[tuple[int, asyncio.Future[None]]]
 
@@ -253,10 +256,10 @@ class Replica:
 
     async def _stop_following(self) -> None:
         worker, self._worker = self._worker, None
-        if worker is not None:
+        while worker is not None and not worker.done():
             worker.cancel()
-            with suppress(asyncio.CancelledError):
-                await worker
+            # A library below may lose a cancellation that comes together with what it waited for.
+            await asyncio.wait([worker], timeout=CANCEL_SECONDS)
 
     def _behind(self, head: int) -> None:
         """The journal has more than the state. A follower gets it anyway."""
