@@ -31,6 +31,7 @@ from lakh.server.authn import Authenticator, Loopback, User, remote_headers
 from lakh.server.cluster import Cluster
 from lakh.server.consistency import Barrier, reach
 from lakh.server.exchange import Request, Response, StreamResponse
+from lakh.server.handlers import CONNECT
 from lakh.server.peers import APISERVER_USER, STATUS_PATH, AnswerLost, NotSent, RawAnswer
 from lakh.server.rendering import Answer
 from lakh.server.reviews import VIRTUAL
@@ -131,6 +132,8 @@ class Replication:
         """Answers a request; `local` is how it is answered once this server may."""
         verb, resource = info.verb, info.resource
         partition = self.cluster.partitions[resource.partition]
+        if info.subresource in CONNECT:
+            return self._after_barrier(partition.name, local)
         if verb in WRITES:
             if info.subresource == "token":
                 return self._after_barrier("default", local)
