@@ -17,6 +17,7 @@ async def test_report(engine: str) -> None:
     assert report["write"]["n"] > 10 and report["write"]["batch_writes_mean"] > 1
     assert report["load_per_s"] > 0 and report["from_log"]["compaction_s"] >= 0
     assert report["from_snapshot"]["resident_bytes_per_object"] > 0
+    assert report["same_objects"]["updates"] > 0 and report["served"]["ready_s"] > 0
     assert store.table(report)[0] == ["what", "value"]
 
 

@@ -1,13 +1,14 @@
 """`lakh bench store`: the store alone, without an API server.
 
-Three things are measured, on one partition in a directory of its own:
+Measured on one partition in a directory of its own, each phase with the longest time that the event loop was not free:
 
 1. writes: clients that each wait for their write (create, updates by compare-and-swap), so latency and batches are those
    of group commit;
-2. loading objects as fast as they are taken, through compactions, while a timer measures for how long the event loop
-   was not free;
-3. opening it again, from the log (and compacting it then), and from the snapshot; each in a new process, whose growth
-   in resident memory is that of the objects.
+2. updates of the same objects, as fast as they are taken: memory and disk are those of the history window;
+3. loading objects as fast as they are taken, through compactions;
+4. opening it again, from the log (and compacting it then), and from the snapshot; each in a new process, whose growth
+   in resident memory is that of the objects;
+5. an API server on it: the time until it says that it serves, and answers.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 
 import msgspec
 
+from lakh.client.client import Client
 from lakh.progress import Progress
 from lakh.store.file_journal import FileJournal
 from lakh.store.journal import Journal
@@ -36,6 +38,8 @@ CLIENTS = 64
 WRITE_SECONDS = 5.0
 LOAD_WINDOW = 4_000
 """Writes under way while loading."""
+SAME_OBJECTS = 1_000
+PARTITION = "pods"
 PROBE_SECONDS = 0.002
 
 
@@ -59,10 +63,10 @@ async def _open(directory: Path, server: list[str]) -> Partition:
     if server:
         from lakh.store.nats_journal import NatsJournal
 
-        journal = await NatsJournal.open("bench", [server[0]], token=server[1])
+        journal = await NatsJournal.open(PARTITION, [server[0]], token=server[1])
     else:
-        journal = await FileJournal.open(directory / "journal")
-    return await Partition.open("bench", journal)
+        journal = await FileJournal.open(directory / "journal" / PARTITION)
+    return await Partition.open(PARTITION, journal)
 
 
 async def _measure(
@@ -75,7 +79,11 @@ async def _measure(
         "value_bytes": VALUE_BYTES,
     }
     progress.show(f"{CLIENTS} clients write for {options.seconds:g} s")
+    lag = _LoopLag()
     report["write"] = await _writes(partition, options.seconds)
+    report["write"]["loop_held_max_ms"] = lag.stop()
+    progress.show(f"the same {SAME_OBJECTS} objects are updated for {options.seconds:g} s")
+    report["same_objects"] = await _update_same(partition, options.seconds)
     lag = _LoopLag()
     begin = time.perf_counter()
     await _load(partition, options.objects, progress)
@@ -91,7 +99,68 @@ async def _measure(
     for source in ("log", "snapshot"):
         progress.show(f"opening it again, from the {source}")
         report[f"from_{source}"] = await _reopened(directory, server, source, count)
+    progress.show("an API server opens it")
+    report["served"] = await _served(directory, server, count)
     return report
+
+
+async def _update_same(partition: Partition, seconds: float) -> dict[str, Any]:
+    lag, before = _LoopLag(), _resident_bytes()
+    ends = time.perf_counter() + seconds
+    count = most_disk = 0
+    value = os.urandom(VALUE_BYTES)
+    while time.perf_counter() < ends:
+        writes = []
+        for number in range(LOAD_WINDOW):
+            writes.append(partition.put(f"bench/same/{number % SAME_OBJECTS}", value[number % 16 :]))
+            if number % 200 == 199:
+                await asyncio.sleep(0)
+        await asyncio.gather(*writes)
+        count += LOAD_WINDOW
+        most_disk = max(most_disk, partition.disk_bytes)
+    return {
+        "updates": count,
+        "per_minute": round(60 * count / seconds),
+        "most_disk_bytes": most_disk,
+        "live_bytes": partition.live_bytes,
+        "resident_growth_bytes": _resident_bytes() - before,
+        "loop_held_max_ms": lag.stop(),
+    }
+
+
+async def _served(directory: Path, server: list[str], count: int) -> dict[str, Any]:
+    """From the start of the process to its first answer."""
+    data = directory / "served" if server else directory
+    arguments = ["apiserver", "--data-dir", str(data), "--port", "0", "--exit-with-parent"]
+    if server:
+        token = directory / "bench-token"
+        token.write_text(server[1])
+        arguments += ["--engine", "nats", "--nats-url", server[0], "--nats-token-file", str(token)]
+    begin = time.perf_counter()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "lakh", *arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        assert process.stdout is not None
+        while not (line := await process.stdout.readline()).startswith(b"serving "):
+            if not line:
+                raise RuntimeError("the API server did not start")
+        async with Client.from_kubeconfig(data / "kubeconfig", user_agent="lakh-bench") as client:
+            while (answer := await client.raw("GET", "/readyz")).status != 200:
+                await asyncio.sleep(0.02)
+            ready = time.perf_counter() - begin
+            answer = await client.raw("GET", "/api/v1/pods?limit=1")
+            listed = msgspec.json.decode(answer.body)
+            if 1 + listed["metadata"].get("remainingItemCount", 0) != count:
+                raise RuntimeError("the API server serves other objects")
+        pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+        return {"ready_s": round(ready, 2), "resident_bytes": pages * os.sysconf("SC_PAGE_SIZE")}
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 async def _reopened(directory: Path, server: list[str], source: str, count: int) -> dict[str, Any]:
@@ -145,17 +214,18 @@ async def _writes(partition: Partition, seconds: float) -> dict[str, Any]:
 
 
 async def _load(partition: Partition, objects: int, progress: Progress) -> None:
-    filler = os.urandom(VALUE_BYTES)
+    filler = os.urandom(VALUE_BYTES).hex()
     done = 0
     while done < objects:
         upto = min(done + LOAD_WINDOW, objects)
         writes = []
         for number in range(done, upto):
-            head = b'{"n":%d,' % number
+            namespace, name = f"namespace-{number % 100}", f"pod-{number:07d}"
+            head = f'{{"metadata":{{"name":"{name}","namespace":"{namespace}","annotations":{{"filler":"'
             writes.append(
                 partition.put(
-                    f"pods/namespace-{number % 100}/pod-{number:07d}",
-                    head + filler[len(head) :],
+                    f"pods/{namespace}/{name}",
+                    f'{head}{filler[: VALUE_BYTES - len(head) - 4]}"}}}}}}'.encode(),
                     expect=0,
                     terms=(f"spec.nodeName=node-{number % 5000}",),
                 )
@@ -193,14 +263,17 @@ def reopen() -> None:
     async def work() -> None:
         gc.freeze()
         before = _resident_bytes()
+        lag = _LoopLag()
         begin = time.perf_counter()
         partition = await _open(Path(directory), server)
         seconds = time.perf_counter() - begin
+        held = lag.stop()
         items = partition.count("pods")
         grown = _resident_bytes() - before
         report: dict[str, float] = {
             "items": items,
             "recovery_s": round(seconds, 2),
+            "loop_held_max_ms": held,
             "resident_bytes_per_object": round(grown / max(items, 1)),
         }
         if source == "log":

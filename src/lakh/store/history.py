@@ -1,7 +1,7 @@
 """The history window: the newest events of a partition, indexed for watchers that come back.
 
 Revisions are consecutive, so an event's place in the window is arithmetic. A watcher that resumes wants the few events
-of its bucket (a key, a term, a scope or a table; see `hub`), not all of the window: when a hundred thousand kubelets
+of its bucket (a key, a term, a scope or a table; see `hub`), not all of the window: when a hundred thousand clients
 come back at once, each must cost what concerns it. So every bucket has the revisions of its events, in order:
 
     ("key", "pods/default/a")        → 7                one event: the number itself, no list
