@@ -207,7 +207,7 @@ class Simulation:
         log = self.journal_type()
         for index in range(self.random.choice((2, 3))):
             await self._open(index, log if index == 0 else log.shared())  # type: ignore[arg-type]
-        actions = [self._write] * 6 + [self._read] * 3 + [self._promote] * 2
+        actions = [self._write] * 8 + [self._read] * 3 + [self._promote] * 2
         actions += [
             self._lose,
             self._pause,
@@ -286,6 +286,8 @@ class Simulation:
         if self.random.random() < 0.6:
             op.expect = head.value.decode() if head is not None else ""
             expect = head.revision if head is not None else 0
+        if self.random.random() < 0.1:
+            op.expect, expect = "never", 1  # what nobody wrote
         if kind == "delete" and head is None:
             return
         self.operations.append(op)

@@ -14,6 +14,7 @@ import lakh.store
 
 MODULES = [module.name for module in pkgutil.iter_modules(lakh.store.__path__, "lakh.store.")]
 WITH_EXAMPLES = {
+    "sharded",
     "dump",
     "frozen",
     "records",

@@ -56,7 +56,7 @@ Bucket = tuple[str, ...]
 class History:
     """The newest events, bounded in number and bytes. `oldest` is the revision just before the first of them."""
 
-    __slots__ = ("_events", "_gone", "_index", "max_bytes", "max_events", "oldest", "size_bytes")
+    __slots__ = ("_events", "_gone", "_indexes", "max_bytes", "max_events", "oldest", "size_bytes")
 
     def __init__(self, revision: int, max_bytes: int, max_events: int) -> None:
         """An empty window that begins after `revision`."""
@@ -65,7 +65,10 @@ class History:
         # The first `_gone` slots are None; after them, event `oldest + 1` and so on.
         self._events: list[Event | None] = []
         self._gone = 0
-        self._index: dict[Bucket, int | list[int]] = {}
+        # A dictionary each kind of bucket: none has more entries than the window has events, or there are terms.
+        self._indexes: dict[str, dict[Bucket, int | list[int]]] = {
+            kind: {} for kind in ("key", "scope", "table", "term")
+        }
         self.max_bytes = max_bytes
         self.max_events = max_events
 
@@ -75,14 +78,15 @@ class History:
     @property
     def bucket_count(self) -> int:
         """Buckets with events in the window."""
-        return len(self._index)
+        return sum(map(len, self._indexes.values()))
 
     def append(self, event: Event) -> None:
         """Take an event in, let the oldest go as the bounds demand."""
         self._events.append(event)
         self.size_bytes += _event_bytes(event)
-        index, revision = self._index, event.revision
+        indexes, revision = self._indexes, event.revision
         for bucket in buckets(event):
+            index = indexes[bucket[0]]
             found = index.get(bucket)
             if found is None:
                 index[bucket] = revision
@@ -103,8 +107,8 @@ class History:
             self._gone = 0
         self.size_bytes -= _event_bytes(gone)
         self.oldest = oldest = gone.revision
-        index = self._index
         for bucket in buckets(gone):
+            index = self._indexes[bucket[0]]
             found = index[bucket]
             if isinstance(found, int) or found[-1] <= oldest:
                 del index[bucket]
@@ -133,7 +137,7 @@ class History:
 
     def bucket_since(self, bucket: Bucket, revision: int) -> list[Event]:
         """The events of one bucket after `revision`, oldest first. It must not be below `oldest`."""
-        found = self._index.get(bucket)
+        found = self._indexes[bucket[0]].get(bucket)
         if found is None:
             return []
         events, offset = self._events, self._gone - self.oldest - 1

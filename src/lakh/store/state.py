@@ -38,6 +38,7 @@ from sortedcontainers import SortedList
 from lakh.store.errors import Compacted, FutureRevision
 from lakh.store.frozen import Frozen
 from lakh.store.history import HISTORY_BYTES, HISTORY_EVENTS, History
+from lakh.store.sharded import ShardedDict
 
 ITEM_OVERHEAD_BYTES = 48
 """Added to an item's key, value and terms: at least what its encoding in a snapshot takes."""
@@ -91,7 +92,7 @@ class State:
 
     def __init__(self, *, history_bytes: int = HISTORY_BYTES, history_events: int = HISTORY_EVENTS) -> None:
         """The empty state, at FIRST_REVISION."""
-        self.items: dict[str, Item] = {}
+        self.items: ShardedDict[Item] = ShardedDict()
         self.revision = FIRST_REVISION
         self.live_bytes = 0
         self.history = History(FIRST_REVISION, history_bytes, history_events)
