@@ -25,6 +25,8 @@ SHOW_AFTER_SECONDS = 2.0
 LOADING = "loading "
 DEFAULT_INSTANCE_TYPE = "trn2.48xlarge"
 DEFAULT_LEASE_SECONDS = 40
+# A kubelet on each of a hundred thousand nodes has a connection or two.
+OPEN_FILES = 400_000
 LEASE_SECONDS_MAX = 3600
 
 # Few tracked objects (Structs are not), so collections are rare and short; see docs/performance.md.
@@ -287,6 +289,21 @@ def _fleet_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def raise_file_limit() -> None:
+    """Allows this process as many open files as the system grants: a connection is one, and clients keep theirs."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (OPEN_FILES, hard):
+        if limit <= soft:
+            return
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, max(limit, hard)))
+            return
+        except (ValueError, OSError):  # more than the hard limit is the administrator's to grant
+            continue
+
+
 def run_async(coroutine: Callable[[], Coroutine[Any, Any, int | None]]) -> int:
     """Runs a command's coroutine on uvloop until it ends or SIGINT or SIGTERM cancels it."""
     import uvloop
@@ -402,6 +419,7 @@ def _run_apiserver(options: argparse.Namespace) -> int:
 
     quotas = quotas_of(options)
     loading = Loading()
+    raise_file_limit()
 
     async def serve() -> None:
         try:
@@ -487,7 +505,7 @@ def _run_scheduler(options: argparse.Namespace) -> int:
         options,
         "kube-scheduler",
         work,
-        max_connections=16,
+        max_connections=8,
     )
 
 
@@ -520,7 +538,7 @@ def _run_controllers(options: argparse.Namespace) -> int:
             leader_elect=options.leader_elect,
             node_grace_seconds=options.node_monitor_grace_period,
         ),
-        max_connections=10,
+        max_connections=6,
     )
 
 
@@ -540,7 +558,7 @@ def _run_nodes(options: argparse.Namespace) -> int:
             start_index=options.start_index,
             lease_seconds=options.lease_seconds,
         ),
-        max_connections=10,
+        max_connections=6,
     )
 
 

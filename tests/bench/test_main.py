@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,3 +63,48 @@ def test_watch() -> None:
     found = report("watch", "--watchers", "3", "--seconds", "0.3")
     assert found.keys() == {"events_per_s", "lag_p99_ms"}
     assert found["events_per_s"] > 0 and found["lag_p99_ms"] > 0
+
+
+def test_watch_by_node() -> None:
+    found = report("watch", "--by-node", "--watchers", "20", "--seconds", "0.3")
+    assert found["watchers"] == 20 and found["events_per_s"] > 0
+    assert 0 < found["lag_p50_ms"] <= found["lag_p99_ms"] <= found["lag_max_ms"]
+
+
+def test_cluster(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    options = (
+        "--nodes",
+        "30",
+        "--phases",
+        "pretraining,fullness",
+        "--pods-per-node",
+        "3",
+        "--churn-seconds",
+        "0.5",
+    )
+    found = report("cluster", *options, "--lease-seconds", "20", "--report", str(page))
+    assert found["complete"] and found["nodes"] == 30 and found["lease_seconds"] == 20
+    phases = {phase["name"]: phase for phase in found["phases"]}
+    assert list(phases) == ["start", "pretraining", "fullness", "deletion"]
+    assert all(phase["reached"] for phase in phases.values())
+    assert phases["pretraining"]["pods_running"] == 30 and phases["pretraining"]["accelerators"] == 480
+    assert phases["fullness"]["pods_running"] == 60 and phases["fullness"]["churn"]["deleted"] > 0
+    assert {p["name"] for p in found["processes"]} == {
+        "bench",
+        "apiserver",
+        "scheduler",
+        "controllers",
+        "nodes",
+    }
+    assert {row["partition"] for row in found["journal"]} == {"pods", "nodes", "leases", "events", "default"}
+    bindings = next(row for row in found["latency"] if row["resource"] == "pods/binding")
+    assert bindings["n"] >= 90 and bindings["p99_ms"] > 0
+    assert found["outside"]["watch_lag"]["n"] > 0 and found["outside"]["errors"] == 0
+    assert json.loads(page.with_suffix(".json").read_text()) == found
+    text = page.read_text()
+    assert text.count("<svg") >= 10 and '<meta name="viewport"' in text
+    loaded = re.findall(r'(?:src|href)="([^"#][^"]*)"', text) + re.findall(r"url\(([^)#][^)]*)\)", text)
+    assert loaded == [], "a page that needs nothing else"
+    compared = bench("compare", str(page.with_suffix(".json")), str(page.with_suffix(".json")))
+    assert "pretraining, s" in compared and "1.00" in compared

@@ -52,6 +52,11 @@ def add_parser(commands: Any) -> None:
     watch.add_argument(
         "--seconds", type=_positive_float, default=10.0, help="how long to write (default: 10)"
     )
+    watch.add_argument(
+        "--by-node",
+        action="store_true",
+        help="each watches the pods of a node of its own, on a connection of its own, as kubelets do",
+    )
     store = kinds.add_parser("store", help="the store alone: writes, batches, recovery, memory")
     store.add_argument("--engine", choices=("file", "nats"), default="file", help="(default: file)")
     store.add_argument("--objects", type=_positive, default=100_000, help="how many (default: 100000)")
@@ -135,7 +140,7 @@ _positive_float.__name__ = _positive.__name__ = "positive number"
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lakh.bench import api, cluster, reads, schedule, store
+    from lakh.bench import api, cluster, nodewatches, reads, schedule, store
     from lakh.bench import report as pages
     from lakh.cli import Failure, kubeconfig_path, run_async
     from lakh.client.errors import ClientError
@@ -167,7 +172,8 @@ def _run(options: argparse.Namespace) -> int:
                         options.report.write_text(pages.render(report))
                         options.report.with_suffix(".json").write_text(json.dumps(report))
                 case _:
-                    report = await reads.run_watch(options, progress)
+                    run_watch = nodewatches.run if options.by_node else reads.run_watch
+                    report = await run_watch(options, progress)
                     rows = [list(report), [str(v) for v in report.values()]]
         except ClientError as e:
             raise Failure(str(e)) from e

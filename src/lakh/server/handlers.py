@@ -57,7 +57,7 @@ RETURN_DELETED = frozenset(
 CONNECT = frozenset(("attach", "exec", "log", "portforward", "proxy"))
 
 # Deletions of a collection under way at once; each waits for its commit, which they share.
-DELETES_AT_ONCE = 500
+DELETES_AT_ONCE = 64
 # Of these, begun before others get a turn: 2 ms.
 DELETES_A_TURN = 16
 
