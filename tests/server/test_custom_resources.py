@@ -569,16 +569,6 @@ class TestVersions:
         assert (await empty.get(f"{ROBOTS}/a")).json["spec"] == {"model": "A", "arms": 2, "maxArms": 10}
         assert (await empty.get(ROBOTS.replace("/v1/", "/v3/"))).status == 404
 
-    async def test_webhook_conversion_is_refused_by_name(self, empty: Api) -> None:
-        webhook = {"conversionReviewVersions": ["v1"], "clientConfig": {"url": "https://a.example.com/"}}
-        body = definition("robots", "Robot", version(), version("v2"))
-        body["spec"]["conversion"] = {"strategy": "Webhook", "webhook": webhook}
-        await define(empty, body)
-        assert (await empty.post(ROBOTS, robot())).status == 201
-        refused = await empty.get(ROBOTS.replace("/v1/", "/v2/"))
-        assert refused.status == 500
-        assert "conversion webhook for example.com/v2, Kind=Robot" in refused.json["message"]
-
     async def test_deprecated(self, empty: Api) -> None:
         await define(empty, definition("robots", "Robot", version(deprecated=True)))
         made = await empty.post(ROBOTS, robot())

@@ -30,7 +30,7 @@ A `CustomResourceDefinition` is served from the moment it is `Established`, and 
 | structural schemas | types, pruning, defaults, nullable, all value validations, `allOf`/`anyOf`/`oneOf`/`not`, formats, with upstream's messages; definitions that are not structural are refused |
 | extensions | `x-kubernetes-preserve-unknown-fields`, `-embedded-resource`, `-int-or-string`, `-list-type`, `-list-map-keys`, `-map-type` |
 | CEL rules | `rule`, `message`, `messageExpression`, `reason`, `fieldPath`, `optionalOldSelf`, transition rules, ratcheting; Kubernetes' libraries for lists, regular expressions, quantities, URLs, IPs, CIDRs, semantic versions, sets. Not: macros with two variables, the library of named formats, estimated costs (the number of evaluations is bounded instead). Types inside of objects are checked when a rule runs |
-| versions | any number; conversion `None`. `Webhook`: the storage version is served, requests for others are refused by name |
+| versions | any number; conversion `None`, and `Webhook` with v1 and v1beta1 reviews, by URL or service. Over a webhook, server-side apply is served on the stored version only, field ownership names that version, and it may not change while there are objects |
 | subresources | status, scale |
 | printing, selecting | additional printer columns, short names, categories, selectable fields |
 | conditions | NamesAccepted, Established, Terminating, KubernetesAPIApprovalPolicyConformant |

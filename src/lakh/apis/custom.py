@@ -62,13 +62,14 @@ class Unstructured:
 class CustomResource(Resource):
     """A served version of a custom resource. `current_from` is the revision of the write that made its schema what it is: objects written
     later are as this schema wants them, unless `mixed`: then another version has another schema. `webhook`: its objects are stored as another version
-    and only a conversion webhook could tell what they are in this one."""
+    and only a conversion webhook can tell what they are in this one; `conversion` says which."""
 
     list_kind: str = ""
     structural: Structural = None  # type: ignore[assignment]
     current_from: int = 0
     mixed: bool = False
     webhook: bool = False
+    conversion: Any = None
 
     @property
     def list_name(self) -> str:
@@ -307,6 +308,7 @@ def resources_of(definition: Any, current_from: Mapping[str, int]) -> list[Custo
                 current_from=current_from.get(version.name, 0),
                 mixed=mixed,
                 webhook=spec.conversion.strategy == "Webhook" and not version.storage,
+                conversion=spec.conversion.webhook,
             )
         )
     return found

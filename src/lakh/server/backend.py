@@ -168,13 +168,15 @@ async def ask(
     target: str,
     headers: list[tuple[str, str]],
     body: bytes = b"",
+    dial: tuple[str, int] | None = None,
 ) -> Backend:
-    """Sends a request to the host of `url` and reads the head of its answer; raises BackendError.
+    """Sends a request to the host of `url` (at `dial`, if that is another address) and reads the head of its answer; raises BackendError.
 
     `target` is the path with its query. Without `tls` the certificate of an https host is not looked at.
     """
     secure = url.scheme == "https"
-    host, port = url.hostname or "", url.port or (443 if secure else 80)
+    name = url.hostname or ""
+    host, port = dial or (name, url.port or (443 if secure else 80))
     if secure and tls is None:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         tls.check_hostname = False
@@ -185,7 +187,7 @@ async def ask(
                 host,
                 port,
                 ssl=tls if secure else None,
-                server_hostname=host if secure else None,
+                server_hostname=name if secure else None,
                 limit=HEAD_MAX_BYTES,
             )
     except (TimeoutError, OSError) as e:

@@ -6,7 +6,6 @@ import msgspec
 
 from lakh.apis.custom import CustomResource
 from lakh.apis.registry import Registry, Resource
-from lakh.machinery import errors
 from lakh.server.custom_store import CustomResourceDefinitionStore, CustomStore
 from lakh.server.storage import CertificateSigningRequestStore, NamespaceStore, ResourceStore
 from lakh.store.partition import Partition
@@ -53,11 +52,6 @@ class Cluster:
         """The store of a resource."""
         store = self._stores.get(resource)
         if store is None:
-            if isinstance(resource, CustomResource) and resource.webhook:
-                raise errors.internal(
-                    f"conversion webhook for {resource.api_version}, Kind={resource.kind} is not called: this API server "
-                    "converts custom resources with strategy None only"
-                )
             kind = (
                 CustomStore
                 if isinstance(resource, CustomResource)

@@ -179,7 +179,7 @@ class Connect:
             case "pods":
                 url = self._pod_url(info, store)
             case _:
-                url = self._service_url(info, store)
+                url = self._service_url(info)
         target = f"{url.path}/{rest}" + (f"?{request.query}" if request.query else "")
         headers = backend.forwarded(request.headers)
         headers.append(("x-forwarded-uri", request.path))
@@ -209,10 +209,17 @@ class Connect:
         ip = (pod.status.podIP if pod.status is not None else None) or ""
         return _url(scheme or "http", ip, port)
 
-    def _service_url(self, info: RequestInfo, store: ResourceStore) -> SplitResult:
+    def _service_url(self, info: RequestInfo) -> SplitResult:
         """A ready endpoint of a service's port."""
         scheme, name, port = split_name(info.name, "service")
-        service = store.decode(store.get(info.namespace, name))
+        address, number = self.endpoint(info.namespace, name, port)
+        return _url(scheme or "http", address, str(number))
+
+    def endpoint(self, namespace: str, name: str, port: str) -> tuple[str, int]:
+        """Address and port of a ready endpoint behind a service's port (its name or number); raises 404, 503."""
+        store = self.cluster.named("", "v1", "services")
+        service = store.decode(store.get(namespace, name))
+        asked = f"{name}:{port}" if port else name
         if port.isdigit():
             wanted = int(port)
             known = next((p for p in service.spec.ports or () if p.port == wanted), None)
@@ -221,7 +228,7 @@ class Connect:
             port = known.name or ""
         slices = self.cluster.named("discovery.k8s.io", "v1", "endpointslices")
         found: list[tuple[str, int]] = []
-        for item in slices.partition.range(slices.table, info.namespace).items:
+        for item in slices.partition.range(slices.table, namespace).items:
             piece = slices.decode(item)
             if (piece.metadata.labels or {}).get("kubernetes.io/service-name") != name:
                 continue
@@ -231,9 +238,8 @@ class Connect:
                 if ports and ready is not False and endpoint.addresses:
                     found.append((endpoint.addresses[0], ports[0]))
         if not found:
-            raise errors.unavailable(f'no endpoints available for service "{info.name}"')
-        address, number = random.choice(found)
-        return _url(scheme or "http", address, str(number))
+            raise errors.unavailable(f'no endpoints available for service "{asked}"')
+        return random.choice(found)
 
 
 def split_name(text: str, kind: str) -> tuple[str, str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lakh.apis.custom import CustomResource
+from lakh.apis.custom import CustomResource, storage_version
 from lakh.apis.registry import Resource
 from lakh.machinery import errors
 from lakh.server.codec import Codec
@@ -22,6 +22,8 @@ class CustomStore(ResourceStore):
 
     def __init__(self, resource: Resource, partition: Partition) -> None:
         super().__init__(resource, partition)
+        assert isinstance(resource, CustomResource)
+        self.converted = resource.webhook
         self.terminating = False
 
     def make_codec(self, resource: Resource) -> Codec:
@@ -40,6 +42,29 @@ class CustomStore(ResourceStore):
 
 class CustomResourceDefinitionStore(ResourceStore):
     """Definitions wait for their instances: they get a finalizer with their deletion."""
+
+    def _prepare_update(
+        self, context: Context, new: Any, old: Any, subresource: str
+    ) -> tuple[bytes, tuple[str, ...], bool]:
+        if not subresource:
+            self._check_storage_version(new, old)
+        return super()._prepare_update(context, new, old, subresource)
+
+    def _check_storage_version(self, new: Any, old: Any) -> None:
+        """Objects at rest do not say which version they are of: where a webhook converts, it stays the one they were written in."""
+        webhooks = [
+            s.conversion is not None and s.conversion.strategy == "Webhook" for s in (new.spec, old.spec)
+        ]
+        if not any(webhooks) or storage_version(new) == storage_version(old):
+            return
+        if self.partition.range(f"{old.spec.names.plural}.{old.spec.group}", limit=1).items:
+            why = "the storage version may not change while there are objects and a webhook converts them"
+            raise errors.invalid(
+                self.resource.group,
+                self.resource.kind,
+                old.metadata.name,
+                [errors.forbidden_field("spec.versions", why)],
+            )
 
     def _mark_deleted(self, obj: Any, options: DeleteOptions) -> bool:
         metadata = obj.metadata

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
+from lakh.apis.custom import CustomResource
 from lakh.machinery import errors, jsonpatch, mergepatch, strategic
 from lakh.server import listing, messages, negotiate, ownership, tables
 from lakh.server.authn import User
@@ -24,6 +26,7 @@ from lakh.server.codec import (
 )
 from lakh.server.consistency import reach
 from lakh.server.context import Admit, Context, dry_run, field_manager, field_validation
+from lakh.server.converting import Converting
 from lakh.server.rendering import Answer, negotiated, render, to_protobuf, to_yaml
 from lakh.server.reviews import Reviews
 from lakh.server.routing import RequestInfo
@@ -75,11 +78,15 @@ class Handlers:
         self.watching = watching
         self.reviews = reviews
         self.subresources = subresources
+        # Gone with their stores, which a change of their definition makes anew.
+        self._conversions: WeakKeyDictionary[ResourceStore, Converting] = WeakKeyDictionary()
 
     def handle(self, request: Request, info: RequestInfo, query: dict[str, str], user: User) -> Answer:
         """Answers a request for a resource; raises StatusError."""
         store = self.cluster.store(info.resource)
         verb = info.verb
+        if store.converted:
+            return self._converting(store).handle(request, info, query, user)
         if info.subresource:
             return self._subresource(request, info, query, user, store)
         resource = info.resource
@@ -134,6 +141,18 @@ class Handlers:
             return self._patch(request, store, info, query, user, info.subresource)
         answer = self.subresources.handle(self, request, info, query, user, store)
         return answer if info.subresource in CONNECT else negotiated(request, answer)
+
+    def _converting(self, store: ResourceStore) -> Converting:
+        """The verbs on a version that a webhook converts."""
+        found = self._conversions.get(store)
+        if found is None:
+            resource = store.resource
+            assert isinstance(resource, CustomResource) and resource.stored_as is not None
+            stored = self.cluster.registry.get(*resource.stored_as)
+            if not isinstance(stored, CustomResource):
+                raise errors.internal(f"{resource.table}: the version that is stored is not served")
+            found = self._conversions[store] = Converting(self, resource, stored)
+        return found
 
     def accepted(self, request: Request, store: ResourceStore) -> negotiate.Accepted:
         """The form in which a client takes objects; raises 406."""

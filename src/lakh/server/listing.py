@@ -201,16 +201,11 @@ class Pages:
 
     def metadata(self) -> bytes:
         """The list's metadata, once `done`."""
-        meta: dict[str, Any] = {"resourceVersion": str(self.revision)}
-        if self.next:
-            meta["continue"] = self.next
-            if self.remaining:
-                meta["remainingItemCount"] = self.remaining
-        return encode_json(meta)
+        return _metadata(self)
 
 
 class Found:
-    """A list of what is at hand already, read piece by piece like `Pages`: a collection that was deleted."""
+    """A list of what is at hand already, read piece by piece like `Pages`: a collection that was deleted, a page that was converted."""
 
     next = ""
     remaining: int | None = None
@@ -234,7 +229,16 @@ class Found:
 
     def metadata(self) -> bytes:
         """The list's metadata."""
-        return encode_json({"resourceVersion": str(self.revision)})
+        return _metadata(self)
+
+
+def _metadata(pages: Pages | Found) -> bytes:
+    meta: dict[str, Any] = {"resourceVersion": str(pages.revision)}
+    if pages.next:
+        meta["continue"] = pages.next
+        if pages.remaining:
+            meta["remainingItemCount"] = pages.remaining
+    return encode_json(meta)
 
 
 def respond(
