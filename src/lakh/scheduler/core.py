@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -41,6 +42,8 @@ MAX_ORDER_CELLS = 16_777_216
 """Classes times rows for which orders are kept: 150 to 400 MB when all are in use (128 classes at 100,000 nodes)."""
 MIN_ORDERS = 16
 MAX_ORDERS = 4_096
+MAX_PLANNED = 64
+"""Classes whose preemption plans are kept: one a node tried, 2,000 at most."""
 MAX_REFUSED = 65_536
 """Classes known to fit nowhere: a number each."""
 
@@ -86,6 +89,9 @@ class Core:
         self._priorities: Counter[int] = Counter()
         self._levels: Levels | None = None
         self._orders: OrderedDict[PodClass, CandidateOrder | GroupedOrder] = OrderedDict()
+        self._plans: OrderedDict[PodClass, tuple[int, dict[int, Plan | None | Literal[False]]]] = (
+            OrderedDict()
+        )
         self._refused: OrderedDict[PodClass, tuple[int, int]] = OrderedDict()
         self.interpods.on_selected = self._widen_identities
 
@@ -142,7 +148,11 @@ class Core:
         placed = self._placed.get(uid)
         if placed is not None:
             if placed.cls is cls and placed.node == node and placed.identity is identity:
-                placed.started = started or placed.started
+                if started and placed.started != started:
+                    placed.started = started
+                    row = self.columns.row_of.get(node)
+                    for _, plans in self._plans.values():
+                        plans.pop(row or 0, None)
                 if placed.active != active:
                     self._set_active(placed, active)
                 return
@@ -363,13 +373,31 @@ class Core:
         share = len(rows) * cls.profile.min_candidates_percentage // 100
         wanted = max(min(share, MAX_SHARE), cls.profile.min_candidates_absolute)
         plans: list[Plan] = []
+        known = self._known_plans(cls) if state is None and not budgets else {}
         for row in rows[:MAX_TRIED].tolist():
-            plan = self._plan(cls, row, budgets, state)
+            plan = known.get(row, False)
+            if plan is False:
+                plan = known[row] = self._plan(cls, row, budgets, state)
             if plan is not None:
                 plans.append(plan)
                 if len(plans) >= wanted and any(not found.violations for found in plans):
                     break
         return choose(plans)
+
+    def _known_plans(self, cls: PodClass) -> dict[int, Plan | None | Literal[False]]:
+        """Plans of a class for the rows that have not changed since: a hundred preemptors alike try the same nodes."""
+        if cls.wanted_ports or cls.constraints:
+            return {}
+        cursor, plans = self._plans.pop(cls, (0, {}))
+        changes = self.columns.changes_since(cursor)
+        if changes is None:
+            plans = {}
+        for change in changes or ():
+            plans.pop(change >> 1, None)
+        if len(self._plans) >= MAX_PLANNED:
+            self._plans.popitem(last=False)
+        self._plans[cls] = self.columns.sequence, plans
+        return plans
 
     def victims(self) -> Iterator[tuple[str, Victim]]:
         """All placed pods as preemption sees them: uid, pod."""

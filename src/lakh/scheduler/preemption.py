@@ -109,20 +109,27 @@ class Plan:
     victims: list[Victim]
     violations: int = 0
 
+    key: tuple[int, int, int, int] | None = None
+    start: str | None = None
+
     def preference(self) -> tuple[int, int, int, int]:
         """Smaller is better: upstream's first four criteria."""
-        priorities = [victim.cls.priority for victim in self.victims]
-        return (
-            self.violations,
-            max(priorities),
-            sum(priority - LOWEST_PRIORITY for priority in priorities),
-            len(priorities),
-        )
+        if self.key is None:
+            priorities = [victim.cls.priority for victim in self.victims]
+            self.key = (
+                self.violations,
+                max(priorities),
+                sum(priority - LOWEST_PRIORITY for priority in priorities),
+                len(priorities),
+            )
+        return self.key
 
     def earliest_start(self) -> str:
         """When the longest running of the most important victims started."""
-        highest = max(victim.cls.priority for victim in self.victims)
-        return min(v.started or NEVER_STARTED for v in self.victims if v.cls.priority == highest)
+        if self.start is None:
+            highest = max(victim.cls.priority for victim in self.victims)
+            self.start = min(v.started or NEVER_STARTED for v in self.victims if v.cls.priority == highest)
+        return self.start
 
 
 def choose(plans: Iterable[Plan]) -> Plan | None:
