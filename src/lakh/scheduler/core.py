@@ -89,7 +89,7 @@ class Core:
         self._priorities: Counter[int] = Counter()
         self._levels: Levels | None = None
         self._orders: OrderedDict[PodClass, CandidateOrder | GroupedOrder] = OrderedDict()
-        self._plans: OrderedDict[PodClass, tuple[int, dict[int, Plan | None | Literal[False]]]] = (
+        self._plans: OrderedDict[PodClass, tuple[int, dict[int, Plan | Literal[False] | None]]] = (
             OrderedDict()
         )
         self._refused: OrderedDict[PodClass, tuple[int, int]] = OrderedDict()
@@ -384,7 +384,7 @@ class Core:
                     break
         return choose(plans)
 
-    def _known_plans(self, cls: PodClass) -> dict[int, Plan | None | Literal[False]]:
+    def _known_plans(self, cls: PodClass) -> dict[int, Plan | Literal[False] | None]:
         """Plans of a class for the rows that have not changed since: a hundred preemptors alike try the same nodes."""
         if cls.wanted_ports or cls.constraints:
             return {}

@@ -21,6 +21,7 @@ from lakh.store.state import Event
 IMMORTAL_NAMESPACES = frozenset(("default", "kube-system", "kube-public"))
 TOLERATION_SECONDS = 300
 NOT_READY = "node.kubernetes.io/not-ready"
+PODGROUPS = "podgroups.scheduling.k8s.io"
 UNREACHABLE = "node.kubernetes.io/unreachable"
 
 # Creates in a namespace that is going away are refused, but these reviews may still be made.
@@ -56,6 +57,9 @@ class Admission:
                 self.service_account(store, obj)
                 self.priority(store, obj)
                 self.default_tolerations(obj)
+        elif table == PODGROUPS:
+            if verb == "create":
+                self.priority(store, obj)
         elif table == "nodes":
             if verb == "create":
                 self.taint_new_node(obj)
@@ -107,9 +111,10 @@ class Admission:
                 f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found',
             )
 
-    def priority(self, store: ResourceStore, pod: Any) -> None:
-        """The priority class becomes a number and a preemption policy."""
-        spec = pod.spec
+    def priority(self, store: ResourceStore, obj: Any) -> None:
+        """The priority class of a pod or a pod group becomes a number, and a pod's preemption policy."""
+        spec = obj.spec
+        group, plural = ("", "pods") if store.table == "pods" else PODGROUPS.split(".", 1)[::-1]
         if spec is None:
             return
         classes = self.cluster.named("scheduling.k8s.io", "v1", "priorityclasses")
@@ -119,7 +124,7 @@ class Admission:
             item = classes.partition.get(classes.key("", name))
             if item is None:
                 raise errors.forbidden(
-                    "", "pods", pod.metadata.name or "", f"no PriorityClass with name {name} was found"
+                    group, plural, obj.metadata.name or "", f"no PriorityClass with name {name} was found"
                 )
             found = classes.codec.decode_stored(item.value)
             value, policy = found.value or 0, found.preemptionPolicy or policy
@@ -130,14 +135,14 @@ class Admission:
                 value, policy = found.value or 0, found.preemptionPolicy or policy
         if spec.priority is not None and spec.priority != value:
             raise errors.forbidden(
-                "",
-                "pods",
-                pod.metadata.name or "",
+                group,
+                plural,
+                obj.metadata.name or "",
                 f"the integer value of priority ({spec.priority}) must not be provided in pod spec; priority admission "
                 f"controller computed {value} from the given PriorityClass name",
             )
         spec.priority = value
-        if spec.preemptionPolicy is None:
+        if plural == "pods" and spec.preemptionPolicy is None:
             spec.preemptionPolicy = policy
 
     def _default_class(self, classes: ResourceStore) -> Any:
