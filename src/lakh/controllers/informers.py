@@ -15,8 +15,9 @@ from lakh.client.client import Client
 from lakh.client.informer import Informer
 from lakh.client.resources import Resource
 from lakh.client.tasks import TaskGuard
+from lakh.machinery import volumes
 
-from . import views
+from . import claimviews, views
 from .pods import controller_of
 
 
@@ -45,6 +46,11 @@ VIEWS: dict[Resource, type[Any]] = {
     r.ENDPOINTSLICES: views.EndpointSlice,
     r.ENDPOINTS: views.Endpoints,
     r.PODDISRUPTIONBUDGETS: views.Budget,
+    r.PERSISTENTVOLUMECLAIMS: volumes.ClaimView,
+    r.PERSISTENTVOLUMES: volumes.VolumeView,
+    r.STORAGECLASSES: volumes.StorageClassView,
+    r.RESOURCECLAIMS: claimviews.ResourceClaim,
+    r.RESOURCECLAIMTEMPLATES: claimviews.ResourceClaimTemplate,
 }
 
 CONTROLLER = "controller"

@@ -32,12 +32,15 @@ from .informers import Informers
 from .job import JobController
 from .namespace import NamespaceController
 from .nodelifecycle import NodeLifecycleController
+from .persistentvolume import PersistentVolumeController
 from .podgc import PodGarbageCollector
 from .replicaset import ReplicaSetController
+from .resourceclaim import ResourceClaimController
 from .serviceaccount import RootCAPublisher, ServiceAccountController
 from .statefulset import StatefulSetController
 from .tainteviction import TaintEvictionController
 from .ttlafterfinished import TTLAfterFinishedController
+from .volumeprotection import ClaimProtection, EphemeralVolumeController, VolumeProtection
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +69,11 @@ CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
         StatefulSetController,
         EndpointsController,
         CronJobController,
+        ResourceClaimController,
+        PersistentVolumeController,
+        ClaimProtection,
+        VolumeProtection,
+        EphemeralVolumeController,
     )
 }
 """By upstream's name."""

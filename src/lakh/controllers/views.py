@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from .claimviews import PodClaim, PodClaimStatus, PodVolume
+
 
 class View(msgspec.Struct, gc=False):
     """Base of all views."""
@@ -170,6 +172,8 @@ class PodSpec(View):
     containers: list[Container] | None = None
     hostname: str | None = None
     subdomain: str | None = None
+    volumes: list[PodVolume] | None = None
+    resourceClaims: list[PodClaim] | None = None
 
 
 class Running(View):
@@ -217,6 +221,7 @@ class PodStatus(View):
     startTime: str | None = None
     containerStatuses: list[ContainerStatus] | None = None
     initContainerStatuses: list[ContainerStatus] | None = None
+    resourceClaimStatuses: list[PodClaimStatus] | None = None
 
 
 class Pod(View):

@@ -48,6 +48,17 @@ class _Struct(msgspec.Struct, gc=False, omit_defaults=True):
     pass
 
 
+class OwnerReference(_Struct):
+    """metav1.OwnerReference."""
+
+    apiVersion: str = ""
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool | None = None
+    blockOwnerDeletion: bool | None = None
+
+
 class Meta(_Struct):
     """metav1.ObjectMeta."""
 
@@ -58,6 +69,7 @@ class Meta(_Struct):
     deletionTimestamp: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
+    ownerReferences: list[OwnerReference] | None = None
     finalizers: list[str] | None = None
 
 

@@ -9,6 +9,18 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
+class Accelerator:
+    """A node's accelerators as devices: their DRA driver, what one is called and what it has."""
+
+    driver: str
+    device: str
+    product: str
+    count: int
+    cores: int
+    memory_gib: int
+
+
+@dataclass(frozen=True)
 class InstanceType:
     """One type. `devices` are extended resources, name → count; `labels` come on top of the usual ones."""
 
@@ -19,6 +31,7 @@ class InstanceType:
     architecture: str = "amd64"
     devices: dict[str, int] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    accelerator: Accelerator | None = None
 
     @property
     def prefix(self) -> str:
@@ -59,6 +72,7 @@ _TYPES = (
         7600,
         devices={"aws.amazon.com/neuron": 16, "aws.amazon.com/neuroncore": 128},
         labels={"node.lakh.dev/accelerator": "trainium2"},
+        accelerator=Accelerator("neuron.aws.com", "neuron", "trainium2", 16, 8, 96),
     ),
     InstanceType(
         "p5e.48xlarge",
@@ -67,6 +81,7 @@ _TYPES = (
         30400,
         devices={"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 32},
         labels={"nvidia.com/gpu.product": "NVIDIA-H200", "nvidia.com/gpu.count": "8"},
+        accelerator=Accelerator("gpu.nvidia.com", "gpu", "NVIDIA-H200", 8, 132, 141),
     ),
     InstanceType(
         "p6-b200.48xlarge",
@@ -75,6 +90,7 @@ _TYPES = (
         30400,
         devices={"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 8},
         labels={"nvidia.com/gpu.product": "NVIDIA-B200", "nvidia.com/gpu.count": "8"},
+        accelerator=Accelerator("gpu.nvidia.com", "gpu", "NVIDIA-B200", 8, 148, 180),
     ),
     InstanceType("c8g.48xlarge", 192, 384, 500, architecture="arm64"),
 )

@@ -1,7 +1,7 @@
 """Admission: what the cluster says to an object beyond its own validity.
 
 The plugins that upstream enables by default and that have something to say here, in upstream's order: NamespaceLifecycle, ServiceAccount,
-TaintNodesByCondition, Priority, DefaultTolerationSeconds. Each is a function of the cluster
+TaintNodesByCondition, Priority, DefaultTolerationSeconds, DefaultStorageClass, StorageObjectInUseProtection. Each is a function of the cluster
 and the object; it changes the object or raises 403. Verdicts rest on durable state: no pod is stored in a namespace that a crash takes back.
 """
 
@@ -16,6 +16,12 @@ from lakh.server.context import Context
 from lakh.server.following import Following
 from lakh.server.services import ServiceAddresses
 from lakh.server.storage import ResourceStore
+from lakh.server.storage_admission import (
+    CLAIM_FINALIZER,
+    VOLUME_FINALIZER,
+    default_storage_class,
+    protect,
+)
 from lakh.store.state import Event
 
 IMMORTAL_NAMESPACES = frozenset(("default", "kube-system", "kube-public"))
@@ -63,6 +69,13 @@ class Admission:
         elif table == "nodes":
             if verb == "create":
                 self.taint_new_node(obj)
+        elif table == "persistentvolumeclaims":
+            if verb == "create":
+                default_storage_class(self.cluster, obj)
+                protect(obj, CLAIM_FINALIZER)
+        elif table == "persistentvolumes":
+            if verb == "create":
+                protect(obj, VOLUME_FINALIZER)
         elif table == "services":
             self.services.allocate(obj, old, context.dry_run)
         elif table == "certificatesigningrequests.certificates.k8s.io":
