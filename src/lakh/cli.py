@@ -287,6 +287,11 @@ def _fleet_options(parser: argparse.ArgumentParser) -> None:
         help="how long a node's lease is valid; it is renewed four times as often (default: "
         f"{DEFAULT_LEASE_SECONDS})",
     )
+    parser.add_argument(
+        "--devices",
+        action="store_true",
+        help="publish the nodes' accelerators as devices, too (ResourceSlices of 4 KB a node)",
+    )
 
 
 def raise_file_limit() -> None:
@@ -555,6 +560,7 @@ def _run_nodes(options: argparse.Namespace) -> int:
             client,
             count=options.count,
             instance_type=options.instance_type,
+            devices=options.devices,
             start_index=options.start_index,
             lease_seconds=options.lease_seconds,
         ),

@@ -211,6 +211,8 @@ async def run(options: argparse.Namespace) -> int:
                 arguments += ["--config", str(options.scheduler_config.resolve())]
             if name == "nodes":
                 arguments += ["--count", str(options.nodes), "--instance-type", options.instance_type]
+                if options.devices:
+                    arguments.append("--devices")
                 arguments += ["--lease-seconds", str(options.lease_seconds)]
             if name == "controllers":
                 arguments += ["--node-monitor-grace-period", str(grace_seconds(options.lease_seconds))]

@@ -28,6 +28,7 @@ from lakh.client.resources import (
 )
 from lakh.client.tasks import TaskGuard
 from lakh.client.workqueue import WorkQueue
+from lakh.machinery import quantity
 from lakh.machinery.volumes import (
     PROVISIONED_BY,
     SELECTED_NODE,
@@ -38,7 +39,6 @@ from lakh.machinery.volumes import (
     class_of,
     requested_bytes,
 )
-from lakh.machinery import quantity
 
 from .objects import ZONES
 
@@ -251,9 +251,7 @@ class Provisioner:
                 "annotations": {SELECTED_NODE: None},
             }
         }
-        await self._client.patch(
-            PERSISTENTVOLUMECLAIMS, metadata.name, patch, metadata.namespace, type=bytes
-        )
+        await self._client.patch(PERSISTENTVOLUMECLAIMS, metadata.name, patch, metadata.namespace, type=bytes)
         self._events.event(
             object_reference(PERSISTENTVOLUMECLAIMS, claim),
             "Warning",
@@ -265,9 +263,7 @@ class Provisioner:
         if volume.spec.persistentVolumeReclaimPolicy != "Delete":
             return
         try:
-            await self._client.delete(
-                PERSISTENTVOLUMES, volume.metadata.name, uid=volume.metadata.uid
-            )
+            await self._client.delete(PERSISTENTVOLUMES, volume.metadata.name, uid=volume.metadata.uid)
         except ClientError as error:
             if not is_not_found(error):
                 raise

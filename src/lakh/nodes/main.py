@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from lakh.client.client import Client
 from lakh.nodes.catalogue import CATALOGUE
+from lakh.nodes.csi import Provisioner
+from lakh.nodes.devices import DeviceDriver
 from lakh.nodes.endpoint import serving
 from lakh.nodes.fleet import Fleet
 from lakh.nodes.objects import LEASE_SECONDS
@@ -16,11 +20,17 @@ async def run(
     instance_type: str,
     start_index: int = 0,
     lease_seconds: int = LEASE_SECONDS,
+    devices: bool = False,
 ) -> None:
     """Runs `count` kubelets of a type of the catalogue until cancelled; raises KeyError for an unknown type.
 
-    Names and addresses follow from a node's index: fleets beside each other need ranges of their own.
+    Names and addresses follow from a node's index: fleets beside each other need ranges of their own. With `devices` the nodes'
+    accelerators are published as ResourceSlices, too. A simulated CSI driver makes volumes.
     """
-    fleet = Fleet(client, CATALOGUE[instance_type], count, start_index, lease_seconds=lease_seconds)
-    async with serving(fleet, client):
-        await fleet.run()
+    instance = CATALOGUE[instance_type]
+    fleet = Fleet(client, instance, count, start_index, lease_seconds=lease_seconds)
+    async with serving(fleet, client), asyncio.TaskGroup() as group:
+        group.create_task(fleet.run(), name="fleet")
+        group.create_task(Provisioner(client).run(), name="csi")
+        if devices and instance.accelerator is not None:
+            group.create_task(DeviceDriver(client, instance, count, start_index).run(), name="devices")
