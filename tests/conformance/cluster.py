@@ -137,7 +137,9 @@ class Cluster(Process):
         self.port = free_port()
         self.kubeconfig = self.data / "kubeconfig"
         super().__init__(
-            directory, "up", "--data-dir", str(self.data), "--port", str(self.port), "--nodes", str(nodes)
+            directory,
+            *("up", "--data-dir", str(self.data), "--port", str(self.port)),
+            *("--nodes", str(nodes), "--devices"),
         )
 
     def ready(self) -> Cluster:
