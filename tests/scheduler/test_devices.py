@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakh.machinery import cel
@@ -265,6 +265,7 @@ def claims_strategy(draw: st.DrawFn) -> list[Json]:
     return found
 
 
+@settings(deadline=None)
 @given(devices=device_lists, used=st.sets(st.integers(0, 4), max_size=3), wanted=claims_strategy())
 def test_allocator_agrees_with_brute_force(devices: list[Json], used: set[int], wanted: list[Json]) -> None:
     cluster = Cluster({"n": devices})
@@ -308,6 +309,7 @@ def check_allocation(cluster: Cluster, devices: list[Json], taken: set[str], wan
     assert not set(given_) & taken
 
 
+@settings(deadline=None)
 @given(
     machines=st.lists(device_lists, min_size=1, max_size=4),
     pods=st.lists(claims_strategy(), min_size=1, max_size=5),
