@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from . import plugins
+from . import constraints, plugins
 from .core import Core
 from .domains import InterPodState
 from .interpod import Identity, Own
@@ -249,4 +249,4 @@ def _fits(core: Core, cls: PodClass, row: int, state: InterPodState | None) -> b
         column = resources.get(name)
         if column is None or amount > column.allocatable_cells[row] - column.requested_cells[row]:
             return False
-    return True
+    return not cls.constraints or constraints.row_passes(cls, row)
