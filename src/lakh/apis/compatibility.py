@@ -50,7 +50,7 @@ _MISSING = """
 | `pods/resize` | the simulated kubelet refuses what its node can never hold and actuates the rest; it defers nothing |
 | LimitRanger, ResourceQuota, PodSecurity, NodeRestriction admission | not enforced |
 | service account token volumes | not mounted into pods (`automountServiceAccountToken` has no effect) |
-| storage protection finalizers, volume binding | no controllers for volumes |
+| volumes and devices | controllers for both, a simulated CSI driver and DRA driver: [claims](claims.md) |
 | beta and alpha groups | not served |
 """
 
