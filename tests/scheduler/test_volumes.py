@@ -145,8 +145,8 @@ def reference_feasible(
         mine = [
             v for v in volumes if (v["spec"].get("claimRef") or {}).get("name") == wanted["metadata"]["name"]
         ]
-        if mine:
-            if size(mine[0]) >= size(wanted) and reaches(mine[0]):
+        if mine and size(mine[0]) >= size(wanted):  # one that is too small is as if it were not there
+            if reaches(mine[0]):
                 taken.add(mine[0]["metadata"]["name"])
                 continue
             chosen = []

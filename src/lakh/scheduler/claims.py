@@ -90,6 +90,8 @@ class Claims:
         self._names: dict[str, tuple[str, ...]] = {}
         """Pod's uid → what it is registered under in `_waiting`."""
         self._bound: set[str] = set()
+        self._scans: dict[tuple[str, str], tuple[list[PendingPod], int]] = {}
+        """Gang → its members, and how many of them have their claims."""
         self._moved = asyncio.Event()
         """Set, and replaced, with each change of volumes and their claims."""
         self._devices: list[Informer[Any]] = []
@@ -205,6 +207,7 @@ class Claims:
 
     def forget(self, uid: str) -> None:
         """A pod is no longer in the queue."""
+        self._bound.discard(uid)
         names = self._names.pop(uid, ())
         if names:
             self._move()  # whoever binds its claims looks up
@@ -224,6 +227,24 @@ class Claims:
         if needs is None or not needs.claims:
             return False
         return not all(i.has_synced for i in self._devices) or self._core.devices.awaited(needs) is not None
+
+    def any_awaited(
+        self, pod: PendingPod, key: tuple[str, str], members: Callable[[], list[PendingPod]]
+    ) -> bool:
+        """Whether claims of a gang's waiting members are not there yet. Claims come one by one: each is looked for once, in order."""
+        if pod.uid not in self._names:
+            return False
+        pods, index = self._scans.pop(key, ([], 0))
+        if index < len(pods) and pods[index].uid in self._names and self.awaited(pods[index]):
+            self._scans[key] = pods, index
+            return True
+        fresh = members()
+        start = index if fresh[:index] == pods[:index] else 0
+        for number in range(start, len(fresh)):
+            if self.awaited(fresh[number]):
+                self._scans[key] = fresh, number
+                return True
+        return False
 
     # Binding
 
@@ -285,8 +306,7 @@ class Claims:
                     patch_type=MERGE,
                     type=rules.ClaimView,
                 )
-                if is_newer(answer, index.claims.get(key)):
-                    index.set_claim(answer)
+                index.set_claim(answer)
         except ClientClosed:
             raise
         except ClientError as error:
@@ -439,13 +459,6 @@ class Claims:
             await self._patch(claim, patch, subresource="status")
         except ClientError as error:
             log.info("deallocating resourceclaim %s: %s", claim.key, error)
-
-
-def is_newer(answer: Any, known: Any) -> bool:
-    """Whether an answer is not older than what the informer has."""
-    return known is None or int(answer.metadata.resourceVersion or 0) >= int(
-        known.metadata.resourceVersion or 0
-    )
 
 
 def is_unknown(error: ClientError) -> bool:

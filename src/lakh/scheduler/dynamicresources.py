@@ -46,6 +46,7 @@ from .deviceviews import (
 )
 from .nodeterms import any_term
 from .views import NodeSelector, NodeSelectorTerm, Requirement
+from .volumes import is_older
 
 __all__ = ["DynamicResources", "Pending"]
 
@@ -314,6 +315,8 @@ class DynamicResources:
     def set_claim(self, claim: ClaimView) -> set[str]:
         """A claim is new or has changed. Returns the nodes that have got devices back."""
         uid, allocation = claim.metadata.uid, claim.status.allocation
+        if is_older(claim, self.claims.get(claim.key)):
+            return set()  # the answer to our own write was faster than the watch
         self.claims[claim.key] = claim
         pending = self.pending.get(uid)
         if pending is not None and (allocation is not None or claim.metadata.deletionTimestamp):

@@ -43,6 +43,7 @@ from .claims import Claims, ClaimsError
 from .config import DEFAULTS, SchedulerConfig
 from .constraints import needs_of
 from .core import Core
+from .devicedemand import ELSEWHERE
 from .gangcycle import GangCycle
 from .interpod import Identity, Selection, own_labels
 from .metrics import SchedulerMetrics
@@ -397,7 +398,10 @@ class Scheduler:
 
     def _schedule(self, pod: PendingPod) -> None:
         began = time.perf_counter()
-        if self.claims.awaited(pod):
+        group = pod.group
+        if self.claims.awaited(pod) or (
+            group is not None and self.claims.any_awaited(pod, group, lambda: self.gangs.members(group))
+        ):
             self.queue.hold(pod, self._clock())
             return
         if pod.group is not None and self._gang_cycle.attempt(
@@ -479,7 +483,7 @@ class Scheduler:
             return
         if message is not None:
             pass
-        elif pod.cls.constraints and self.claims.deallocate(pod):
+        elif pod.cls.constraints and ELSEWHERE in self.explain(pod.cls) and self.claims.deallocate(pod):
             message = self.core.explain(pod.cls, claims="deallocation of ResourceClaim completed")
         elif (before := self.nominations.node_of(pod)) is not None and self.nominations.waits(pod, before):
             message = self.explain(pod.cls, NOT_ELIGIBLE)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -94,6 +95,13 @@ class VolumePlan:
     """Keys of claims for which a volume is made."""
 
 
+def is_older(found: Any, known: Any) -> bool:
+    """Whether what came is the same object as what is known, in an earlier state."""
+    if known is None or known.metadata.uid != found.metadata.uid:
+        return False
+    return int(found.metadata.resourceVersion or 0) < int(known.metadata.resourceVersion or 0)
+
+
 class VolumeIndex:
     """See the module."""
 
@@ -130,6 +138,8 @@ class VolumeIndex:
     def set_claim(self, claim: ClaimView) -> bool:
         """A claim is new or has changed."""
         key = claim.key
+        if is_older(claim, self.claims.get(key)):
+            return False
         self.claims[key] = claim
         if is_bound(claim) or claim.spec.volumeName:
             self._chosen.pop(key, None)
