@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lakh import cli
+
 from .conformance.cluster import Process, free_port
 
 pytestmark = pytest.mark.xdist_group("clusters-2")
@@ -181,3 +183,17 @@ def test_a_wrong_scheduler_configuration(tmp_path: Path, command: str) -> None:
     )
     assert sorted(tmp_path.iterdir()) == [path]
     fails(command, option, tmp_path / "none.yaml", says="No such file or directory")
+
+
+def test_a_long_start_shows_its_progress(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = cli.Loading()
+    quick.show("pods", 5 << 20, 9 << 20)
+    quick.close()
+    assert capsys.readouterr().out == "", "a short one does not"
+    monkeypatch.setattr(cli, "SHOW_AFTER_SECONDS", 0.0)
+    loading = cli.Loading()
+    loading.show("pods", 5 << 20, 9 << 20)
+    loading.close()
+    assert capsys.readouterr().out == f"{cli.LOADING}pods (MiB): 5/9\n"
