@@ -76,3 +76,21 @@ async def test_memory() -> None:
     assert partition.history_events == 200
     assert partition.oldest_revision == partition.revision - 200
     await partition.close()
+
+
+async def test_terms_are_in_memory_once(tmp_path: Path) -> None:
+    async def distinct() -> int:
+        partition = await Partition.open("p", await FileJournal.open(tmp_path))
+        found = len({id(term) for item in partition.items() for term in item.terms})
+        await partition.close()
+        return found
+
+    partition = await Partition.open("p", await FileJournal.open(tmp_path))
+    await asyncio.gather(*(partition.put(f"t/s/{i}", b"", terms=(f"on={i % 3}",)) for i in range(30)))
+    assert len({id(item.terms[0]) for item in partition.items()}) == 3
+    await partition.close()
+    assert await distinct() == 3, "from the log"
+    partition = await Partition.open("p", await FileJournal.open(tmp_path))
+    await partition.compact()
+    await partition.close()
+    assert await distinct() == 3, "from the snapshot"

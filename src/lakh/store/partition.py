@@ -87,7 +87,7 @@ from lakh.store.journal import Journal
 from lakh.store.limits import ITEM_MEMORY_BYTES, Limits
 from lakh.store.replay import Progress, Restored, restore
 from lakh.store.replica import Replica, Waiters, set_error
-from lakh.store.state import Event, Item, State
+from lakh.store.state import Event, Item, State, shared
 
 log = logging.getLogger(__name__)
 
@@ -273,11 +273,15 @@ class Partition(Replica):
         if head is None:
             if key.count("/") < 2:
                 raise ValueError(f"the key {key!r} is not of the form table/scope/name")
-            item = Item(key, value, terms, revision, revision)
+            item = Item(key, value, shared(terms), revision, revision)
         else:
             # The strings of the item that it replaces are reused: a million updates keep one key.
             item = Item(
-                head.key, value, head.terms if terms == head.terms else terms, head.create_revision, revision
+                head.key,
+                value,
+                head.terms if terms == head.terms else shared(terms),
+                head.create_revision,
+                revision,
             )
         future: asyncio.Future[Item] = self._loop.create_future()
         self._enqueue(_Write(item.key, item, head, revision, size_bytes, future, urgent))

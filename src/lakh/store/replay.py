@@ -13,7 +13,7 @@ from lakh.store.codec import (
     decode_snapshot_items,
 )
 from lakh.store.journal import Journal
-from lakh.store.state import Event, Item, State
+from lakh.store.state import Event, Item, State, shared
 
 Progress = Callable[[int, int], None]
 """Called with the bytes read so far and the bytes there are, about every quarter of a megabyte."""
@@ -99,9 +99,9 @@ def events_of(state: State, batch: Batch) -> list[Event]:
                 raise UnreadableBatchError(f"it deletes {key}, which does not exist")
             event = Event(revision, None, prev)
         elif prev is None:
-            event = Event(revision, Item(key, value, terms, revision, revision), None)
+            event = Event(revision, Item(key, value, shared(terms), revision, revision), None)
         else:
-            terms = prev.terms if terms == prev.terms else terms
+            terms = prev.terms if terms == prev.terms else shared(terms)
             event = Event(revision, Item(prev.key, value, terms, prev.create_revision, revision), prev)
         state.apply(event)
         events.append(event)
