@@ -10,6 +10,7 @@ import pytest
 from kubernetes import client, config
 
 from .cluster import Cluster, Kubectl, eventually
+from .rest import Rest
 
 NODES = 20
 
@@ -73,3 +74,9 @@ def namespace(core: client.CoreV1Api) -> Iterator[str]:
 def kubectl(kubectl_everywhere: Kubectl, namespace: str) -> Kubectl:
     """kubectl in the test's namespace."""
     return kubectl_everywhere.within(namespace)
+
+
+@pytest.fixture
+def rest(api: client.ApiClient) -> Rest:
+    """Raw HTTP over the client's connections."""
+    return Rest(api)

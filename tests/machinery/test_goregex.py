@@ -23,11 +23,39 @@ from lakh.machinery import goregex
     ],
 )
 def test_patterns(pattern: str, matching: str, other: str) -> None:
-    assert goregex.compiled(pattern).search(matching)
-    assert not goregex.compiled(pattern).search(other)
+    assert goregex.compiled(pattern).matches(matching)
+    assert not goregex.compiled(pattern).matches(other)
 
 
-@pytest.mark.parametrize("pattern", ["[", "(", "a**", "(?P<n"])
-def test_malformed(pattern: str) -> None:
-    with pytest.raises(ValueError, match="error parsing regexp"):
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("[", "missing closing ]: `[`"),
+        ("(", "missing closing ): `(`"),
+        ("a**", "invalid nested repetition operator: `**`"),
+        ("*", "missing argument to repetition operator: `*`"),
+        ("(?=a)", "invalid or unsupported Perl syntax: `(?=`"),
+        ("a{1001}", "invalid repeat count: `{1001}`"),
+        ("\\", "trailing backslash at end of expression"),
+    ],
+)
+def test_malformed(pattern: str, text: str) -> None:
+    with pytest.raises(ValueError, match="error parsing regexp") as caught:
         goregex.compiled(pattern)
+    assert text in str(caught.value)
+
+
+def test_hostile_patterns_take_linear_time() -> None:
+    """Each of these takes a backtracking engine longer than the universe."""
+    for pattern in ("^(a+)+$", "^(a|aa)*$", "(x+x+)+y", "^([a-zA-Z]+)*$"):
+        assert not goregex.compiled(pattern).matches("a" * 100_000 + "!")
+
+
+def test_an_automaton_without_memory_asks_again() -> None:
+    pattern = goregex.compiled("([a-z]{1,20}0?){40}1$")
+    assert pattern.matches("a" * 5_000 + "1")
+    assert not pattern.matches("a" * 5_000 + "2")
+
+
+def test_find_all() -> None:
+    assert list(goregex.compiled("[0-9]+").find_all("a1b22\u00e93")) == ["1", "22", "3"]

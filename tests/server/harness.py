@@ -79,6 +79,7 @@ class Answer:
         self.status = response.status
         self.body = response.body if isinstance(response.body, bytes) else b"".join(response.body)
         self.headers = dict(response.headers)
+        self.warnings = [v.decode() for k, v in response.headers if k == b"Warning"]
         self.content_type = response.content_type.decode()
         self.json: Any = None
         if self.content_type.startswith("application/json") and self.body:

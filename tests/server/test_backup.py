@@ -162,7 +162,9 @@ async def test_backup_restore_and_serve_again(
     try:
         for name, items in expected.items():
             now = fields(server.cluster.partitions[name].items())
-            assert items.items() <= now.items()
+            # The endpoints of the service `kubernetes` follow the server's port.
+            moved = {k for k in items if k.startswith("endpoint") and k.endswith("/default/kubernetes")}
+            assert {k: v for k, v in items.items() if k not in moved}.items() <= now.items()
         async with Client.from_kubeconfig(two / "kubeconfig", user_agent="tests") as client:
             assert (await client.raw("GET", f"{CONFIGMAPS}/c7")).status == 200
     finally:

@@ -305,7 +305,9 @@ class TestDelete:
         await api.post(CONFIGMAPS, configmap("a"))
         refused = await api.delete(f"{CONFIGMAPS}/a", {"preconditions": {"uid": "other"}})
         assert refused.status == 409
-        assert "Precondition failed: UID in precondition: other" in refused.json["message"]
+        assert (
+            "the UID in the precondition (other) does not match the UID in record" in refused.json["message"]
+        )
 
     async def test_propagation(self, api: Api) -> None:
         for policy, finalizer in (("Foreground", "foregroundDeletion"), ("Orphan", "orphan")):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -9,6 +12,7 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 
+from lakh.server import listing
 from lakh.server.watching import Form
 from tests.server.harness import CONFIGMAPS, PODS, Api, configmap, pod
 
@@ -23,6 +27,12 @@ async def api() -> AsyncIterator[Api]:
 async def fill(api: Api, count: int) -> None:
     for number in range(count):
         await api.post(CONFIGMAPS, configmap(f"c{number:04d}"))
+
+
+def token(**changes: Any) -> str:
+    """A continue token, as a client that makes its own would send it."""
+    made = {"v": "meta.k8s.io/v1", "rv": 1, "start": "configmaps/default/a", **changes}
+    return base64.urlsafe_b64encode(json.dumps(made).encode()).decode()
 
 
 class TestLists:
@@ -77,6 +87,11 @@ class TestLists:
         assert (await api.get(f"{CONFIGMAPS}?resourceVersion=x")).status == 400
         assert (await api.get(f"{CONFIGMAPS}?resourceVersionMatch=Exact")).status == 422
         assert (await api.get(f"{CONFIGMAPS}?continue=garbage")).status == 400
+
+
+async def fill_named(api: Api, names: str) -> None:
+    for name in names:
+        await api.post(CONFIGMAPS, configmap(name))
 
 
 async def fill_more(api: Api) -> None:
@@ -183,3 +198,91 @@ class TestWatches:
         assert stream.closed
         assert sum(api.server.watching.cut_off.values()) == 1
         assert len(api.server.watching) == 0
+
+
+class TestListOptions:
+    """The matrix of upstream's ValidateListOptions (apimachinery/pkg/apis/meta/internalversion/validation)."""
+
+    @pytest.mark.parametrize(
+        ("query", "texts"),
+        [
+            ("resourceVersionMatch=Exact", ["is forbidden unless resourceVersion is provided"]),
+            ("resourceVersionMatch=NotOlderThan", ["is forbidden unless resourceVersion is provided"]),
+            ("resourceVersionMatch=Bad&resourceVersion=1", ['Unsupported value: "Bad": supported values: "Exact", "NotOlderThan", ""']),
+            ("resourceVersionMatch=Exact&resourceVersion=0", ['resourceVersionMatch "exact" is forbidden for resourceVersion "0"']),
+            ("resourceVersionMatch=Exact&resourceVersion=1&continue=x", ["is forbidden when continue is provided"]),
+            (
+                "resourceVersionMatch=Bad&continue=x&sendInitialEvents=true",
+                [
+                    "is forbidden unless resourceVersion is provided",
+                    "is forbidden when continue is provided",
+                    "Unsupported value",
+                    "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list",
+                ],
+            ),
+            ("watch=1&resourceVersionMatch=NotOlderThan", ["is forbidden for watch unless sendInitialEvents is provided"]),
+            ("watch=1&sendInitialEvents=true", ["sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"]),
+            (
+                "watch=1&sendInitialEvents=false&resourceVersionMatch=Exact&continue=x",
+                [
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                    'Unsupported value: "Exact": supported values: "NotOlderThan"',
+                    "is forbidden when continue is provided",
+                ],
+            ),
+        ],
+    )  # fmt: skip
+    async def test_refused(self, api: Api, query: str, texts: list[str]) -> None:
+        answer = await api.get(f"{CONFIGMAPS}?{query}")
+        assert answer.status == 422
+        assert answer.json["details"]["kind"] == "ListOptions"
+        assert len(answer.json["details"]["causes"]) == len(texts)
+        for text in texts:
+            assert text in answer.json["message"]
+
+    @pytest.mark.parametrize(
+        ("query", "text"),
+        [
+            ("limit=abc", 'strconv.ParseInt: parsing "abc": invalid syntax'),
+            ("continue=garbage", "invalid continue token: continue key is not valid"),
+            (f"continue={token(v='v0')}", "server does not recognize this encoded version"),
+            (f"continue={token(rv=0)}", "incorrect encoded start resourceVersion (version meta.k8s.io/v1)"),
+            (f"continue={token(rv=-2)}", "incorrect encoded start resourceVersion (version meta.k8s.io/v1)"),
+            (f"continue={token(start='')}", "encoded start key empty (version meta.k8s.io/v1)"),
+            (f"continue={token(start='secrets/default/a')}", "continue key is not valid"),
+            (
+                f"continue={token()}&resourceVersion=1",
+                "specifying resource version is not allowed when using continue",
+            ),
+        ],
+    )
+    async def test_malformed(self, api: Api, query: str, text: str) -> None:
+        answer = await api.get(f"{CONFIGMAPS}?{query}")
+        assert (answer.status, answer.json["reason"]) == (400, "BadRequest")
+        assert text in answer.json["message"]
+
+    async def test_a_token_that_is_too_old_goes_on_with_what_there_is(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await fill_named(api, "abcd")
+        first = (await api.get(f"{CONFIGMAPS}?limit=2")).json
+        assert [i["metadata"]["name"] for i in first["items"]] == ["a", "b"]
+        await api.post(CONFIGMAPS, configmap("bb"))
+        later = time.time() + listing.TOKEN_SECONDS + 1
+        monkeypatch.setattr(listing.time, "time", lambda: later)
+        gone = await api.get(f"{CONFIGMAPS}?limit=2&continue={first['metadata']['continue']}")
+        assert (gone.status, gone.json["reason"]) == (410, "Expired")
+        again = gone.json["metadata"]["continue"]
+        second = (await api.get(f"{CONFIGMAPS}?limit=2&continue={again}")).json
+        assert [i["metadata"]["name"] for i in second["items"]] == ["bb", "c"]
+        assert second["metadata"]["resourceVersion"] != first["metadata"]["resourceVersion"]
+        assert second["metadata"]["remainingItemCount"] == 1
+        third = (await api.get(f"{CONFIGMAPS}?limit=2&continue={second['metadata']['continue']}")).json
+        assert [i["metadata"]["name"] for i in third["items"]] == ["d"]
+        assert third["metadata"] == {"resourceVersion": second["metadata"]["resourceVersion"]}
+
+    async def test_deletecollection_stops_at_its_limit(self, api: Api) -> None:
+        await fill_named(api, "abcd")
+        gone = await api.delete(f"{CONFIGMAPS}?limit=3")
+        assert [i["metadata"]["name"] for i in gone.json["items"]] == ["a", "b", "c"]
+        assert [i["metadata"]["name"] for i in (await api.get(CONFIGMAPS)).json["items"]] == ["d"]

@@ -34,7 +34,7 @@ A `CustomResourceDefinition` is served from the moment it is `Established`, and 
 | subresources | status, scale |
 | printing, selecting | additional printer columns, short names, categories, selectable fields |
 | conditions | NamesAccepted, Established, Terminating, KubernetesAPIApprovalPolicyConformant |
-| patterns | Go's syntax on Python's engine, which backtracks |
+| patterns | RE2: Go's syntax, linear time |
 """
 
 _MISSING = """

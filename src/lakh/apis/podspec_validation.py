@@ -6,6 +6,7 @@ usual pod costs 10 µs.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from lakh.apis import structs
@@ -44,6 +45,10 @@ MAX_HOSTNAME_BYTES = 64
 MAX_DNS_NAMESERVERS = 3
 MAX_DNS_SEARCH_PATHS = 32
 MAX_DNS_SEARCH_BYTES = 2048
+MAX_SYSCTL_BYTES = 253
+_SYSCTL_SEGMENT = "[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+SYSCTL_NAME = f"^({_SYSCTL_SEGMENT}[\\./])*{_SYSCTL_SEGMENT}$"
+_sysctl_segment = re.compile(_SYSCTL_SEGMENT, re.ASCII).fullmatch
 
 
 def validate_pod_spec(spec: Any, path: str, *, template: bool = False) -> list[FieldError]:
@@ -191,6 +196,16 @@ def _validate_security_context(context: Any, path: str, found: list[FieldError])
         for index, sysctl in enumerate(context.sysctls):
             if not sysctl.name:
                 found.append(required(f"{path}.sysctls[{index}].name"))
+            elif len(sysctl.name) > MAX_SYSCTL_BYTES or not all(
+                map(_sysctl_segment, sysctl.name.replace("/", ".").split("."))
+            ):
+                found.append(
+                    invalid_value(
+                        f"{path}.sysctls[{index}].name",
+                        sysctl.name,
+                        f"must have at most {MAX_SYSCTL_BYTES} characters and match regex {SYSCTL_NAME}",
+                    )
+                )
             elif sysctl.name in seen:
                 found.append(duplicate(f"{path}.sysctls[{index}].name", sysctl.name))
             seen.add(sysctl.name or "")

@@ -250,6 +250,9 @@ class GarbageCollector(Controller):
         if action.drop:
             await self._drop_references(resource, metadata, set(action.drop))
         elif action.policy is not None:
+            if owners.waiting and any(_waits(d) for _, _, d in self._dependents_of(metadata.uid)):
+                # Perhaps a circle: whoever waits for this object must not, or nobody would ever be first.
+                await self._unblock(resource, metadata)
             log.debug("deleting %s: its owners are gone", key)
             await self._ignoring_gone(
                 self.client.delete(
@@ -362,6 +365,17 @@ class GarbageCollector(Controller):
             if len(kept) == len(live.ownerReferences or ()):
                 return None
             return {"ownerReferences": kept or None}
+
+        await self._change_metadata(resource, metadata, change)
+
+    async def _unblock(self, resource: Resource, metadata: Any) -> None:
+        """No owner waits for this object any more."""
+
+        def change(live: BareMeta) -> dict[str, Any] | None:
+            references = live.ownerReferences or ()
+            if not any(ref.blockOwnerDeletion for ref in references):
+                return None
+            return {"ownerReferences": [{**plain(ref), "blockOwnerDeletion": False} for ref in references]}
 
         await self._change_metadata(resource, metadata, change)
 

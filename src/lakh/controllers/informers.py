@@ -17,7 +17,7 @@ from lakh.client.resources import Resource
 from lakh.client.tasks import TaskGuard
 from lakh.machinery import volumes
 
-from . import claimviews, views
+from . import claimviews, replicationviews, views
 from .pods import controller_of
 
 
@@ -36,6 +36,7 @@ VIEWS: dict[Resource, type[Any]] = {
     r.NODES: views.Node,
     r.NAMESPACES: views.Namespace,
     r.REPLICASETS: views.ReplicaSet,
+    r.REPLICATIONCONTROLLERS: replicationviews.ReplicationController,
     r.DEPLOYMENTS: views.Deployment,
     r.JOBS: views.Job,
     r.CRONJOBS: views.CronJob,

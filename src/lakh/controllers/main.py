@@ -34,7 +34,7 @@ from .namespace import NamespaceController
 from .nodelifecycle import NodeLifecycleController
 from .persistentvolume import PersistentVolumeController
 from .podgc import PodGarbageCollector
-from .replicaset import ReplicaSetController
+from .replicaset import ReplicaSetController, ReplicationManager
 from .resourceclaim import ResourceClaimController
 from .serviceaccount import RootCAPublisher, ServiceAccountController
 from .statefulset import StatefulSetController
@@ -53,6 +53,7 @@ CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
     controller.name: controller
     for controller in (
         ReplicaSetController,
+        ReplicationManager,
         DeploymentController,
         JobController,
         TTLAfterFinishedController,

@@ -1,4 +1,4 @@
-"""ReplicaSets: keep the wanted number of pods that match the selector.
+"""ReplicaSets, and ReplicationControllers which came before them: keep the wanted number of pods that match the selector.
 
 `decide` is pure: the ReplicaSet and its pods in, how many to create and which to delete out. The shell claims pods, carries the plan out with
 many requests in flight, and patches the status. A sync costs O(pods of the ReplicaSet); events of pods are coalesced by the queue.
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from lakh.client.errors import ApiError, is_not_found
-from lakh.client.resources import PODS, REPLICASETS, object_reference
+from lakh.client.informer import Informer
+from lakh.client.resources import PODS, REPLICASETS, REPLICATIONCONTROLLERS, object_reference
 
 from . import clock, informers
 from .bursts import all_of, slow_start
@@ -30,6 +32,7 @@ from .pods import (
     is_terminating,
     pod_prefix,
 )
+from .replicationviews import ReplicationController
 from .selecting import compile_selector
 from .statuses import difference, set_condition, status_patch, without_condition
 from .views import Bare, Condition, Meta, Pod, ReplicaSet, ReplicaSetStatus
@@ -114,13 +117,16 @@ class ReplicaSetController(Controller):
     """See the module."""
 
     name = "replicaset-controller"
+    resource = REPLICASETS
+    view: type[Any] = ReplicaSet
+    keep_zero: tuple[str, ...] = KEEP_ZERO
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._expectations = Expectations(context.monotonic)
         self._recorder = context.recorder(self.name)
-        self._sets = context.informers.of(
-            REPLICASETS, ReplicaSet, indexes=(informers.CONTROLLER, informers.NAMESPACE)
+        self._sets: Informer[Any] = context.informers.of(
+            self.resource, self.view, indexes=(informers.CONTROLLER, informers.NAMESPACE)
         )
         self._pods = context.informers.of(PODS, Pod, indexes=(informers.CONTROLLER, informers.ORPHANS))
         self._sets.add_handler(
@@ -146,7 +152,7 @@ class ReplicaSetController(Controller):
 
     def _owner_key(self, pod: Pod) -> str | None:
         reference = controller_of(pod.metadata)
-        if reference is None or reference.kind != "ReplicaSet":
+        if reference is None or reference.kind != self.resource.kind:
             return None
         return f"{pod.metadata.namespace}/{reference.name}"
 
@@ -242,11 +248,15 @@ class ReplicaSetController(Controller):
         return await carry_out(
             self.client,
             plan,
-            owner=REPLICASETS,
+            owner=self.resource,
             owner_metadata=rs.metadata,
-            reference=controller_reference("apps/v1", "ReplicaSet", rs.metadata),
+            reference=self._reference(rs),
             resource=PODS,
         )
+
+    def _reference(self, rs: ReplicaSet) -> dict[str, Any]:
+        """The owner reference of its pods."""
+        return controller_reference(self.resource.api_version, self.resource.kind, rs.metadata)
 
     def _doubled_up(self, rs: ReplicaSet) -> Counter[str]:
         """Active pods per node of the ReplicaSets with the same owner."""
@@ -260,12 +270,12 @@ class ReplicaSetController(Controller):
         )
 
     async def _carry_out(self, key: str, rs: ReplicaSet, plan: Plan) -> BaseException | None:
-        reference = object_reference(REPLICASETS, rs)
+        reference = object_reference(self.resource, rs)
         namespace = rs.metadata.namespace
         if plan.create:
             maker = PodMaker(
                 rs.spec.template,
-                owner=controller_reference("apps/v1", "ReplicaSet", rs.metadata),
+                owner=self._reference(rs),
                 prefix=pod_prefix(rs.metadata.name),
             )
             body = maker.make()
@@ -309,12 +319,14 @@ class ReplicaSetController(Controller):
     ) -> None:
         metadata = decode_template(rs.spec.template).metadata
         status = count(rs, pods, (metadata and metadata.labels) or {}, failure, self.now())
-        patch = difference(rs.status, status, keep_zero=KEEP_ZERO)
+        if "terminatingReplicas" not in self.keep_zero:
+            status.terminatingReplicas = None
+        patch = difference(rs.status, status, keep_zero=self.keep_zero)
         if patch:
             # No resourceVersion: this controller alone writes the status, and observedGeneration says what it has seen.
             try:
                 await self.client.patch(
-                    REPLICASETS,
+                    self.resource,
                     rs.metadata.name,
                     status_patch(patch),
                     rs.metadata.namespace,
@@ -338,6 +350,15 @@ class ReplicaSetController(Controller):
         return max(min(waits, default=1.0), 0.05)
 
 
+class ReplicationManager(ReplicaSetController):
+    """The same for ReplicationControllers."""
+
+    name = "replicationcontroller-controller"
+    resource = REPLICATIONCONTROLLERS
+    view = ReplicationController
+    keep_zero = ("replicas", "observedGeneration")
+
+
 def _ready_since(pod: Pod) -> float | None:
     for condition in pod.status.conditions or ():
         if condition.type == "Ready" and condition.status == "True":
@@ -354,4 +375,4 @@ def _namespace_terminating(error: ApiError) -> bool:
     return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
 
 
-__all__ = ["Plan", "ReplicaSetController", "count", "decide"]
+__all__ = ["Plan", "ReplicaSetController", "ReplicationManager", "count", "decide"]

@@ -109,7 +109,12 @@ def _managed(obj: JSONObject, ignored: Collection[str]) -> JSONObject:
     }
     metadata = out.get("metadata")
     if isinstance(metadata, dict):
-        out["metadata"] = {k: v for k, v in metadata.items() if k not in _UNMANAGED_METADATA}
+        kept = {k: v for k, v in metadata.items() if k not in _UNMANAGED_METADATA}
+        if kept:
+            out["metadata"] = kept
+        else:
+            # An empty map would be owned as one.
+            del out["metadata"]
     return out
 
 

@@ -142,12 +142,11 @@ def _position(items: list[Any], wanted: Any, *, last: bool = False) -> int:
 
 
 def _find(text: str, pattern: str) -> str:
-    found = goregex.compiled(pattern).search(text)
-    return found.group() if found else ""
+    return next(goregex.compiled(pattern).find_all(text), "")
 
 
 def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
-    found = [m.group() for m in goregex.compiled(pattern).finditer(text)]
+    found = list(goregex.compiled(pattern).find_all(text))
     return found if limit < 0 else found[:limit]
 
 

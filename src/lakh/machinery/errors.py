@@ -255,6 +255,30 @@ def show(value: Any) -> str:
     return _encode_json(value).decode()
 
 
+def show_go(value: Any) -> str:
+    """Plain JSON as Go prints it (`%v`): `map[spec:map[replicas:2]]`."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{name}:{show_go(value[name])}" for name in sorted(value)) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(show_go, value)) + "]"
+    if value is None:
+        return "<nil>"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def json_type(value: Any) -> str:
+    """A JSON value's type as Go's decoder names it."""
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, str):
+        return "string"
+    if value is None:
+        return "null"
+    return "object" if isinstance(value, dict) else "array" if isinstance(value, list) else "number"
+
+
 def required(field: str, detail: str = "") -> FieldError:
     """A value that must be there is missing."""
     return FieldError(
@@ -267,9 +291,9 @@ def invalid_value(field: str, value: Any, detail: str) -> FieldError:
     return FieldError("FieldValueInvalid", field, f"Invalid value: {show(value)}: {detail}")
 
 
-def not_supported(field: str, value: Any, supported: Iterable[str]) -> FieldError:
-    """A value is not one of an enumeration."""
-    choices = ", ".join(show(s) for s in sorted(supported))
+def not_supported(field: str, value: Any, supported: Iterable[str], *, as_given: bool = False) -> FieldError:
+    """A value is not one of an enumeration, which is shown sorted unless it is to be shown `as_given`."""
+    choices = ", ".join(show(s) for s in (supported if as_given else sorted(supported)))
     return FieldError(
         "FieldValueNotSupported", field, f"Unsupported value: {show(value)}: supported values: {choices}"
     )

@@ -21,6 +21,7 @@ MAX_OPERATIONS = 10_000
 MAX_COPY_BYTES = 3 * 1024 * 1024
 
 _OPERATIONS = ("add", "remove", "replace", "move", "copy", "test")
+MEMBERS = frozenset(("from", "op", "path", "value"))
 _index = re.compile("-?(0|[1-9][0-9]{0,8})", re.ASCII).fullmatch
 
 

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lakh.machinery.dynamic import JSON, equal
-from lakh.machinery.errors import bad_request
+from lakh.machinery.errors import bad_request, show_go
 from lakh.machinery.jsonpatch import PatchError
 from lakh.machinery.schema import Node
 
@@ -36,8 +36,8 @@ JSONObject = dict[str, Any]
 def apply(original: JSONObject, patch: JSON, node: Node | None) -> JSONObject:
     """The original with the patch applied.
 
-    `node` is the object's schema; None (unknown) merges maps and replaces lists. Raises a 400 for a malformed patch and `PatchError` (422) for
-    malformed directives.
+    `node` is the object's schema; None (unknown) merges maps and replaces lists. Raises a 400 for a malformed patch or directive and `PatchError` (422) for
+    directives that do not fit the lists.
     """
     if not isinstance(patch, dict):
         raise bad_request("a strategic merge patch is an object")
@@ -89,7 +89,7 @@ def _merge_map(original: JSONObject, patch: Mapping[str, Any], node: Node | None
 def _retain(merged: JSONObject, patch: Mapping[str, Any]) -> None:
     keep = patch[RETAIN_KEYS]
     if not isinstance(keep, list):
-        raise PatchError("invalid patch format of retainKeys")
+        raise bad_request("invalid patch format of retainKeys")
     kept = {key for key in keep if isinstance(key, str)}
     for key, value in patch.items():
         directive = key == RETAIN_KEYS or key.startswith((DELETE_FROM, SET_ORDER))
@@ -157,7 +157,7 @@ def _merge_list(original: list[Any], patch: list[Any], node: Node) -> list[Any]:
                 else f"unknown patch type found: {directive}"
             )
         if key not in item:
-            raise bad_request(f"map: {item} does not contain declared merge key: {key}")
+            raise bad_request(f"map: {show_go(item)} does not contain declared merge key: {key}")
         if directive == "delete":
             deleted.add(_word(item, key))
         else:
@@ -182,12 +182,12 @@ def _merge_ordered(
 ) -> None:
     """A list whose order the patch gives: merged first, then ordered."""
     if not isinstance(order, list) or not all(isinstance(o, (dict, str, int, float)) for o in order):
-        raise PatchError("invalid patch format of setElementOrder list")
+        raise bad_request("invalid patch format of setElementOrder list")
     original, changes = merged.get(field), patch.get(field)
     key = node.merge_key if node is not None else None
     if changes is not None:
         if not isinstance(changes, list):
-            raise PatchError("invalid patch format of setElementOrder list")
+            raise bad_request("invalid patch format of setElementOrder list")
         _check_order(changes, order, key)
     if not isinstance(original, list):
         if isinstance(changes, list):
@@ -269,6 +269,6 @@ def _unique(items: list[Any]) -> list[Any]:
 
 def _without(items: list[Any], values: JSON) -> list[Any]:
     if not isinstance(values, list):
-        raise PatchError("invalid patch format of primitive list")
+        raise bad_request("invalid patch format of primitive list")
     words = {_word(value, None) for value in values}
     return [item for item in items if _word(item, None) not in words]

@@ -104,7 +104,7 @@ _RULES: Mapping[str, _Rule] = {
 
 def _matches(pattern: str, value: str) -> bool:
     try:
-        return goregex.compiled(pattern).search(value) is not None
+        return goregex.compiled(pattern).matches(value)
     except ValueError:
         return True
 

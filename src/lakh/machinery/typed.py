@@ -250,7 +250,8 @@ def _problems(value: Any, shape: Shape, path: str, found: list[str]) -> None:
             for name, child in value.items():
                 if node.type == "struct" and not node.open and node.field(name) is None:
                     found.append(f"{path}.{name}: field not declared in schema")
-                elif shape.kind != "leaf":
+                else:
+                    # Of what is owned as a whole the parts must be right all the same.
                     below = shape.field(name)[1] if node.type == "struct" else shape.element
                     _problems(child, below, f"{path}.{name}", found)
         case "list":
@@ -258,6 +259,9 @@ def _problems(value: Any, shape: Shape, path: str, found: list[str]) -> None:
                 found.append(f"{path}: expected list, got {_go(value)}")
             elif shape.kind != "leaf":
                 _list_problems(value, shape, path, found)
+            else:
+                for index, item in enumerate(value):
+                    _problems(item, shape.element, f"{path}[{index}]", found)
         case "string" | "integer" | "number" | "boolean" as kind:
             types, name = _SCALARS[kind]
             if not isinstance(value, types) or (isinstance(value, bool) and kind != "boolean"):

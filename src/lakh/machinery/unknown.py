@@ -79,12 +79,43 @@ def duplicate_fields(raw: bytes) -> list[str]:
     The text must be valid JSON; of another nothing, or less, is found. Costs a pass over the text in Python (1 µs a token, bounded), so ask only
     when it matters.
     """
-    found: list[str] = []
-    reported: set[str] = set()
-    # One entry for each open container: names seen (None in a list), its path, and the path of its next value.
-    stack: list[tuple[set[str] | None, str]] = []
-    index_of: list[int] = []
-    child_path = ""
+    return strict_findings(raw, None)
+
+
+# Below a field that the schema does not have nothing is looked at.
+_SKIPPED: Any = object()
+
+
+class _Open:
+    """A container whose end has not come: its path, its schema, names seen (None in a list), and what its next value is."""
+
+    __slots__ = ("child_node", "child_path", "index", "names", "node", "path")
+
+    def __init__(self, names: set[str] | None, path: str, node: Any) -> None:
+        self.names = names
+        self.path = path
+        self.node = node
+        self.index = 0
+        self.child_path = f"{path}[0]" if names is None else ""
+        self.child_node = _below(node, None) if names is None else _SKIPPED
+
+
+def _below(node: Any, name: str | None) -> Any:
+    """The schema of a field (or, `name` None, of a list's items): a node, None where anything goes, `_SKIPPED` where there is no such field."""
+    if node is None or node is _SKIPPED:
+        return node
+    if name is None:
+        return node.element if node.type == "list" else None
+    if node.type == "struct":
+        below = node.field(name)
+        return below if below is not None or node.open else _SKIPPED
+    return node.element if node.type == "map" else None
+
+
+def strict_findings(raw: bytes, node: Node | None) -> list[str]:
+    """What strict decoding finds in a JSON text, in the text's order: unknown fields (with a schema) and duplicate ones."""
+    found: dict[str, None] = {}
+    stack: list[_Open] = []
     position = 0
     expect_name = False
     for _ in range(MAX_TOKENS):
@@ -94,36 +125,35 @@ def duplicate_fields(raw: bytes) -> list[str]:
         position = match.end()
         text, symbol, _ = match.groups()
         if text is not None and expect_name and stack:
-            names, path = stack[-1]
+            top = stack[-1]
             name = _unquote(text)
-            child_path = f"{path}.{name}" if path else name
-            assert names is not None
-            if name in names and child_path not in reported:
-                reported.add(child_path)
-                found.append(f'duplicate field "{child_path}"')
-            names.add(name)
+            top.child_path = f"{top.path}.{name}" if top.path else name
+            assert top.names is not None
+            if top.node is _SKIPPED:
+                top.child_node = _SKIPPED
+            else:
+                top.child_node = _below(top.node, name)
+                if top.child_node is _SKIPPED:
+                    found[f'unknown field "{top.child_path}"'] = None
+                elif name in top.names:
+                    found[f'duplicate field "{top.child_path}"'] = None
+            top.names.add(name)
             expect_name = False
-        elif symbol == b"{":
-            stack.append((set(), child_path))
-            index_of.append(0)
-            expect_name = True
-        elif symbol == b"[":
-            stack.append((None, child_path))
-            index_of.append(0)
-            child_path = f"{child_path}[0]"
-            expect_name = False
+        elif symbol == b"{" or symbol == b"[":
+            path, below = (stack[-1].child_path, stack[-1].child_node) if stack else ("", node)
+            stack.append(_Open(set() if symbol == b"{" else None, path, below))
+            expect_name = symbol == b"{"
         elif symbol in (b"}", b"]"):
             if stack:
-                child_path = stack.pop()[1]
-                index_of.pop()
+                stack.pop()
             expect_name = False
         elif symbol == b"," and stack:
-            names, path = stack[-1]
-            expect_name = names is not None
-            if names is None:
-                index_of[-1] += 1
-                child_path = f"{path}[{index_of[-1]}]"
-    return found
+            top = stack[-1]
+            expect_name = top.names is not None
+            if top.names is None:
+                top.index += 1
+                top.child_path = f"{top.path}[{top.index}]"
+    return list(found)
 
 
 def _unquote(text: bytes) -> str:

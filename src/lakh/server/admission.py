@@ -1,7 +1,7 @@
 """Admission: what the cluster says to an object beyond its own validity.
 
 The plugins that upstream enables by default and that have something to say here, in upstream's order: NamespaceLifecycle, ServiceAccount,
-TaintNodesByCondition, Priority, DefaultTolerationSeconds, DefaultStorageClass, StorageObjectInUseProtection. Each is a function of the cluster
+TaintNodesByCondition, Priority, DefaultTolerationSeconds, DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass. Each is a function of the cluster
 and the object; it changes the object or raises 403. Verdicts rest on durable state: no pod is stored in a namespace that a crash takes back.
 """
 
@@ -63,6 +63,8 @@ class Admission:
                 self.service_account(store, obj)
                 self.priority(store, obj)
                 self.default_tolerations(obj)
+                if obj.spec is not None and (obj.spec.runtimeClassName or obj.spec.overhead):
+                    self.runtime_class(obj)
         elif table == PODGROUPS:
             if verb == "create":
                 self.priority(store, obj)
@@ -189,6 +191,32 @@ class Admission:
                 ]
         spec.tolerations = tolerations
 
+    def runtime_class(self, pod: Any) -> None:
+        """The pod's runtime class is there; its overhead, node selector and tolerations become the pod's (KEP-688)."""
+        spec, name = pod.spec, pod.spec.runtimeClassName
+        overhead: dict[str, Any] | None = None
+        if name:
+            classes = self.cluster.named("node.k8s.io", "v1", "runtimeclasses")
+            item = classes.partition.get(classes.key("", name))
+            if item is None:
+                raise _pod_rejected(pod, f'pod rejected: RuntimeClass "{name}" not found')
+            found = classes.codec.decode_stored(item.value)
+            overhead = (found.overhead.podFixed if found.overhead is not None else None) or None
+            if found.scheduling is not None:
+                _merge_scheduling(pod, found.scheduling)
+        if overhead is None:
+            if spec.overhead:
+                raise _pod_rejected(
+                    pod,
+                    "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead",
+                )
+        elif not spec.overhead:
+            spec.overhead = dict(overhead)
+        elif spec.overhead != overhead:
+            raise _pod_rejected(
+                pod, "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
+            )
+
     def taint_new_node(self, node: Any) -> None:
         """A new node takes no pods before it has been seen ready."""
         if node.spec is None:
@@ -216,3 +244,24 @@ class Admission:
                     obj.metadata.name or "",
                     f"PriorityClass {other.metadata.name} is already marked as default. Only one default can exist",
                 )
+
+
+def _pod_rejected(pod: Any, why: str) -> errors.StatusError:
+    return errors.forbidden("", "pods", pod.metadata.name or "", why)
+
+
+def _merge_scheduling(pod: Any, scheduling: Any) -> None:
+    """Where a runtime class runs: both selectors must hold, the tolerations of both count."""
+    spec = pod.spec
+    selector = dict(spec.nodeSelector or {})
+    for key, value in (scheduling.nodeSelector or {}).items():
+        if selector.setdefault(key, value) != value:
+            raise _pod_rejected(
+                pod,
+                f"conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}; "
+                f"pod.spec.nodeSelector[{key}] = {selector[key]}",
+            )
+    spec.nodeSelector = selector or None
+    tolerations = list(spec.tolerations or ())
+    tolerations += [t for t in scheduling.tolerations or () if t not in tolerations]
+    spec.tolerations = tolerations or None

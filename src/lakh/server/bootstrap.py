@@ -1,6 +1,6 @@
-"""What every cluster has from its first start: namespaces, priority classes, flow schemas, the `kubernetes` service.
+"""What every cluster has from its first start: namespaces, priority classes, flow schemas, the `kubernetes` service with its endpoints.
 
-Idempotent: each start creates what is missing and leaves the rest alone.
+Idempotent: each start creates what is missing and leaves the rest alone, but for the endpoints, which follow the server's address.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from lakh.machinery import errors
-from lakh.server import flowdefaults
+from lakh.server import flowdefaults, ownendpoints
 from lakh.server.authn import User
 from lakh.server.certs import FRONT_PROXY_NAME, SHARED_FILES, Pki, PkiError
 from lakh.server.cluster import Cluster
@@ -153,3 +153,4 @@ async def bootstrap(cluster: Cluster, port: int, authentication: dict[str, Any] 
         except errors.StatusError as e:
             if e.reason != "AlreadyExists":
                 raise
+    await ownendpoints.publish(cluster, port, BOOTSTRAP_USER)

@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import yaml
 
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
-from lakh.machinery import errors, protobuf, unknown
+from lakh.machinery import errors, goyaml, protobuf, unknown
 from lakh.machinery.schema import Node
 from lakh.server.messages import Messages
 
@@ -24,6 +23,8 @@ HEAD_SIZE = len(HEAD)
 
 JSON = "application/json"
 YAML = "application/yaml"
+# How goyaml begins an error that lists lines.
+YAML_ERRORS = "yaml: unmarshal errors:"
 BODY_TYPES = (JSON, YAML, protobuf.MEDIA_TYPE)
 
 _encode = msgspec.json.Encoder().encode
@@ -53,21 +54,34 @@ def protobuf_to_json(body: bytes) -> bytes:
 
 
 def yaml_to_json(body: bytes) -> bytes:
-    """YAML as JSON; raises 400."""
+    """YAML as JSON (a `YamlBody`); raises 400."""
     try:
-        return _encode(yaml.load(body, Loader=_YamlLoader))
-    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as e:
-        raise errors.bad_request(f"error converting YAML to JSON: yaml: {e}") from None
+        return goyaml.to_json(body)
+    except goyaml.YamlError as e:
+        raise errors.bad_request(f"error converting YAML to JSON: {e}") from None
 
 
-class _YamlLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe YAML that leaves timestamps as strings, as sigs.k8s.io/yaml does."""
+def read_apply(body: bytes) -> bytes:
+    """An applied configuration as JSON. JSON in which no name is there twice is taken as it is; anything else is YAML, which JSON is, too."""
+    if body[:1] == b"{":
+        try:
+            plain = _decode_any(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return yaml_to_json(body)
+        if body.count(b'":') == _encode(plain).count(b'":'):
+            return body
+    return yaml_to_json(body)
 
 
-_YamlLoader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+def yaml_findings(body: bytes) -> list[str]:
+    """What strict decoding says of names that were there twice in the YAML that a body was; they are one finding."""
+    if isinstance(body, goyaml.YamlBody) and body.duplicates:
+        return ["\n  ".join((YAML_ERRORS, *body.duplicates))]
+    return []
+
+
+# The decoder's texts, and Go's for the same.
+_GO_JSON_ERRORS = {"Input data was truncated": "unexpected end of JSON input"}
 
 
 def load_json(body: bytes) -> Any:
@@ -76,10 +90,20 @@ def load_json(body: bytes) -> Any:
         return _decode_any(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise errors.bad_request(
-            f"couldn't get version/kind; json parse error: {e}"
+            f"couldn't get version/kind; json parse error: {_GO_JSON_ERRORS.get(str(e), str(e))}"
             if body
             else "EOF: the body of the request is empty"
         ) from None
+
+
+class MalformedError(errors.StatusError):
+    """An object does not decode: 400. `why` is the decoder's own text; patches answer with it in another way."""
+
+    def __init__(self, kind: str, version: str, why: str) -> None:
+        super().__init__(
+            400, "BadRequest", f'{kind} in version "{version}" cannot be handled as a {kind}: {why}'
+        )
+        self.why = why
 
 
 class FieldValidation:
@@ -128,8 +152,11 @@ class Codec:
             raise
         else:
             # As many names as in the encoded form: then none was there twice. Otherwise look closer.
-            if validation != FieldValidation.IGNORE and body.count(b'":') != _encode(obj).count(b'":'):
-                self._report(unknown.duplicate_fields(body), validation, warnings)
+            if validation != FieldValidation.IGNORE:
+                if body.__class__ is not bytes:
+                    self._report(yaml_findings(body), validation, warnings)
+                if body.count(b'":') != _encode(obj).count(b'":'):
+                    self._report(unknown.duplicate_fields(body), validation, warnings)
         if obj is None:
             raise errors.bad_request(
                 f'{self.kind} in version "{self.api_version}" cannot be handled as a {self.kind}: null'
@@ -158,22 +185,27 @@ class Codec:
         plain = load_json(body)
         if not isinstance(plain, dict):
             raise errors.bad_request(
-                f"couldn't get version/kind; json parse error: json: cannot unmarshal {_json_type(plain)} into Go value of type "
+                f"couldn't get version/kind; json parse error: json: cannot unmarshal {errors.json_type(plain)} into Go value of type "
                 "struct { APIVersion string; Kind string }"
             )
-        found = unknown.duplicate_fields(body) if validation != FieldValidation.IGNORE else []
+        found: list[str] = []
+        if validation != FieldValidation.IGNORE:
+            found = yaml_findings(body) + unknown.strict_findings(body, self.node)
         return self.convert(plain, validation, warnings, found)
+
+    def _malformed(self, why: str) -> MalformedError:
+        return MalformedError(self.kind, self.resource.version, why)
 
     def _report(self, findings: list[str], validation: str, warnings: list[str]) -> None:
         if not findings:
             return
         if validation == FieldValidation.STRICT:
-            raise errors.bad_request(
-                f'{self.kind} in version "{self.resource.version}" cannot be handled as a {self.kind}: '
-                f"strict decoding error: {', '.join(findings)}"
-            )
+            raise self._malformed(f"strict decoding error: {', '.join(findings)}")
         if validation == FieldValidation.WARN:
-            warnings.extend(findings)
+            for text in findings:
+                # goyaml's list of lines is one error, and as many warnings.
+                lines = text.split("\n  ")
+                warnings.extend(lines[1:] if lines[0] == YAML_ERRORS else lines)
 
     def convert(
         self, plain: dict[str, Any], validation: str, warnings: list[str], findings: list[str] | None = None
@@ -186,15 +218,13 @@ class Codec:
             obj = msgspec.convert(plain, self.struct)
         except msgspec.ValidationError:
             strange = unknown.unknown_fields(plain, self.node)
-            self._report((findings or []) + strange, validation, warnings)
+            self._report(list(dict.fromkeys((*(findings or ()), *strange))), validation, warnings)
             pruned = unknown.prune(plain, self.node)
             try:
                 obj = msgspec.convert(pruned, self.struct)
             except msgspec.ValidationError as e:
                 why = unknown.type_error(pruned, self.node, self.kind) or str(e)
-                raise errors.bad_request(
-                    f'{self.kind} in version "{self.resource.version}" cannot be handled as a {self.kind}: {why}'
-                ) from None
+                raise self._malformed(why) from None
         else:
             self._report(findings or [], validation, warnings)
         if obj.metadata is None:
@@ -254,15 +284,6 @@ class Codec:
     def serve_unsaved(self, value: bytes) -> bytes:
         """An object that was not stored (`dryRun` of a create): it has no resourceVersion."""
         return self.prefix[: self.prefix.rindex(b'"resourceVersion"')] + value[HEAD_SIZE:]
-
-
-def _json_type(value: Any) -> str:
-    """A JSON value's type as Go's decoder names it."""
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, str):
-        return "string"
-    return "array" if isinstance(value, list) else "number"
 
 
 class ViewCodec(Codec):

@@ -92,6 +92,11 @@ def dry_run(query: dict[str, str], body: list[str] | None = None) -> bool:
     return bool(values)
 
 
+def is_true(query: dict[str, str], name: str) -> bool:
+    """Whether a boolean parameter was set, in any of Go's spellings."""
+    return query.get(name, "").lower() in ("1", "t", "true")
+
+
 def field_validation(query: dict[str, str]) -> str:
     """The `fieldValidation` parameter; Warn when it is not given."""
     value = query.get("fieldValidation", "")

@@ -12,8 +12,8 @@ import msgspec
 
 from lakh.apis.custom import OBJECT_META, CustomResource, Unstructured, object_meta_node
 from lakh.apis.definitions import schema
-from lakh.machinery import dynamic, errors, unknown
-from lakh.server.codec import Codec, FieldValidation, load_json
+from lakh.machinery import dynamic, unknown
+from lakh.server.codec import Codec, FieldValidation, load_json, yaml_findings
 
 _encode_metadata = msgspec.json.Encoder().encode
 _encode_content = msgspec.json.Encoder(order="deterministic").encode
@@ -52,6 +52,8 @@ class CustomCodec(Codec):
         found = []
         if validation != FieldValidation.IGNORE and body.count(b'":') != _encode_content(plain).count(b'":'):
             found = unknown.duplicate_fields(body)
+        if validation != FieldValidation.IGNORE and body.__class__ is not bytes:
+            found = yaml_findings(body) + found
         return self.convert(plain, validation, warnings, found)
 
     def convert(
@@ -87,11 +89,6 @@ class CustomCodec(Codec):
                 return msgspec.convert(unknown.prune(plain, node), self.struct)
             except msgspec.ValidationError as again:
                 raise self._malformed(str(again)) from None
-
-    def _malformed(self, why: str) -> errors.StatusError:
-        return errors.bad_request(
-            f'{self.kind} in version "{self.resource.version}" cannot be handled as a {self.kind}: {why}'
-        )
 
     def to_plain(self, obj: Any) -> dict[str, Any]:
         """A copy of an object as plain JSON, as clients see it."""

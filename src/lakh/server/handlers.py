@@ -13,20 +13,23 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from lakh.apis.custom import CustomResource
-from lakh.machinery import errors, jsonpatch, mergepatch, strategic
+from lakh.machinery import errors
 from lakh.server import listing, messages, negotiate, ownership, tables
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.codec import (
     FieldValidation,
+    MalformedError,
     encode_json,
     load_json,
+    read_apply,
     read_body,
-    yaml_to_json,
+    yaml_findings,
 )
 from lakh.server.consistency import reach
-from lakh.server.context import Admit, Context, dry_run, field_manager, field_validation
+from lakh.server.context import Admit, Context, dry_run, field_manager, field_validation, is_true
 from lakh.server.converting import Converting
+from lakh.server.patches import APPLY_PATCH, content_type, parse_patch, patch_findings, refused_patch
 from lakh.server.rendering import Answer, negotiated, render, to_protobuf, to_yaml
 from lakh.server.reviews import Reviews
 from lakh.server.routing import RequestInfo
@@ -36,12 +39,6 @@ from lakh.server.subresources import Subresources
 from lakh.server.transport import Request, Response, StreamResponse
 from lakh.server.watching import Form, Watcher, Watching, watch_seconds
 from lakh.store.state import Item
-
-JSON_PATCH = "application/json-patch+json"
-MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
-PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 
 # Kinds whose delete answers with the object (upstream's ReturnDeletedObject).
 RETURN_DELETED = frozenset(
@@ -103,6 +100,8 @@ class Handlers:
         if verb == "create":
             virtual = self.reviews.handler(resource)
             if virtual is not None:
+                if negotiate.accepted(request.headers.get("accept", "")).shape != "object":
+                    raise errors.not_acceptable(negotiate.SERVED)
                 return negotiated(request, virtual(request, info, user))
             return self._create(request, store, info, query, user)
         if not info.name and verb in ("update", "patch"):
@@ -167,6 +166,19 @@ class Handlers:
             validation=field_validation(query) if query else FieldValidation.WARN,
             admit=self.admit,
         )
+
+    def apply_context(self, request: Request, query: dict[str, str], user: User) -> Context:
+        """The circumstances of a server-side apply; raises 422 without a manager."""
+        if not query.get("fieldManager"):
+            raise errors.invalid(
+                "meta.k8s.io",
+                "PatchOptions",
+                "",
+                [errors.required("fieldManager", "is required for apply patch")],
+            )
+        context = self.context(request, query, user)
+        context.applied = True
+        return context
 
     # -- answers ---------------------------------------------------------------------------------------------------------------
 
@@ -281,24 +293,7 @@ class Handlers:
             raise errors.bad_request(
                 f'Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax'
             )
-        findings = []
-        if send_initial:
-            if match != "NotOlderThan":
-                findings.append(
-                    errors.forbidden_field(
-                        "resourceVersionMatch",
-                        "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                    )
-                )
-        elif match:
-            findings.append(
-                errors.forbidden_field(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                )
-            )
-        if findings:
-            raise errors.invalid("meta.k8s.io", "ListOptions", "", findings)
+        _check_watch_options(send_initial, match, query.get("continue", ""))
         streaming = send_initial.lower() in ("1", "true", "t")
         start = int(version) if version else 0
         initial = streaming or (start == 0 and send_initial == "")
@@ -351,6 +346,7 @@ class Handlers:
     ) -> Response:
         context = self.context(request, query, user)
         obj = store.codec.decode(self.body(request), context.validation, context.warnings)
+        store.check_name(obj.metadata, info.namespace, info.name)
         create = (lambda: obj) if store.strategy.allow_create_on_update and not subresource else None
         item, created = await store.update(
             context,
@@ -371,7 +367,7 @@ class Handlers:
         user: User,
         subresource: str,
     ) -> Response:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip()
+        kind = content_type(request)
         if kind == APPLY_PATCH:
             return await self._apply(request, store, info, query, user, subresource)
         if query.get("force"):
@@ -383,6 +379,7 @@ class Handlers:
             )
         context = self.context(request, query, user)
         change = parse_patch(kind, request.body, store)
+        twice = patch_findings(kind, request.body, context.validation)
         # managedFields are half of an object, and hardly a patch speaks of them.
         whole = b"managedFields" in request.body
 
@@ -391,7 +388,10 @@ class Handlers:
             if not whole:
                 old.metadata.managedFields = None
             plain = change(store.codec.to_plain(old))
-            new = store.codec.convert(plain, context.validation, context.warnings)
+            try:
+                new = store.codec.convert(plain, context.validation, context.warnings, list(twice))
+            except MalformedError as e:
+                raise refused_patch(kind, request.body, plain, e) from None
             if not whole:
                 old.metadata.managedFields = new.metadata.managedFields = managers
             return new
@@ -408,30 +408,26 @@ class Handlers:
         user: User,
         subresource: str,
     ) -> Response:
-        if not query.get("fieldManager"):
-            raise errors.invalid(
-                "meta.k8s.io",
-                "PatchOptions",
-                "",
-                [errors.required("fieldManager", "is required for apply patch")],
-            )
-        context = self.context(request, query, user)
-        context.applied = True
-        force = query.get("force", "").lower() in ("1", "true", "t")
-        body = request.body if request.body[:1] == b"{" else yaml_to_json(request.body)
-        # Types, unknown and duplicate fields are judged on the applied configuration itself.
-        store.codec.decode(body, context.validation, context.warnings)
+        context = self.apply_context(request, query, user)
+        force = is_true(query, "force")
+        body = read_apply(request.body)
         applied = load_json(body)
+        if not isinstance(applied, dict):
+            raise errors.bad_request("error decoding YAML: an applied configuration is an object")
         if applied.get("apiVersion") != store.codec.api_version or applied.get("kind") != store.codec.kind:
             raise errors.bad_request("apiVersion and kind must be set and match the request for apply patch")
-        if (applied.get("metadata") or {}).get("managedFields"):
-            raise errors.bad_request("metadata.managedFields must be nil")
+        twice = yaml_findings(body) if context.validation != FieldValidation.IGNORE else []
 
         def mutate(item: Item | None, old: Any) -> Any:
             live = load_json(store.serve(item)) if item is not None else None
             merged = ownership.apply(
                 store.codec, live, applied, context, subresource, force, info.namespace, info.name
             )
+            # Only now, as upstream: fields that the schema does not have, and conflicts, are said first.
+            if twice and context.validation == FieldValidation.STRICT:
+                raise errors.bad_request(f"error strict decoding YAML: {twice[0]}")
+            for text in twice:
+                context.warnings += text.split("\n  ")[1:]
             return store.codec.convert(merged, FieldValidation.IGNORE, context.warnings)
 
         create = None
@@ -470,7 +466,10 @@ class Handlers:
         if options.propagationPolicy not in (None, "Orphan", "Background", "Foreground"):
             findings.append(
                 errors.not_supported(
-                    "propagationPolicy", options.propagationPolicy, ("Background", "Foreground", "Orphan")
+                    "propagationPolicy",
+                    options.propagationPolicy,
+                    ("Foreground", "Background", "Orphan", "nil"),
+                    as_given=True,
                 )
             )
         if options.propagationPolicy is not None and options.orphanDependents is not None:
@@ -522,6 +521,7 @@ class Handlers:
         accepted = self.accepted(request, store)
         include = tables.include_object(query) if accepted.shape == "table" else ""
         selection = self.selection(store, info, query)
+        limit = listing.integer(query, "limit")
         scope = selection.namespace or None if store.resource.namespaced else None
         found: list[Item] = []
         after = ""
@@ -537,6 +537,8 @@ class Handlers:
                 break
             after = page.items[-1].key
             await asyncio.sleep(0)
+        if limit:
+            found = found[:limit]
         await self._delete_all(context, store, found, options)
         pages = listing.Found(found, store.partition.revision)
         answer = listing.respond(store, pages, accepted, include, self.watching.turn)
@@ -564,30 +566,27 @@ async def _delete_item(context: Context, store: ResourceStore, item: Item, optio
     return await store.delete(context, namespace, name, options)
 
 
-def parse_patch(kind: str, body: bytes, store: ResourceStore) -> Any:
-    """A patch as a function on plain objects; raises 400 and 415."""
-    if kind == JSON_PATCH:
-        operations = jsonpatch.check(load_json(body))
-        return lambda plain: _must_be_object(jsonpatch.apply(plain, operations))
-    if kind == MERGE_PATCH:
-        patch = load_json(body)
-        if not isinstance(patch, dict):
-            raise errors.bad_request("json: a merge patch must be an object")
-        return lambda plain: mergepatch.apply(plain, patch)
-    if kind == STRATEGIC_PATCH and store.codec.strategic:
-        patch = load_json(body)
-        if not isinstance(patch, dict):
-            raise errors.bad_request("json: a strategic merge patch must be an object")
-        return lambda plain: strategic.apply(plain, patch, store.codec.node)
-    raise errors.unsupported_media_type(
-        PATCH_TYPES if store.codec.strategic else [t for t in PATCH_TYPES if t != STRATEGIC_PATCH]
-    )
-
-
-def _must_be_object(value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise errors.bad_request("a patch may not replace the object by another kind of value")
-    return value
+def _check_watch_options(send_initial: str, match: str, token: str) -> None:
+    """Refuses combinations of a watch's parameters with all findings (upstream's validateWatchOptions)."""
+    found: list[errors.FieldError] = []
+    field = "resourceVersionMatch"
+    if send_initial and match != "NotOlderThan":
+        found.append(
+            errors.forbidden_field(field, f"sendInitialEvents requires setting {field} to NotOlderThan")
+        )
+    if match:
+        if not send_initial:
+            found.append(
+                errors.forbidden_field(
+                    field, f"{field} is forbidden for watch unless sendInitialEvents is provided"
+                )
+            )
+        if match != "NotOlderThan":
+            found.append(errors.not_supported(field, match, ("NotOlderThan",)))
+        if token:
+            found.append(errors.forbidden_field(field, f"{field} is forbidden when continue is provided"))
+    if found:
+        raise errors.invalid("meta.k8s.io", "ListOptions", "", found)
 
 
 def _not_allowed() -> errors.StatusError:

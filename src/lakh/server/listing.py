@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -31,45 +32,56 @@ SYNCHRONOUS = 500
 TABLE_PIECE = 150
 
 
-class _Continue(msgspec.Struct, gc=False):
-    """A continue token: where the next page begins, at which revision."""
+class _Continue(msgspec.Struct, gc=False, omit_defaults=True):
+    """A continue token: where the next page begins, at which revision (-1: whatever is newest then), and when it was given out."""
 
     v: str
     rv: int
     start: str
+    at: int = 0
 
 
 _decode_continue = msgspec.json.Decoder(_Continue).decode
 
+# Upstream compacts what is older than this, so clients know that tokens end.
+TOKEN_SECONDS = 5 * 60
+ANY_REVISION = -1
+"""Of a continue token: go on with the present state, whatever has changed since."""
+
 
 def encode_continue(revision: int, key: str) -> str:
     """The token for the page after `key`."""
-    return (
-        base64.urlsafe_b64encode(encode_json(_Continue("meta.k8s.io/v1", revision, key)))
-        .rstrip(b"=")
-        .decode()
-    )
+    token = _Continue("meta.k8s.io/v1", revision, key, int(time.time()))
+    return base64.urlsafe_b64encode(encode_json(token)).rstrip(b"=").decode()
 
 
-def decode_continue(token: str, table: str) -> tuple[int, str]:
-    """The revision and last key of a token; raises 400."""
+def decode_continue(token: str, table: str) -> tuple[int, str, int]:
+    """The revision and last key of a token, and when it was given out (epoch seconds); raises 400."""
     try:
         found = _decode_continue(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except (ValueError, msgspec.DecodeError):
-        raise errors.bad_request("continue key is not valid: invalid continue token") from None
-    if not found.start.startswith(table + "/") or (found.rv < 1 and found.rv != ANY_REVISION):
-        raise errors.bad_request("continue key is not valid: it is of another resource")
-    return found.rv, found.start
+    except (ValueError, msgspec.DecodeError) as e:
+        raise _bad_token(f": {e}") from None
+    if found.v != "meta.k8s.io/v1":
+        raise _bad_token(": server does not recognize this encoded version " + errors.show(found.v))
+    if not found.start:
+        raise _bad_token(": encoded start key empty (version meta.k8s.io/v1)")
+    if found.rv == 0 or found.rv < ANY_REVISION:
+        raise _bad_token(": incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
+    if not found.start.startswith(table + "/"):
+        raise _bad_token("")
+    return found.rv, found.start, found.at
 
 
-ANY_REVISION = -1
-"""Of a continue token: go on with the present state, whatever has changed since."""
+def _bad_token(why: str) -> errors.StatusError:
+    return errors.bad_request(f"invalid continue token: continue key is not valid{why}")
+
+
 LIST_TOO_OLD = "The resourceVersion for the provided list is too old."
 CONTINUE_TOO_OLD = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
     "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
-    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
-    "deleted between the time the first chunk was returned and now may show up in the list."
+    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted "
+    "between the time the first chunk was returned and now may show up in the list."
 )
 
 
@@ -87,25 +99,23 @@ class ListQuery:
 
     def __init__(self, store: ResourceStore, selection: Selection, query: dict[str, str]) -> None:
         self.selection = selection
-        self.limit = _integer(query, "limit")
+        self.limit = integer(query, "limit")
         self.after = ""
         self.revision: int | None = None
         version = query.get("resourceVersion", "")
         match = query.get("resourceVersionMatch", "")
         token = query.get("continue", "")
-        if match and match not in ("Exact", "NotOlderThan"):
-            raise _invalid("resourceVersionMatch", match, ("Exact", "NotOlderThan"))
-        if match and not version:
-            raise _forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided")
-        if match == "Exact" and version == "0":
-            raise _forbidden('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
+        check_options(version, match, token, query.get("sendInitialEvents", ""))
         if token:
-            if match:
-                raise _forbidden("resourceVersionMatch is forbidden when continue is provided")
             if version and version != "0":
                 raise errors.bad_request("specifying resource version is not allowed when using continue")
-            revision, self.after = decode_continue(token, store.table)
-            self.revision = revision if revision != ANY_REVISION else None
+            revision, self.after, at = decode_continue(token, store.table)
+            if revision == ANY_REVISION:
+                self.revision = store.partition.revision
+                return
+            if at and time.time() - at > TOKEN_SECONDS:
+                raise too_old(self.after)
+            self.revision = revision
             return
         if not version:
             return
@@ -121,24 +131,38 @@ class ListQuery:
             self.revision = asked
 
 
-def _integer(query: dict[str, str], name: str) -> int:
+def check_options(version: str, match: str, token: str, send_initial: str) -> None:
+    """Refuses combinations of a list's parameters with all findings (upstream's ValidateListOptions)."""
+    found: list[errors.FieldError] = []
+    field = "resourceVersionMatch"
+    if match:
+        if not version:
+            found.append(
+                errors.forbidden_field(field, f"{field} is forbidden unless resourceVersion is provided")
+            )
+        if token:
+            found.append(errors.forbidden_field(field, f"{field} is forbidden when continue is provided"))
+        if match not in ("Exact", "NotOlderThan"):
+            found.append(errors.not_supported(field, match, ("Exact", "NotOlderThan", ""), as_given=True))
+        if match == "Exact" and version == "0":
+            found.append(
+                errors.forbidden_field(field, f'{field} "exact" is forbidden for resourceVersion "0"')
+            )
+    if send_initial:
+        found.append(errors.forbidden_field("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    if found:
+        raise errors.invalid("meta.k8s.io", "ListOptions", "", found)
+
+
+def integer(query: dict[str, str], name: str) -> int:
+    """A parameter that is a number, 0 when it is absent or negative; raises 400."""
     text = query.get(name, "")
     if not text:
         return 0
     try:
         return max(0, int(text))
     except ValueError:
-        raise errors.bad_request(f'{name}: Invalid value: "{text}": must be an integer') from None
-
-
-def _invalid(field: str, value: str, supported: tuple[str, ...]) -> errors.StatusError:
-    return errors.invalid("meta.k8s.io", "ListOptions", "", [errors.not_supported(field, value, supported)])
-
-
-def _forbidden(why: str) -> errors.StatusError:
-    return errors.invalid(
-        "meta.k8s.io", "ListOptions", "", [errors.forbidden_field("resourceVersionMatch", why)]
-    )
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
 
 
 class Pages:

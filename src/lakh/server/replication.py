@@ -144,7 +144,9 @@ class Replication:
             return self._write(request, info, user, partition, local)
         version = query.get("resourceVersion", "")
         if verb == "list" and (token := query.get("continue", "")):
-            revision, _ = listing.decode_continue(token, resource.table)
+            revision, _, _ = listing.decode_continue(token, resource.table)
+            if revision == listing.ANY_REVISION:
+                return self._after_barrier(partition.name, local)
             return self._after_revision(partition, revision, local)
         if not version:
             return self._after_barrier(partition.name, local)

@@ -265,15 +265,24 @@ class ResourceStore:
         put = self.partition.put(key, value, expect=item.revision, terms=terms, essential=essential)
         return await put, False
 
-    def _check_identity(self, new: Any, old: Any, namespace: str, name: str) -> None:
-        resource = self.resource
+    def check_name(self, new: Any, namespace: str, name: str) -> None:
+        """An object that is written is the one that the URL names; raises 400."""
         if new.name != name:
             if not new.name:
-                new.name = name
-            else:
                 raise errors.bad_request(
-                    f"the name of the object ({new.name}) does not match the name on the URL ({name})"
+                    f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
                 )
+            raise errors.bad_request(
+                f"the name of the object ({new.name}) does not match the name on the URL ({name})"
+            )
+        if namespace and new.namespace and new.namespace != namespace:
+            raise errors.bad_request(
+                f"the namespace of the object ({new.namespace}) does not match the namespace on the request ({namespace})"
+            )
+
+    def _check_identity(self, new: Any, old: Any, namespace: str, name: str) -> None:
+        resource = self.resource
+        self.check_name(new, namespace, name)
         self._settle_namespace(new, namespace)
         version = new.resourceVersion
         if not version or version == "0":
@@ -377,15 +386,19 @@ class ResourceStore:
         wanted = options.preconditions or {}
         uid, version = wanted.get("uid"), wanted.get("resourceVersion")
         if uid and uid != metadata.uid:
-            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {metadata.uid}"
+            why = (
+                f"the UID in the precondition ({uid}) does not match the UID in record ({metadata.uid}). "
+                "The object might have been deleted and then recreated"
+            )
         elif version and version != metadata.resourceVersion:
             why = (
-                f"Precondition failed: ResourceVersion in precondition: {version}, "
-                f"ResourceVersion in object meta: {metadata.resourceVersion}"
+                f"the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record "
+                f"({metadata.resourceVersion}). The object might have been modified"
             )
         else:
             return
-        raise errors.conflict(self.resource.group, self.resource.plural, name, why)
+        # Upstream names the kind here.
+        raise errors.conflict(self.resource.group, self.resource.kind, name, why)
 
     def _mark_deleted(self, obj: Any, options: DeleteOptions) -> bool:
         """Writes into `obj` what it waits for; False when there is nothing to wait for."""

@@ -10,11 +10,13 @@ from lakh.apis.custom import CustomResource, Unstructured
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
 from lakh.machinery import dynamic, errors, selectors, times
+from lakh.server import ownership
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
-from lakh.server.codec import Codec, FieldValidation, encode_json, load_json
+from lakh.server.codec import Codec, FieldValidation, encode_json, load_json, read_apply
 from lakh.server.connect import Connect
-from lakh.server.context import Context
+from lakh.server.context import Context, is_true
+from lakh.server.patches import APPLY_PATCH, content_type, parse_patch
 from lakh.server.routing import RequestInfo
 from lakh.server.storage import DeleteOptions, ResourceStore
 from lakh.server.tokens import TokenIssuer
@@ -139,15 +141,15 @@ class Subresources:
         user: User,
         store: ResourceStore,
     ) -> Response:
-        from lakh.server.handlers import parse_patch
-
         context = handlers.context(request, query, user)
         scale_store = ScaleView(self._scales)
         if info.verb == "update":
             wanted = self._scales.decode(handlers.body(request), context.validation, context.warnings)
             change = None
         else:
-            kind = request.headers.get("content-type", "").partition(";")[0].strip()
+            kind = content_type(request)
+            if kind == APPLY_PATCH:
+                return await self._apply_scale(handlers, request, info, query, user, store)
             change = parse_patch(kind, request.body, scale_store)  # type: ignore[arg-type]
 
         def mutate(item: Item, old: Any) -> Any:
@@ -163,13 +165,7 @@ class Subresources:
                     f"the name of the object ({name}) does not match the name on the URL ({info.name})"
                 )
             replicas = (scale.spec.replicas if scale.spec is not None else None) or 0
-            if replicas < 0:
-                raise errors.invalid(
-                    "autoscaling",
-                    "Scale",
-                    info.name,
-                    [errors.invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")],
-                )
+            self._check_replicas(replicas, info.name)
             new = store.decode(item)
             new.metadata.resourceVersion = scale.metadata.resourceVersion or new.metadata.resourceVersion
             new.metadata.uid = scale.metadata.uid or new.metadata.uid
@@ -181,6 +177,10 @@ class Subresources:
             return new
 
         item, _ = await store.update(context, info.namespace, info.name, mutate, subresource="scale")
+        return self._scale_response(store, item, context)
+
+    def _scale_response(self, store: ResourceStore, item: Item | bytes, context: Context) -> Response:
+        """The Scale of an object that was written, or (bytes) would have been."""
         if isinstance(item, bytes):
             plain = load_json(item)
             revision = int(plain["metadata"]["resourceVersion"])
@@ -194,6 +194,58 @@ class Subresources:
         return Response(
             200, encode_json(self._scale_of(store, item)), b"application/json", context.warning_headers()
         )
+
+    async def _apply_scale(
+        self,
+        handlers: Handlers,
+        request: Request,
+        info: RequestInfo,
+        query: dict[str, str],
+        user: User,
+        store: ResourceStore,
+    ) -> Response:
+        """Server-side apply of a Scale: its manager owns the object's number of replicas, through the subresource."""
+        where = store.resource.scale
+        assert where is not None
+        context = handlers.apply_context(request, query, user)
+        scale = load_json(read_apply(request.body))
+        if not isinstance(scale, dict):
+            raise errors.bad_request("error decoding YAML: an applied configuration is an object")
+        if scale.get("apiVersion") != self._scales.api_version or scale.get("kind") != self._scales.kind:
+            raise errors.bad_request("apiVersion and kind must be set and match the request for apply patch")
+        wanted = self._scales.convert(scale, FieldValidation.STRICT, context.warnings)
+        replicas = wanted.spec.replicas if wanted.spec is not None else None
+        config: dict[str, Any] = {
+            "apiVersion": store.codec.api_version,
+            "kind": store.codec.kind,
+            "metadata": {"name": wanted.metadata.name or info.name},
+        }
+        if wanted.metadata.resourceVersion:
+            config["metadata"]["resourceVersion"] = wanted.metadata.resourceVersion
+        if replicas is not None:
+            self._check_replicas(replicas, info.name)
+            dynamic.put(config, where.spec_replicas, replicas)
+
+        def mutate(item: Item, old: Any) -> Any:
+            merged = ownership.apply(
+                store.codec,
+                load_json(store.serve(item)),
+                config,
+                context,
+                "scale",
+                is_true(query, "force"),
+                info.namespace,
+                info.name,
+            )
+            return store.codec.convert(merged, FieldValidation.IGNORE, context.warnings)
+
+        item, _ = await store.update(context, info.namespace, info.name, mutate, subresource="scale")
+        return self._scale_response(store, item, context)
+
+    def _check_replicas(self, replicas: int, name: str) -> None:
+        if replicas < 0:
+            finding = errors.invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
+            raise errors.invalid("autoscaling", "Scale", name, [finding])
 
     # -- binding ---------------------------------------------------------------------------------------------------------------
 

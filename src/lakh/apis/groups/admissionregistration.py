@@ -8,13 +8,14 @@ from lakh.apis import meta
 from lakh.apis.groups import printing
 from lakh.apis.groups.base import GroupStrategy, child, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
-from lakh.machinery import names
+from lakh.machinery import cel, names
 from lakh.machinery.errors import (
     FieldError,
     duplicate,
     invalid_value,
     not_supported,
     required,
+    too_many,
 )
 
 GROUP = "admissionregistration.k8s.io"
@@ -26,6 +27,11 @@ DEFAULT_SERVICE_PORT = 443
 
 _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 _SCOPES = ("*", "Cluster", "Namespaced")
+
+MAX_MATCH_CONDITIONS = 64
+# What expressions may speak of; everything but the request itself is looked at without types.
+_HOOK_VARIABLES = tuple((name, "dyn") for name in ("authorizer", "object", "oldObject", "request"))
+_POLICY_VARIABLES = (*_HOOK_VARIABLES, ("namespaceObject", "dyn"), ("params", "dyn"), ("variables", "dyn"))
 
 
 class WebhookConfigurationStrategy(GroupStrategy):
@@ -98,6 +104,7 @@ class WebhookConfigurationStrategy(GroupStrategy):
             found.append(
                 not_supported(f"{path}.reinvocationPolicy", hook.reinvocationPolicy, ("IfNeeded", "Never"))
             )
+        _validate_match_conditions(hook.matchConditions, _HOOK_VARIABLES, f"{path}.matchConditions", found)
         if not hook.admissionReviewVersions:
             found.append(required(f"{path}.admissionReviewVersions", "must specify one of v1, v1beta1"))
         _validate_client(hook.clientConfig, f"{path}.clientConfig", found)
@@ -105,6 +112,46 @@ class WebhookConfigurationStrategy(GroupStrategy):
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get` shows webhook configurations."""
         return [obj.metadata.name, len(obj.webhooks or ()), printing.age(obj, now)]
+
+
+def _validate_match_conditions(
+    conditions: Any, variables: tuple[tuple[str, str], ...], path: str, found: list[FieldError]
+) -> None:
+    if len(conditions or ()) > MAX_MATCH_CONDITIONS:
+        found.append(too_many(path, len(conditions), MAX_MATCH_CONDITIONS))
+    seen: set[str] = set()
+    for index, condition in enumerate(conditions or ()):
+        where = f"{path}[{index}]"
+        _validate_expression(condition.expression, variables, f"{where}.expression", found, ("BOOL", "DYN"))
+        if not condition.name:
+            found.append(required(f"{where}.name"))
+        else:
+            meta.report(meta.check_label_key(condition.name), f"{where}.name", condition.name, found)
+            if condition.name in seen:
+                found.append(duplicate(f"{where}.name", condition.name))
+            seen.add(condition.name)
+
+
+def _validate_expression(
+    expression: str | None,
+    variables: tuple[tuple[str, str], ...],
+    path: str,
+    found: list[FieldError],
+    results: tuple[str, ...],
+) -> None:
+    if not expression or not expression.strip():
+        found.append(required(path))
+        return
+    if "authorizer" in expression:
+        # Its functions are the authorizer's, which is not there yet; whoever evaluates it will say.
+        return
+    try:
+        program = cel.compile_expression(expression, variables)
+    except cel.ExpressionError as e:
+        found.append(invalid_value(path, expression, f"compilation failed: {e}"))
+        return
+    if results and program.result not in results:
+        found.append(invalid_value(path, expression, f"must evaluate to {results[0].lower()}"))
 
 
 def _validate_hook_name(name: str, path: str, found: list[FieldError]) -> None:
@@ -213,6 +260,34 @@ class PolicyStrategy(_PolicyBase):
         elif not spec.matchConstraints.resourceRules:
             found.append(required("spec.matchConstraints.resourceRules"))
         meta.one_of(spec.failurePolicy, ("Fail", "Ignore"), "spec.failurePolicy", found)
+        _validate_match_conditions(spec.matchConditions, _POLICY_VARIABLES, "spec.matchConditions", found)
+        names_seen: set[str] = set()
+        for index, variable in enumerate(spec.variables or ()):
+            where = f"spec.variables[{index}]"
+            if not variable.name:
+                found.append(required(f"{where}.name"))
+            elif not variable.name.isidentifier() or not variable.name.isascii():
+                found.append(
+                    invalid_value(f"{where}.name", variable.name, "name is not a valid CEL identifier")
+                )
+            elif variable.name in names_seen:
+                found.append(duplicate(f"{where}.name", variable.name))
+            names_seen.add(variable.name or "")
+            _validate_expression(variable.expression, _POLICY_VARIABLES, f"{where}.expression", found, ())
+        if not self._mutating:
+            for index, rule in enumerate(spec.validations or ()):
+                where = f"spec.validations[{index}]"
+                _validate_expression(
+                    rule.expression, _POLICY_VARIABLES, f"{where}.expression", found, ("BOOL", "DYN")
+                )
+                if rule.messageExpression:
+                    _validate_expression(
+                        rule.messageExpression,
+                        _POLICY_VARIABLES,
+                        f"{where}.messageExpression",
+                        found,
+                        ("STRING", "DYN"),
+                    )
         if self._mutating:
             if not spec.mutations:
                 found.append(required("spec.mutations", "mutations must contain at least one item"))

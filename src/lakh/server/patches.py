@@ -1,0 +1,86 @@
+"""Patches: from a body and its media type to a change of plain objects, and what is answered when one does not fit.
+
+A patch that is no patch is a 400, one that does not apply a 422, and so is one that makes something of the object which does not decode
+(upstream's endpoints/handlers/patch.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from lakh.machinery import errors, jsonpatch, mergepatch, strategic, unknown
+from lakh.server.codec import FieldValidation, MalformedError, encode_json, load_json
+from lakh.server.storage import ResourceStore
+from lakh.server.transport import Request
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+
+
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def content_type(request: Request) -> str:
+    """The media type of a request's body, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip()
+
+
+def parse_patch(kind: str, body: bytes, store: ResourceStore) -> Change:
+    """A patch as a function on plain objects; raises 400 and 415."""
+    if kind == JSON_PATCH:
+        operations = jsonpatch.check(load_json(body))
+        return lambda plain: _must_be_object(jsonpatch.apply(plain, operations))
+    if kind == MERGE_PATCH:
+        patch = load_json(body)
+        if not isinstance(patch, dict):
+            raise errors.bad_request(f"error decoding patch: {_no_map(patch)}")
+        return lambda plain: mergepatch.apply(plain, patch)
+    if kind == STRATEGIC_PATCH and store.codec.strategic:
+        patch = load_json(body)
+        if not isinstance(patch, dict):
+            raise errors.bad_request(_no_map(patch))
+        return lambda plain: strategic.apply(plain, patch, store.codec.node)
+    raise errors.unsupported_media_type(
+        PATCH_TYPES if store.codec.strategic else [t for t in PATCH_TYPES if t != STRATEGIC_PATCH]
+    )
+
+
+def _no_map(value: Any) -> str:
+    return f"json: cannot unmarshal {errors.json_type(value)} into Go value of type map[string]interface {{}}"
+
+
+def patch_findings(kind: str, body: bytes, validation: str) -> list[str]:
+    """What strict decoding says of the patch itself: names that are there twice, and members that no operation has."""
+    if validation == FieldValidation.IGNORE:
+        return []
+    plain = load_json(body)
+    found = []
+    if body.count(b'":') != encode_json(plain).count(b'":'):
+        found = unknown.duplicate_fields(body)
+    if kind == JSON_PATCH:
+        for index, operation in enumerate(plain):
+            found += [f'unknown field "[{index}].{n}"' for n in operation if n not in jsonpatch.MEMBERS]
+        return [f"json patch {text}" for text in found]
+    return found
+
+
+def refused_patch(
+    kind: str, body: bytes, patched: dict[str, Any], error: MalformedError
+) -> errors.StatusError:
+    """422: what a patch makes of the object does not decode. A strategic patch is shown itself, of others what they made."""
+    shown = errors.show_go(load_json(body)) if kind == STRATEGIC_PATCH else _encode_sorted(patched).decode()
+    return errors.invalid("", "", "", [errors.invalid_value("patch", shown, error.why)])
+
+
+def _must_be_object(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise errors.bad_request("a patch may not replace the object by another kind of value")
+    return value
