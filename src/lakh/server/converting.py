@@ -19,6 +19,7 @@ from lakh.server.conversion import Plain, Webhook
 from lakh.server.custom_codec import CustomCodec
 from lakh.server.custom_store import CustomStore
 from lakh.server.exchange import Request, Response, Stream, StreamResponse
+from lakh.server.patches import APPLY_PATCH, parse_patch
 from lakh.server.routing import RequestInfo
 from lakh.server.storage import ResourceStore
 from lakh.store.state import Item
@@ -26,7 +27,6 @@ from lakh.store.state import Item
 if TYPE_CHECKING:
     from lakh.server.handlers import Handlers
 
-APPLY_PATCH = "application/apply-patch+yaml"
 # How often a patch is applied anew when the object changed meanwhile.
 PATCH_TRIES = 5
 # Events of a watch that wait for the webhook; beyond it the watcher is cut off, and resumes.
@@ -231,8 +231,6 @@ class Converting:
     async def _patch(
         self, request: Request, info: RequestInfo, query: dict[str, str], user: User
     ) -> Response | StreamResponse:
-        from lakh.server.handlers import parse_patch
-
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
         if kind == APPLY_PATCH:
             raise errors.StatusError(
