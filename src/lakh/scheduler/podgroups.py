@@ -70,6 +70,8 @@ class GangTable:
         """Placed pods that have been evicted for a gang, which waits until all are gone."""
         self._expected: dict[GroupKey, tuple[set[str], float]] = {}
         self._coscheduling: set[GroupKey] = set()
+        self.synced = asyncio.Event()
+        """Set when the groups that the server has are known: a pod tried before that would only back off."""
         self.coscheduling_served = False
         """Whether the server has the coscheduling plugin's PodGroups."""
 
@@ -283,28 +285,38 @@ class GangTable:
             on_delete=self.on_coscheduling_group_deleted,
         )
 
-        async def later() -> None:
-            await self._served(COSCHEDULING_PODGROUPS)
-            self.coscheduling_served = True
-            await coscheduling.run()
+        async def follow(resource: Resource, informer: Informer[Any], known: asyncio.Event) -> None:
+            while not await self._serves(resource):
+                known.set()
+                await asyncio.sleep(SERVED_SECONDS)
+            if informer is coscheduling:
+                self.coscheduling_served = True
+            running = guard.spawn(informer.run(), name=f"{resource.group} pod groups")
+            await informer.wait_synced()
+            known.set()
+            await running
 
+        known = asyncio.Event(), asyncio.Event()
         async with TaskGuard("pod groups") as guard:
-            guard.spawn(later(), name="coscheduling pod groups")
-            await self._served(PODGROUPS)
-            await groups.run()
+            both = [
+                guard.spawn(follow(PODGROUPS, groups, known[0]), name="pod groups"),
+                guard.spawn(follow(COSCHEDULING_PODGROUPS, coscheduling, known[1]), name="coscheduling"),
+            ]
+            for event in known:
+                await event.wait()
+            self.synced.set()
+            await asyncio.gather(*both)
 
-    async def _served(self, resource: Resource) -> None:
-        """Until the server has a resource: not every one does, and some get it later."""
-        while True:
-            try:
-                answer = await self._client.raw("GET", resource.root)
-                if answer.status == 200 and b'"' + resource.plural.encode() + b'"' in answer.body:
-                    return
-            except ClientClosed:
-                raise
-            except ClientError as error:
-                log.debug("looking for %s: %s", resource.root, error)
-            await asyncio.sleep(SERVED_SECONDS)
+    async def _serves(self, resource: Resource) -> bool:
+        """Whether the server has a resource: not every one does, and some get it later."""
+        try:
+            answer = await self._client.raw("GET", resource.root)
+        except ClientClosed:
+            raise
+        except ClientError as error:
+            log.debug("looking for %s: %s", resource.root, error)
+            return False
+        return answer.status == 200 and b'"' + resource.plural.encode() + b'"' in answer.body
 
     def report(self, key: GroupKey, *, scheduled: bool, message: str, reason: str = "") -> None:
         """Set the group's PodGroupScheduled condition, once a message."""

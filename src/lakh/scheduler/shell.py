@@ -664,6 +664,7 @@ class Scheduler:
         async with self._guard:
             for informer in self._informers:
                 await informer.wait_synced()
+            await self.gangs.synced.wait()
             log.info("%s: scheduling, %r", ", ".join(self.profiles), self.core)
             while True:
                 self._kick.clear()
