@@ -82,7 +82,8 @@ class Answer:
         self.warnings = [v.decode() for k, v in response.headers if k == b"Warning"]
         self.content_type = response.content_type.decode()
         self.json: Any = None
-        if self.content_type.startswith("application/json") and self.body:
+        packed = b"Content-Encoding" in self.headers
+        if self.content_type.startswith("application/json") and self.body and not packed:
             self.json = msgspec.json.decode(self.body)
 
     def __repr__(self) -> str:
@@ -144,7 +145,7 @@ class Api:
             done = response.start(stream)  # type: ignore[arg-type]
             if done is not None:
                 await done
-            return Answer(Response(response.status, stream.data, response.content_type))
+            return Answer(Response(response.status, stream.data, response.content_type, response.headers))
         return Answer(response)
 
     async def get(self, path: str, **options: str) -> Answer:

@@ -26,6 +26,7 @@ from lakh.server.codec import (
     read_body,
     yaml_findings,
 )
+from lakh.server.compression import compressed
 from lakh.server.consistency import reach
 from lakh.server.context import Admit, Context, dry_run, field_manager, field_validation, is_true
 from lakh.server.converting import Converting
@@ -92,9 +93,9 @@ class Handlers:
         if verb == "get":
             accepted = self.accepted(request, store)
             item = store.get(info.namespace, info.name)
-            return self._item(store, item, accepted, query)
+            return compressed(request, self._item(store, item, accepted, query))
         if verb == "list":
-            return self._list(request, store, info, query)
+            return compressed(request, self._list(request, store, info, query))
         if verb == "watch":
             return self._watch(request, store, info, query)
         if verb == "create":
