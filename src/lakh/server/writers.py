@@ -319,6 +319,8 @@ class Writers:
         if not why:
             log.info("partition %s: handed over to %s", name, url)
             return
-        log.warning("partition %s cannot be handed over to %s: %s", name, url, why)
+        # When all servers stop at once nobody takes over; who starts first claims.
+        level = logging.INFO if self.draining else logging.WARNING
+        log.log(level, "partition %s cannot be handed over to %s: %s", name, url, why)
         if take_back and partition.writer == holder:
             await self._claim(name, holder)
