@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lakh.client.client import Client
-from lakh.client.errors import ClientError
+from lakh.client.errors import ApiError, ClientError
 from lakh.client.resources import CONFIGMAPS, NODES
 from lakh.up import NodeView
 
@@ -49,6 +49,80 @@ def start(directory: Path, data: Path, port: int) -> Process:
 
 def ready_line(up: Process) -> str:
     return next(line for line in up.text().splitlines() if line.startswith("ready: "))
+
+
+async def test_two_servers_share_a_cluster_and_lose_one(tmp_path: Path) -> None:
+    data, port = tmp_path / "data", free_port()
+    up = Process(
+        tmp_path / "1",
+        *("up", "--data-dir", str(data), "--port", str(port), "--nodes", str(NODE_COUNT)),
+        *("--engine", "nats", "--apiservers", "2"),
+    )
+    try:
+        up.until("ready: ")
+        assert "2 API servers ready" in up.text()
+        second = data / "apiserver-2"
+        async with (
+            Client.from_kubeconfig(data / "kubeconfig", user_agent="tests") as here,
+            Client.from_kubeconfig(second / "kubeconfig", user_agent="tests") as there,
+        ):
+            await here.create(CONFIGMAPS, {"metadata": {"name": "kept"}, "data": {"a": "1"}}, "default")
+            assert (await there.get(CONFIGMAPS, "kept", "default"))["data"] == {"a": "1"}
+            pid = server_of(up.process.pid, data)
+            os.kill(pid, signal.SIGKILL)
+            # The other one takes over what the first one wrote; the first one comes back.
+            await until_created(there, "meanwhile")
+            eventually(lambda: server_of(up.process.pid, data) not in (0, pid))
+            await until_ready(here)
+            assert (await here.get(CONFIGMAPS, "meanwhile", "default"))["metadata"]["name"] == "meanwhile"
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(20) == 0, up.text()
+        assert "Traceback" not in up.text()
+    finally:
+        up.process.kill()
+    # The directory is JetStream's now, and what was written goes on.
+    wrong = Process(tmp_path / "2", "up", "--data-dir", str(data), "--port", str(port))
+    assert wrong.process.wait(20) == 1
+    assert "was made with --engine nats and cannot be used with --engine file" in wrong.text()
+    up = Process(tmp_path / "3", "up", "--data-dir", str(data), "--port", str(port), "--engine", "nats")
+    try:
+        up.until("ready: ")
+        async with Client.from_kubeconfig(data / "kubeconfig", user_agent="tests") as client:
+            assert (await client.get(CONFIGMAPS, "kept", "default"))["data"] == {"a": "1"}
+            await until_created(client, "again")
+        up.process.terminate()
+        assert up.process.wait(20) == 0, up.text()
+    finally:
+        up.process.kill()
+
+
+def server_of(supervisor: int, data: Path) -> int:
+    """The pid of the API server with this data directory; 0 while there is none."""
+    for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+        try:
+            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"apiserver" in words and str(data).encode() in words:
+            return int(child)
+    return 0
+
+
+async def until_created(client: Client, name: str) -> None:
+    """Creates a config map, as often as the outcome is in doubt."""
+    import asyncio
+
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await client.create(CONFIGMAPS, {"metadata": {"name": name}}, "default")
+                return
+            except ApiError as error:
+                if error.reason == "AlreadyExists":
+                    return
+            except ClientError:
+                pass
+            await asyncio.sleep(0.05)
 
 
 async def until_ready(client: Client) -> None:
