@@ -93,7 +93,7 @@ log = logging.getLogger(__name__)
 
 BATCH_BYTES = 1 << 20
 """A batch is closed before it exceeds this: what a message queue takes as one message by default."""
-BATCH_WRITES = 1_000
+BATCH_WRITES = 500
 """So that applying a batch holds the event loop for a few milliseconds at most."""
 QUEUED_BYTES = 256 << 20
 """Above it, writes raise Overloaded instead of filling the memory of a server whose disk hangs."""
