@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
+from lakh.machinery.selectors import Selector, of_labels
 from lakh.scheduler.views import Node, Pod
 
 Json = dict[str, Any]
@@ -44,6 +45,10 @@ def as_node(value: Json) -> Node:
 
 def as_pod(value: Json) -> Pod:
     return msgspec.json.decode(msgspec.json.encode(value), type=Pod)
+
+
+def selector_of(labels: dict[str, str]) -> Selector:
+    return of_labels(labels)
 
 
 taints = st.fixed_dictionaries(

@@ -6,10 +6,56 @@ strings (cpu as `Nm`), so that no parser is shared with the code under test.
 
 from __future__ import annotations
 
+import fractions
+import itertools
 import math
 from typing import Any
 
 Json = dict[str, Any]
+
+# Profiles, as they are written in a KubeSchedulerConfiguration
+
+WEIGHTS = {
+    "TaintToleration": 3,
+    "NodeAffinity": 2,
+    "NodeResourcesFit": 1,
+    "PodTopologySpread": 2,
+    "InterPodAffinity": 2,
+    "NodeResourcesBalancedAllocation": 1,
+    "ImageLocality": 1,
+}
+DEFAULT: Json = {}
+
+
+def is_on(profile: Json, point: str, plugin: str) -> bool:
+    at, every = (profile.get("plugins", {}).get(where, {}) for where in (point, "multiPoint"))
+
+    def listed(where: Json, how: str) -> set[str]:
+        return {one["name"] for one in where.get(how, [])}
+
+    if plugin in listed(at, "enabled"):
+        return True
+    if listed(at, "disabled") & {plugin, "*"}:
+        return False
+    return plugin in listed(every, "enabled") or not listed(every, "disabled") & {plugin, "*"}
+
+
+def weight_of(profile: Json, plugin: str) -> int:
+    if not is_on(profile, "score", plugin):
+        return 0
+    for where in ("score", "multiPoint"):
+        for one in profile.get("plugins", {}).get(where, {}).get("enabled", []):
+            if one["name"] == plugin:
+                return int(one.get("weight") or 1)
+    return WEIGHTS[plugin]
+
+
+def args_of(profile: Json, plugin: str) -> Json:
+    for one in profile.get("pluginConfig", []):
+        if one["name"] == plugin:
+            found: Json = one["args"]
+            return found
+    return {}
 
 
 def amount(resource: str, text: str) -> int:
@@ -21,9 +67,20 @@ def amount(resource: str, text: str) -> int:
 # Requests
 
 
-def container_requests(container: Json, defaults: dict[str, int]) -> dict[str, int]:
+def container_requests(
+    container: Json, defaults: dict[str, int], status: Json | None = None
+) -> dict[str, int]:
     requests = container.get("resources", {}).get("requests", {})
     found = {name: amount(name, text) for name, text in requests.items()}
+    if status is not None:
+        by_name = {one["name"]: one for one in status.get("containerStatuses", []) if "resources" in one}
+        one = by_name.get(container.get("name"))
+        if one is not None:
+            if any(c.get("reason") == "Infeasible" for c in status.get("conditions", [])):
+                found = {}
+            for held in (one["resources"].get("requests", {}), one.get("allocatedResources", {})):
+                for name, text in held.items():
+                    found[name] = max(found.get(name, 0), amount(name, text))
     return {**defaults, **found}
 
 
@@ -32,11 +89,13 @@ def pod_requests(pod: Json, defaults: dict[str, int]) -> dict[str, int]:
     names = set(defaults)
     everything = [*spec.get("containers", []), *spec.get("initContainers", [])]
     for container in everything:
-        names |= set(container_requests(container, {}))
+        names |= set(container_requests(container, {}, pod["status"]))
     names |= set(spec.get("overhead", {}))
     result = {}
     for name in names:
-        running = sum(container_requests(c, defaults).get(name, 0) for c in spec.get("containers", []))
+        running = sum(
+            container_requests(c, defaults, pod["status"]).get(name, 0) for c in spec.get("containers", [])
+        )
         sidecars = 0
         peak = 0
         for container in spec.get("initContainers", []):
@@ -147,24 +206,38 @@ def ports_conflict(pod: Json, others: list[Json]) -> bool:
     return False
 
 
-def refusal(pod: Json, node: Json, pods: list[Json]) -> list[str]:
+def refusal(pod: Json, node: Json, pods: list[Json], profile: Json = DEFAULT) -> list[str]:
     """Why the node refuses the pod: the reasons of the first filter that does; empty when it is feasible."""
     tolerations = pod["spec"].get("tolerations", [])
     cordon = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
-    if node["spec"].get("unschedulable") and not tolerated(tolerations, cordon):
+    cordoned = node["spec"].get("unschedulable") and is_on(profile, "filter", "NodeUnschedulable")
+    if cordoned and not tolerated(tolerations, cordon):
         return ["node(s) were unschedulable"]
-    for taint in node["spec"].get("taints", []):
+    for taint in node["spec"].get("taints", []) if is_on(profile, "filter", "TaintToleration") else []:
         if taint["effect"] in ("NoSchedule", "NoExecute") and not tolerated(tolerations, taint):
             return ["node(s) had untolerated taint(s)"]
-    if not affinity_holds(pod, node):
-        return ["node(s) didn't match Pod's node affinity/selector"]
-    if ports_conflict(pod, pods):
+    if is_on(profile, "filter", "NodeAffinity"):
+        added = args_of(profile, "NodeAffinity").get("addedAffinity", {})
+        enforced = added.get("requiredDuringSchedulingIgnoredDuringExecution")
+        if enforced is not None and not any(term_holds(t, node) for t in enforced["nodeSelectorTerms"]):
+            return ["node(s) didn't match scheduler-enforced node affinity"]
+        if not affinity_holds(pod, node):
+            return ["node(s) didn't match Pod's node affinity/selector"]
+    if is_on(profile, "filter", "NodePorts") and ports_conflict(pod, pods):
         return ["node(s) didn't have free ports for the requested pod ports"]
+    if not is_on(profile, "filter", "NodeResourcesFit"):
+        return []
+    args = args_of(profile, "NodeResourcesFit")
     room, used = allocatable(node), node_use(pods, lambda p: pod_requests(p, {}))
     reasons = []
     if len(pods) + 1 > room.get("pods", 0):
         reasons.append("Too many pods")
     for name, need in pod_requests(pod, {}).items():
+        if "/" in name and (
+            name in args.get("ignoredResources", [])
+            or name.split("/")[0] in args.get("ignoredResourceGroups", [])
+        ):
+            continue
         if need > 0 and need > room.get(name, 0) - used.get(name, 0):
             reasons.append(f"Insufficient {name}")
     return reasons
@@ -173,34 +246,101 @@ def refusal(pod: Json, node: Json, pods: list[Json]) -> list[str]:
 # Scores
 
 
-def least_allocated(pod: Json, node: Json, pods: list[Json]) -> int:
-    room, used, need = allocatable(node), node_use(pods, scoring_requests), scoring_requests(pod)
-    score = weight = 0
-    for name in ("cpu", "memory"):
+def counts_for(name: str, need: dict[str, int]) -> bool:
+    """Extended resources count for pods that ask for them."""
+    return name in ("cpu", "memory", "ephemeral-storage") or ("/" in name and need.get(name, 0) > 0)
+
+
+def broken_line(shape: list[Json], percent: int) -> int:
+    points = [(point["utilization"], 10 * point["score"]) for point in shape]
+    if percent <= points[0][0]:
+        return points[0][1]
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
+        if percent <= x1:
+            return y0 + math.trunc(fractions.Fraction((y1 - y0) * (percent - x0), x1 - x0))
+    return points[-1][1]
+
+
+def fit_score(pod: Json, node: Json, pods: list[Json], profile: Json) -> int:
+    strategy = args_of(profile, "NodeResourcesFit").get("scoringStrategy", {"type": "LeastAllocated"})
+    resources = strategy.get("resources") or [{"name": "cpu"}, {"name": "memory"}]
+    room, need, plain = allocatable(node), scoring_requests(pod), pod_requests(pod, {})
+    used, plain_used = node_use(pods, scoring_requests), node_use(pods, lambda p: pod_requests(p, {}))
+    total = weights = 0
+    for one in resources:
+        name, weight = one["name"], one.get("weight") or 1
         capacity = room.get(name, 0)
-        if capacity == 0:
+        if capacity == 0 or not counts_for(name, plain):
             continue
-        requested = used.get(name, 0) + need.get(name, 0)
-        score += 0 if requested > capacity else (capacity - requested) * 100 // capacity
-        weight += 1
-    return score // weight if weight else 0
+        defaulted = name in ("cpu", "memory")
+        requested = (used if defaulted else plain_used).get(name, 0) + (need if defaulted else plain).get(
+            name, 0
+        )
+        if strategy["type"] == "LeastAllocated":
+            score = max(0, capacity - requested) * 100 // capacity
+        elif strategy["type"] == "MostAllocated":
+            score = min(requested, capacity) * 100 // capacity
+        else:
+            percent = min(requested, capacity) * 100 // capacity
+            score = broken_line(strategy["requestedToCapacityRatio"]["shape"], percent)
+            if score == 0:
+                continue
+        total += score * weight
+        weights += weight
+    if not weights:
+        return 0
+    if strategy["type"] == "RequestedToCapacityRatio":
+        return math.floor(fractions.Fraction(total, weights) + fractions.Fraction(1, 2))
+    return total // weights
 
 
-def balance(use: dict[str, int], room: dict[str, int]) -> int:
-    fractions = [
-        min(float(use.get(name, 0)) / float(room[name]), 1.0) for name in ("cpu", "memory") if room.get(name)
-    ]
-    deviation = abs((fractions[0] - fractions[1]) / 2) if len(fractions) == 2 else 0.0
+def balance(use: dict[str, int], room: dict[str, int], names: list[str]) -> int:
+    shares = [min(float(use.get(name, 0)) / float(room[name]), 1.0) for name in names if room.get(name)]
+    deviation = 0.0
+    if len(shares) == 2:
+        deviation = abs((shares[0] - shares[1]) / 2)
+    elif len(shares) > 2:
+        total = squares = 0.0
+        for share in shares:
+            total += share
+        for share in shares:
+            squares += (share - total / len(shares)) * (share - total / len(shares))
+        deviation = math.sqrt(squares / len(shares))
     return math.trunc((1 - deviation) * 100)
 
 
-def balanced_allocation(pod: Json, node: Json, pods: list[Json]) -> int:
+def balanced_allocation(pod: Json, node: Json, pods: list[Json], profile: Json) -> int:
     need = pod_requests(pod, {})
-    if not need.get("cpu") and not need.get("memory"):
+    given = args_of(profile, "NodeResourcesBalancedAllocation").get("resources")
+    resources = [one["name"] for one in given or [{"name": "cpu"}, {"name": "memory"}]]
+    if not any(need.get(name) for name in resources):
         return 0
+    resources = [name for name in resources if counts_for(name, need)]
     room, used = allocatable(node), node_use(pods, lambda p: pod_requests(p, {}))
-    after = {name: used.get(name, 0) + need.get(name, 0) for name in ("cpu", "memory")}
-    return 50 + (50 + balance(after, room) - balance(used, room)) // 2
+    after = {name: used.get(name, 0) + need.get(name, 0) for name in resources}
+    return 50 + (50 + balance(after, room, resources) - balance(used, room, resources)) // 2
+
+
+def image_score(pod: Json, node: Json, nodes: list[Json]) -> int:
+    containers = [*pod["spec"].get("containers", []), *pod["spec"].get("initContainers", [])]
+
+    def has(one: Json, image: str) -> int | None:
+        for known in one["status"].get("images", []):
+            if image in known["names"]:
+                return int(known["sizeBytes"])
+        return None
+
+    total = 0
+    for container in containers:
+        image = container.get("image", "")
+        if ":" not in image.split("/")[-1]:
+            image += ":latest"
+        size = has(node, image)
+        if size is not None:
+            spread = float(sum(has(other, image) is not None for other in nodes)) / float(len(nodes))
+            total += math.trunc(float(size) * spread)
+    low, high = 23 * 1024 * 1024, 1000 * 1024 * 1024 * len(containers)
+    return 100 * (min(max(total, low), high) - low) // (high - low)
 
 
 def soft_taints(pod: Json, node: Json) -> int:
@@ -213,8 +353,12 @@ def soft_taints(pod: Json, node: Json) -> int:
     )
 
 
-def preferred(pod: Json, node: Json) -> int:
-    terms = node_affinity(pod).get("preferredDuringSchedulingIgnoredDuringExecution", [])
+def preferred(pod: Json, node: Json, profile: Json = DEFAULT) -> int:
+    added = args_of(profile, "NodeAffinity").get("addedAffinity", {})
+    terms = [
+        *added.get("preferredDuringSchedulingIgnoredDuringExecution", []),
+        *node_affinity(pod).get("preferredDuringSchedulingIgnoredDuringExecution", []),
+    ]
     return sum(term["weight"] for term in terms if term_holds(term["preference"], node))
 
 
@@ -301,8 +445,12 @@ def interpod_refusal(pod: Json, node: Json, cluster: Cluster) -> str | None:
     return None
 
 
-def interpod_score(pod: Json, node: Json, cluster: Cluster) -> int:
+def interpod_score(pod: Json, node: Json, cluster: Cluster, profile: Json = DEFAULT) -> int:
     score = 0
+    args = args_of(profile, "InterPodAffinity")
+    own = any(pod_terms(pod, part)[1] for part in ("podAffinity", "podAntiAffinity"))
+    if args.get("ignorePreferredTermsOfExistingPods") and not own:
+        return 0
     for other, at in cluster.pods():
         for part, sign in (("podAffinity", 1), ("podAntiAffinity", -1)):
             for weight, term in pod_terms(pod, part)[1]:
@@ -310,17 +458,20 @@ def interpod_score(pod: Json, node: Json, cluster: Cluster) -> int:
                     score += sign * weight
             theirs = list(pod_terms(other, part)[1])
             if sign == 1:
-                theirs += [(1, term) for term in pod_terms(other, part)[0]]
+                hard = args.get("hardPodAffinityWeight", 1)
+                theirs += [(hard, term) for term in pod_terms(other, part)[0]]
             for weight, term in theirs:
                 if same_domain(term["topologyKey"], node, at) and term_selects(term, other, pod, cluster):
                     score += sign * weight
     return score
 
 
-def constraints(pod: Json, when: str, cluster: Cluster) -> tuple[list[Json], bool]:
+def constraints(pod: Json, when: str, cluster: Cluster, profile: Json = DEFAULT) -> tuple[list[Json], bool]:
     """Spread constraints with their selectors completed; and whether nodes need all labels to be scored."""
     found = pod["spec"].get("topologySpreadConstraints", [])
-    if not found and when == "ScheduleAnyway":
+    args = args_of(profile, "PodTopologySpread")
+    listed = args.get("defaultingType") == "List"
+    if not found and (listed or when == "ScheduleAnyway"):
         merged: dict[str, str] = {}
         for service in cluster.services:
             wanted = service["spec"]["selector"]
@@ -333,7 +484,13 @@ def constraints(pod: Json, when: str, cluster: Cluster) -> tuple[list[Json], boo
             {"topologyKey": HOSTNAME, "maxSkew": 3, "labelSelector": selector},
             {"topologyKey": ZONE, "maxSkew": 5, "labelSelector": selector},
         ]
-        return (defaults if merged else []), False
+        if listed:
+            defaults = [
+                {**one, "labelSelector": selector}
+                for one in args.get("defaultConstraints", [])
+                if one["whenUnsatisfiable"] == when
+            ]
+        return (defaults if merged else []), listed
     result = []
     for constraint in found:
         if constraint["whenUnsatisfiable"] == when:
@@ -379,8 +536,8 @@ def domain_counts(constraint: Json, pod: Json, nodes: list[Json], cluster: Clust
     return counts
 
 
-def spread_refusal(pod: Json, node: Json, cluster: Cluster) -> str | None:
-    hard, _ = constraints(pod, "DoNotSchedule", cluster)
+def spread_refusal(pod: Json, node: Json, cluster: Cluster, profile: Json = DEFAULT) -> str | None:
+    hard, _ = constraints(pod, "DoNotSchedule", cluster, profile)
     labelled = [n for n in cluster.nodes if all(c["topologyKey"] in labels_of(n) for c in hard)]
     for constraint in hard:
         reason = "node(s) didn't match pod topology spread constraints"
@@ -397,8 +554,10 @@ def spread_refusal(pod: Json, node: Json, cluster: Cluster) -> str | None:
     return None
 
 
-def spread_scores(pod: Json, feasible: list[Json], cluster: Cluster) -> dict[str, int]:
-    soft, require_all = constraints(pod, "ScheduleAnyway", cluster)
+def spread_scores(
+    pod: Json, feasible: list[Json], cluster: Cluster, profile: Json = DEFAULT
+) -> dict[str, int]:
+    soft, require_all = constraints(pod, "ScheduleAnyway", cluster, profile)
     if not soft:
         return {}
     has_all = [n for n in cluster.nodes if all(c["topologyKey"] in labels_of(n) for c in soft)]
@@ -424,31 +583,49 @@ def spread_scores(pod: Json, feasible: list[Json], cluster: Cluster) -> dict[str
     return {name: 100 * (high + low - value) // high if high else 100 for name, value in raw.items()}
 
 
+def others_refusal(pod: Json, node: Json, cluster: Cluster, profile: Json = DEFAULT) -> str | None:
+    """What the plugins that look at other pods say."""
+    found = None
+    if is_on(profile, "filter", "PodTopologySpread"):
+        found = spread_refusal(pod, node, cluster, profile)
+    if found is None and is_on(profile, "filter", "InterPodAffinity"):
+        found = interpod_refusal(pod, node, cluster)
+    return found
+
+
 def evaluate(
-    pod: Json, nodes: list[Json], placed: dict[str, list[Json]], cluster: Cluster | None = None
+    pod: Json,
+    nodes: list[Json],
+    placed: dict[str, list[Json]],
+    cluster: Cluster | None = None,
+    profile: Json = DEFAULT,
 ) -> dict[str, int]:
     """Feasible nodes with their total scores."""
-    feasible = [node for node in nodes if not refusal(pod, node, placed.get(node["metadata"]["name"], []))]
+    feasible = [
+        node for node in nodes if not refusal(pod, node, placed.get(node["metadata"]["name"], []), profile)
+    ]
     if cluster is not None:
-        feasible = [
-            node
-            for node in feasible
-            if not spread_refusal(pod, node, cluster) and not interpod_refusal(pod, node, cluster)
-        ]
+        feasible = [node for node in feasible if not others_refusal(pod, node, cluster, profile)]
     most_taints = max((soft_taints(pod, node) for node in feasible), default=0)
-    most_preferred = max((preferred(pod, node) for node in feasible), default=0)
-    spread = spread_scores(pod, feasible, cluster) if cluster else {}
-    interpod = [interpod_score(pod, node, cluster) for node in feasible] if cluster else []
+    most_preferred = max((preferred(pod, node, profile) for node in feasible), default=0)
+    spread = spread_scores(pod, feasible, cluster, profile) if cluster else {}
+    interpod = [interpod_score(pod, node, cluster, profile) for node in feasible] if cluster else []
+    weight = {plugin: weight_of(profile, plugin) for plugin in WEIGHTS}
     scores = {}
     for index, node in enumerate(feasible):
         name = node["metadata"]["name"]
         pods = placed.get(name, [])
-        total = least_allocated(pod, node, pods) + balanced_allocation(pod, node, pods)
-        total += 3 * (100 - 100 * soft_taints(pod, node) // most_taints if most_taints else 100)
-        total += 2 * (100 * preferred(pod, node) // most_preferred if most_preferred else 0)
-        total += 2 * spread.get(name, 0)
+        taints, liked = soft_taints(pod, node), preferred(pod, node, profile)
+        by_plugin = {
+            "NodeResourcesFit": fit_score(pod, node, pods, profile),
+            "NodeResourcesBalancedAllocation": balanced_allocation(pod, node, pods, profile),
+            "ImageLocality": image_score(pod, node, nodes),
+            "TaintToleration": 100 - 100 * taints // most_taints if most_taints else 100,
+            "NodeAffinity": 100 * liked // most_preferred if most_preferred else 0,
+            "PodTopologySpread": spread.get(name, 0),
+        }
         if interpod and max(interpod) > min(interpod):
             difference = float(max(interpod) - min(interpod))
-            total += 2 * int(100.0 * ((interpod[index] - min(interpod)) / difference))
-        scores[name] = total
+            by_plugin["InterPodAffinity"] = int(100.0 * ((interpod[index] - min(interpod)) / difference))
+        scores[name] = sum(weight[plugin] * score for plugin, score in by_plugin.items())
     return scores

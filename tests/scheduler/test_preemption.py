@@ -49,8 +49,14 @@ def reference_plans(
         ]
         lower.sort()
         lower.sort(key=lambda uid: -model.pods[uid][0]["spec"].get("priority", 0))
-        _placed, cluster = model.cluster()
-        if reference.interpod_refusal(pod, node, cluster) == "node(s) didn't match pod affinity rules":
+        placed, cluster = model.cluster()
+        earlier = reference.refusal(pod, node, placed.get(name, [])) or reference.spread_refusal(
+            pod, node, cluster
+        )
+        if (
+            not earlier
+            and reference.interpod_refusal(pod, node, cluster) == "node(s) didn't match pod affinity rules"
+        ):
             continue  # never resolved by removing pods
         gone = set(lower)
         if not lower or not fits(node, gone):
@@ -239,3 +245,40 @@ async def test_never_means_never(api: FakeApi) -> None:
     await api.settle()
     assert api.evicted == []
     assert api.events[-1][2].endswith("preemption: not eligible due to preemptionPolicy=Never.")
+
+
+async def test_a_nomination_that_cannot_come_true_is_given_up(api: FakeApi) -> None:
+    api.graceful = True
+    for name in ("n0", "n1"):
+        api.set_node(clusters.node(name))
+    api.add_pod(low("v0", 4))
+    api.add_pod(clusters.pod("v1", {NEURON: "4"}, nodeName="n1"))
+    api.add_pod(high("p", 4))
+    await api.settle()
+    [first] = api.evicted
+    nominated = api.pods[first]["spec"]["nodeName"]
+    api.set_node(clusters.node(nominated, unschedulable=True))
+    api.now += 400.0
+    await api.settle()
+    assert sorted(api.evicted) == ["v0", "v1"]
+    for name in ("v0", "v1"):
+        api.delete_pod(name)
+    api.now += 20.0
+    await api.settle()
+    assert {api.node_of("p"), nominated} == {"n0", "n1"}
+
+
+async def test_a_nominated_pod_waits_while_its_victims_leave(api: FakeApi) -> None:
+    api.graceful = True
+    for name in ("n0", "n1"):
+        api.set_node(clusters.node(name))
+    api.add_pod(low("v0", 4))
+    api.add_pod(clusters.pod("v1", {NEURON: "4"}, nodeName="n1"))
+    api.add_pod(high("p", 4))
+    for _ in range(3):
+        await api.settle()
+        api.now += 400.0
+    assert len(api.evicted) == 1
+    assert api.events[-1][2].endswith(
+        "no new claims to deallocate, preemption: not eligible due to a terminating pod on the nominated node."
+    )

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from lakh.client.errors import ApiError, ConnectFailed, ConnectionLost
+from lakh.scheduler.config import SchedulerConfig
+from lakh.scheduler.profile import DEFAULT_PROFILE, Profile, Strategy
+from lakh.scheduler.shell import Scheduler
 
 from . import clusters, reference
 from .clusters import NEURON
@@ -405,3 +408,133 @@ async def test_foreign_anti_affinity_keeps_a_pod_away(api: FakeApi) -> None:
         api.add_pod(neurons(f"web{number}", 1, metadata=WEB))
     await api.settle()
     assert {api.node_of(f"web{n}") for n in range(3)} == {"n1"}
+
+
+class Recorder:
+    """Events of one profile."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str]] = []
+
+    def event(self, ref: Any, kind: str, reason: str, message: str) -> None:
+        self.said.append((ref.name, reason))
+
+
+async def test_each_profile_schedules_its_own_pods_and_says_so() -> None:
+    packer = Profile(name="packer", strategy=Strategy("MostAllocated"), balanced=())
+    api = FakeApi()
+    recorders = {"default-scheduler": Recorder(), "packer": Recorder()}
+    api.scheduler = Scheduler(
+        api,  # type: ignore[arg-type]
+        api,  # type: ignore[arg-type]
+        config=SchedulerConfig(profiles=(DEFAULT_PROFILE, packer), initial_backoff_seconds=3),
+        recorders=recorders,  # type: ignore[arg-type]
+        clock=lambda: api.now,
+        sleep=api.sleep,
+    )
+    for name in ("n0", "n1"):
+        api.set_node(clusters.node(name))
+    for number in range(3):
+        api.add_pod(clusters.pod(f"packed-{number}", {"cpu": "1"}, schedulerName="packer"))
+    await api.settle()
+    assert {api.node_of(f"packed-{number}") for number in range(3)} == {"n0"}
+    api.add_pod(clusters.pod("spread", {"cpu": "1"}))
+    api.add_pod(clusters.pod("huge", {"cpu": "9"}, schedulerName="packer"))
+    api.add_pod(clusters.pod("foreign", schedulerName="another"))
+    await api.settle()
+    assert (api.node_of("spread"), api.node_of("huge"), api.node_of("foreign")) == ("n1", None, None)
+    assert recorders["packer"].said == [
+        *((f"packed-{number}", "Scheduled") for number in range(3)),
+        ("huge", "FailedScheduling"),
+    ]
+    assert recorders["default-scheduler"].said == [("spread", "Scheduled")]
+    await api.close()
+
+
+async def test_a_pod_that_shrinks_in_place_makes_room(api: FakeApi) -> None:
+    api.set_node(clusters.node("n0"))
+    running = clusters.pod(
+        "running", nodeName="n0", containers=[{"name": "c", "resources": {"requests": {"cpu": "2"}}}]
+    )
+    held = {"name": "c", "resources": {"requests": {"cpu": "7"}}, "allocatedResources": {"cpu": "7"}}
+    api.add_pod({**running, "status": {"phase": "Running", "containerStatuses": [held]}})
+    api.add_pod(clusters.pod("waiting", {"cpu": "4"}))
+    await api.settle()
+    assert api.node_of("waiting") is None
+    done = {"name": "c", "resources": {"requests": {"cpu": "2"}}, "allocatedResources": {"cpu": "2"}}
+    api.pods["running"]["status"]["containerStatuses"] = [done]
+    api.changed("running")
+    await api.settle()
+    assert api.node_of("waiting") == "n0"
+
+
+async def test_a_pod_goes_where_its_image_is(api: FakeApi) -> None:
+    for name in ("n0", "n1", "n2"):
+        api.set_node(clusters.node(name))
+    container = {"image": "registry.io/big", "resources": {"requests": {"cpu": "1m"}}}
+    api.add_pod(clusters.pod("first", containers=[container]))
+    await api.settle()
+    assert api.node_of("first") == "n0"
+    api.nodes["n2"]["status"]["images"] = [{"names": ["registry.io/big:latest"], "sizeBytes": 3 << 30}]
+    api.set_node(api.nodes["n2"])
+    for number in range(3):
+        api.add_pod(clusters.pod(f"p{number}", containers=[container]))
+    await api.settle()
+    assert {api.node_of(f"p{number}") for number in range(3)} == {"n2"}
+    api.delete_node("n2")
+    api.add_pod(clusters.pod("last", containers=[container]))
+    await api.settle()
+    assert api.node_of("last") in ("n0", "n1")
+
+
+async def test_two_schedulers_may_overcommit_and_both_see_it() -> None:
+    """Of different names on the same nodes: nothing but the kubelet refuses the second pod, as upstream; nobody adds to it."""
+    api = FakeApi()
+    api.auto = False
+    other = Scheduler(
+        api,  # type: ignore[arg-type]
+        api,  # type: ignore[arg-type]
+        config=SchedulerConfig(profiles=(Profile(name="other"),)),
+        clock=lambda: api.now,
+        sleep=api.sleep,
+    )
+    mine = api.scheduler
+    api.set_node(clusters.node("n0"))
+    api.add_pod(clusters.pod("a", {NEURON: "4"}))
+    api.add_pod(clusters.pod("b", {NEURON: "4"}, schedulerName="other"))
+    streams = list(api.pod_stream), list(api.node_stream)
+
+    def deliver() -> None:
+        for verb, node in api.node_stream:
+            assert verb == "set"
+            for one in (mine, other):
+                one.on_node(clusters.as_node(node))
+        for verb, pod in api.pod_stream:
+            for one in (mine, other):
+                (one.on_pod if verb == "set" else one.on_pod_deleted)(clusters.as_pod(pod))
+        api.node_stream.clear()
+        api.pod_stream.clear()
+
+    assert all(streams)
+    for _ in range(4):
+        deliver()
+        mine.step()
+        other.step()
+        await asyncio.sleep(0)
+        for bind in api.binds:
+            api.carry_out(bind)
+        api.binds.clear()
+        await asyncio.sleep(0)
+    assert (api.node_of("a"), api.node_of("b")) == ("n0", "n0")
+    for one in (mine, other):
+        column = one.core.columns.resources[NEURON]
+        assert (int(column.requested[0]), int(column.allocatable[0])) == (8, 4)
+    api.add_pod(clusters.pod("c", {NEURON: "1"}))
+    deliver()
+    mine.step()
+    assert api.node_of("c") is None
+    api.delete_pod("b")
+    deliver()
+    assert int(mine.core.columns.resources[NEURON].requested[0]) == 4
+    await mine._guard.close()
+    await other._guard.close()

@@ -369,7 +369,10 @@ class Core:
         if cls.interpod is not None and cls.interpod.filters:
             state = InterPodState(columns, cls)
             verdicts = state.verdicts(lambda counts: counts.of_rows(rows), len(rows))
-            rows = rows[(verdicts != NO_LABEL) & (verdicts != AFFINITY)]
+            # Affinity says that preemption does not help, where no filter before it has said that it may.
+            asked = plugins.fits(columns, cls, rows) & plugins.ports_free(columns, cls, rows)
+            asked &= constraints.passes(cls, rows)
+            rows = rows[(verdicts != NO_LABEL) & ~((verdicts == AFFINITY) & asked)]
         share = len(rows) * cls.profile.min_candidates_percentage // 100
         wanted = max(min(share, MAX_SHARE), cls.profile.min_candidates_absolute)
         plans: list[Plan] = []

@@ -125,7 +125,7 @@ def preempt_gang(
 def _still_in_the_way(core: Core, units: Sequence[Unit], placements: Placements) -> list[Unit]:
     """Those that cannot stay where they are beside the gang, the most important tried first. Counts are as before in the end."""
     if any(
-        m.cls.host_ports or (m.cls.interpod is not None and m.cls.interpod.filters) for m, _ in placements
+        m.cls.wanted_ports or (m.cls.interpod is not None and m.cls.interpod.filters) for m, _ in placements
     ):
         return list(units)  # whose company the members mind cannot be told from room alone
     stay: list[Unit] = []

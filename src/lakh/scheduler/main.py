@@ -73,8 +73,7 @@ async def run(
                 raise LeadershipLostError(f"{config.lease_namespace}/{config.lease_name}")
     finally:
         gc.set_threshold(*thresholds)
-        for recorder in recorders.values():
-            await recorder.close()
+        await asyncio.gather(*(recorder.close() for recorder in recorders.values()))
 
 
 def default_identity() -> str:
