@@ -13,7 +13,7 @@ from pathlib import Path
 from . import rounds
 from .gaps import gaps, quantile
 from .history import History
-from .server import BUGS
+from .server import BUGS, CLUSTER_BUGS
 from .validators import judge
 
 
@@ -29,7 +29,9 @@ def main() -> int:
         help="one API server on files or on a NATS server, a cluster, or all in turn (default: file)",
     )
     parser.add_argument("--seconds", type=float, default=None, help="of traffic a round (default: 2 to 5)")
-    parser.add_argument("--break", dest="bug", choices=BUGS, default="", help="plant a bug in the server")
+    parser.add_argument(
+        "--break", dest="bug", choices=[*BUGS, *CLUSTER_BUGS], default="", help="plant a bug in the server"
+    )
     parser.add_argument("--keep", type=Path, default=None, help="where histories with violations are kept")
     parser.add_argument("--judge", type=Path, default=None, metavar="FILE", help="judge a kept history again")
     options = parser.parse_args()

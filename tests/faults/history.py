@@ -14,7 +14,7 @@ An operation's outcome is one of three:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -180,6 +180,10 @@ class Facts:
         self.hard: list[str] = []
         """Objects whose search for an order was given up."""
         self._spans: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._final: dict[str, int] = {}  # resource → newest revision of its final lists
+        for listing in history.listings:
+            if listing.mode == "final" and listing.outcome == OK:
+                self._final[listing.resource] = max(self._final.get(listing.resource, 0), listing.revision)
         for fact in sorted(_facts(history), key=lambda fact: fact.when):
             place = (history.partitions[fact.resource], fact.revision)
             known = self.by_revision.setdefault(place, fact)
@@ -197,17 +201,10 @@ class Facts:
         """Whether every event of the resource in (after, to] is known."""
         return after >= to or any(low <= after and to <= high for low, high in self._spans[resource])
 
-    def complete(self, resource: str) -> bool:
-        """Whether every event since the traffic began is known."""
-        newest = max((listing.revision for listing in self._finals(resource)), default=0)
-        return newest > 0 and self.covered(resource, self.history.base.get(resource, 0), newest)
-
-    def _finals(self, resource: str) -> Iterator[Listing]:
-        return (
-            listing
-            for listing in self.history.listings
-            if listing.mode == "final" and listing.resource == resource and listing.outcome == OK
-        )
+    def complete(self, resource: str, since: int = 0) -> bool:
+        """Whether every event after a revision (default: since the traffic began) is known."""
+        newest = self._final.get(resource, 0)
+        return newest > 0 and self.covered(resource, max(since, self.history.base.get(resource, 0)), newest)
 
     def at(self, resource: str, key: str, revision: int) -> Fact | None:
         """The newest known fact about an object that is not after the revision."""

@@ -46,6 +46,8 @@ class TooHard(Exception):
 
 
 IMPOSSIBLE = object()
+ANY_UID = "unknown"
+"""Of an object whose creation nobody has seen."""
 UNSEEN = 2.0**-20
 """What an update that nobody has seen adds to the revision."""
 
@@ -66,9 +68,9 @@ def _acknowledged(state: State, op: Operation) -> State | object:
         case "update" | "patch":
             if state is None or (op.expect and op.expect != state.revision) or op.revision <= state.revision:
                 return IMPOSSIBLE
-            return Present(op.revision, state.uid) if state.uid == op.uid else IMPOSSIBLE
+            return Present(op.revision, op.uid) if _same(state.uid, op.uid) else IMPOSSIBLE
         case "delete":
-            return None if state is not None and (not op.uid or state.uid == op.uid) else IMPOSSIBLE
+            return None if state is not None and (not op.uid or _same(state.uid, op.uid)) else IMPOSSIBLE
         case "get":
             return state if state == Present(op.revision, op.uid) else IMPOSSIBLE
     raise ValueError(op.verb)
@@ -88,8 +90,12 @@ def _unknown(state: State, op: Operation) -> State | object:
             revision = op.revision or state.revision + UNSEEN
             return Present(revision, state.uid) if revision > state.revision else IMPOSSIBLE
         case "delete":
-            return None if state is not None and (not op.uid or state.uid == op.uid) else IMPOSSIBLE
+            return None if state is not None and (not op.uid or _same(state.uid, op.uid)) else IMPOSSIBLE
     return state
+
+
+def _same(one: str, other: str) -> bool:
+    return one == other or ANY_UID in (one, other)
 
 
 def _explains(state: State, op: Operation) -> bool:
@@ -103,7 +109,7 @@ def _explains(state: State, op: Operation) -> bool:
     if op.code == 409 and op.verb == "update":
         return state is not None and state.revision != op.expect
     if op.code == 409 and op.verb == "delete":
-        return state is not None and state.uid != op.uid
+        return state is not None and (state.uid != op.uid or state.uid == ANY_UID)
     return True  # too many requests, no room …: says nothing about the object
 
 

@@ -20,6 +20,7 @@ seconds crosses each border many times. A limit that is gone or was renamed is a
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import random
@@ -49,7 +50,7 @@ def main(arguments: list[str]) -> int:
     if "--small" in options:
         make_small()
     if "--break" in options:
-        BUGS[options[options.index("--break") + 1]]()
+        (BUGS | CLUSTER_BUGS)[options[options.index("--break") + 1]]()
     from lakh.cli import main as lakh
 
     return lakh(arguments[cut + 1 :])
@@ -122,10 +123,67 @@ def serve_the_present() -> None:
     State.range = present  # type: ignore[method-assign, assignment]
 
 
+def skip_the_barrier() -> None:
+    """A server answers from what it happens to have, whatever others have acknowledged."""
+    from lakh.server.consistency import Barrier
+
+    async def passed(self: Barrier) -> None:
+        return None
+
+    Barrier.__call__ = passed  # type: ignore[method-assign]
+
+
+def forward_twice() -> None:
+    """A write that another server sent is sometimes carried out again a moment later."""
+    from lakh.server.replication import Replication
+
+    forward = Replication._forward
+
+    async def repeated(self: Replication, *arguments: Any) -> Any:
+        answer = await forward(self, *arguments)
+        if random.random() < 0.1:
+            await asyncio.sleep(0.1)
+            answer = await forward(self, *arguments)
+        return answer
+
+    Replication._forward = repeated  # type: ignore[method-assign]
+
+
+def answer_too_soon() -> None:
+    """A forwarded write is acknowledged before the server that was asked has it."""
+    from lakh.server.replication import Replication
+
+    Replication._revision = lambda self, partition: (b"x-none", b"0")  # type: ignore[method-assign]
+
+
+def ignore_fencing() -> None:
+    """A writer appends wherever the journal is."""
+    from lakh.store.nats_client import NatsClient, Reply
+    from lakh.store.nats_journal import NatsJournal
+
+    publish = NatsClient.publish
+
+    async def unfenced(self: Any, subject: str, payload: bytes, headers: Any = None) -> Any:
+        if headers is not None:
+            headers.pop("Nats-Expected-Last-Sequence", None)
+        return await publish(self, subject, payload, headers)
+
+    def appended(self: Any, reply: Reply, sequence: int, size_bytes: int) -> int:
+        self._head = max(self._head, reply.seq)
+        return reply.seq
+
+    NatsClient.publish = unfenced  # type: ignore[method-assign]
+    NatsJournal._appended = appended  # type: ignore[method-assign]
+
+
 BUGS = {
     bug.__name__: bug
     for bug in (acknowledge_early, skip_on_resume, repeat_on_resume, forget_versions, serve_the_present)
 }
+CLUSTER_BUGS = {
+    bug.__name__: bug for bug in (skip_the_barrier, forward_twice, answer_too_soon, ignore_fencing)
+}
+"""Of many servers: with the topology `cluster`."""
 
 
 def sync_in_python() -> None:

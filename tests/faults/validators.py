@@ -33,7 +33,7 @@ from math import inf
 from typing import NamedTuple
 
 from .history import OK, REFUSED, UNKNOWN, Fact, Facts, History, Listing, Operation, Seen, Segment
-from .linearizability import Step, TooHard, linearize
+from .linearizability import ANY_UID, Step, TooHard, linearize
 
 MAX_REPORTED = 20
 """Of one validator; a broken server breaks everything, and the first lines say what."""
@@ -307,18 +307,31 @@ def linearizable(facts: Facts) -> Iterator[str]:
         fact.value: fact for fact in facts.by_revision.values() if fact.value is not None
     }
     of_key: dict[tuple[str, str], list[Step]] = defaultdict(list)
-    complete = {resource: facts.complete(resource) for resource in facts.history.partitions}
+    known = Known(facts)
     deleted = {(fact.resource, fact.uid) for fact in facts.by_revision.values() if fact.value is None}
     for op in facts.history.operations:
-        found = _as_step(op, shown, complete[op.resource], deleted)
+        # Whatever it did has a revision after all that had been shown before it was called.
+        since = known.before(facts.history.partitions[op.resource], op.call)
+        found = _as_step(op, shown, facts.complete(op.resource, since), deleted)
         if found is not None:
             of_key[op.resource, op.key].append(found)
     for (resource, key), steps in of_key.items():
+        steps = _useful(steps)
         try:
             if linearize(steps) is None:
                 yield f"{resource} {key}: no order of its operations explains them\n" + _shortest(steps)
         except TooHard:
             facts.hard.append(f"{resource} {key}")
+
+
+def _useful(steps: list[Step]) -> list[Step]:
+    """Without updates that nobody has seen, unless a conflict may be due to one: they explain nothing else."""
+    if any(
+        step.operation.verb == "update" and step.operation.outcome == REFUSED and step.operation.code == 409
+        for step in steps
+    ):
+        return steps
+    return [step for step in steps if not (step.optional and step.operation.verb in ("update", "patch"))]
 
 
 def _as_step(
@@ -342,7 +355,7 @@ def _as_step(
         return Step(known, op.call, fact.when, False)
     if complete:
         return None
-    return Step(_with(op, 0, "unknown"), op.call, inf, True)
+    return Step(_with(op, 0, ANY_UID), op.call, inf, True)
 
 
 def _with(op: Operation, revision: int, uid: str) -> Operation:

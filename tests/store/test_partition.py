@@ -511,6 +511,31 @@ async def test_follower_follows_and_is_promoted() -> None:
             await partition.promote()
 
 
+async def test_a_replaced_writer_does_not_speak_of_the_past() -> None:
+    """Refusals rest on the state, and are not appended: what was true before the pause is not said after it."""
+    log = MemoryJournal()
+    one = await Partition.open("pods", log, follow=True)
+    two = await Partition.open("pods", log.shared(), follow=True)
+    for partition in (one, two):
+        partition.confirm = partition.barrier
+    await one.promote("a:1")
+    item = await one.put(A, b"1")
+    with pytest.raises(Conflict) as right:
+        one.put(A, b"2", expect=0)
+    await one.settle(right.value.revision)
+    await two.promote("b:2")
+    await two.delete(A, expect=item.revision)
+    with pytest.raises(Conflict) as wrong:
+        one.put(A, b"2", expect=0)
+    with pytest.raises(NotWriter):
+        await one.settle(wrong.value.revision)
+    with pytest.raises(NotWriter):
+        await one.settle(0)
+    await two.settle(0)
+    for partition in (one, two):
+        await partition.close()
+
+
 async def test_unknown_outcome_steps_down() -> None:
     pods, journal = await open_partition()
     journal.hold()

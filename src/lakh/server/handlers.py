@@ -541,6 +541,8 @@ class Handlers:
         if limit:
             found = found[:limit]
         await self._delete_all(context, store, found, options)
+        if not found:
+            await store.partition.settle(0)
         pages = listing.Found(found, store.partition.revision)
         answer = listing.respond(store, pages, accepted, include, self.watching.turn)
         return answer if isinstance(answer, Response | StreamResponse) else await answer

@@ -9,6 +9,8 @@
 * A forwarded request is not forwarded again. A server that is not the writer says so with 421 and has done nothing; the sender looks for the
   writer anew. So does a writer that lost its role while the write was queued. A request is repeated in these two cases and when it was not sent at all.
   When the outcome is unknown the client is told so (504).
+* A write that is refused, or changes nothing, appends nothing that could be fenced. So the writer waits for a barrier before it says so: had it been
+  paused and replaced, it would speak of a state that is long gone.
 * A refusal by admission may rest on what this server has not seen yet (the namespace that another server wrote a moment ago): it is tried once
   more after a barrier. Discovery and unknown paths wait for one, too, for a definition may be new.
 
@@ -93,6 +95,8 @@ class Replication:
         self.authenticator = authenticator
         self.writers = writers
         self.barriers = {name: Barrier(p) for name, p in cluster.partitions.items()}
+        for name, partition in cluster.partitions.items():
+            partition.confirm = self.barriers[name]
         self._handle = handle
         self.forwarded = 0
         self.misdirected = 0

@@ -246,19 +246,41 @@ class NatsClient:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def stream_state(self, stream: str, subjects: str | None = None) -> StreamState:
-        """What a stream has; with `subjects` also which subjects match that filter."""
-        reply = await self.ask(f"STREAM.INFO.{stream}", {"subjects_filter": subjects} if subjects else None)
+        """What a stream has; with `subjects` also which subjects match that filter.
+
+        That there is no such stream is believed when it is said for long: in a cluster a new one, created by whomever,
+        is not known everywhere at once.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_SECONDS
+        while True:
+            reply = await self.ask(
+                f"STREAM.INFO.{stream}", {"subjects_filter": subjects} if subjects else None
+            )
+            missing = reply.error is not None and reply.error.err_code == STREAM_NOT_FOUND
+            if not missing or loop.time() >= deadline:
+                break
+            await asyncio.sleep(RETRY_SECONDS)
         if reply.error is not None or reply.state is None:
             raise _unexpected(f"stream {stream}", reply)
         return reply.state
 
     async def ensure_stream(self, stream: str, config: dict[str, Any]) -> StreamState:
         """Create a stream unless it is there."""
-        reply = await self.ask(f"STREAM.INFO.{stream}")
-        if reply.error is not None and reply.error.err_code == STREAM_NOT_FOUND:
-            reply = await self.ask(f"STREAM.CREATE.{stream}", {"name": stream, **config})
-            if reply.error is not None and reply.error.err_code == STREAM_EXISTS:
-                reply = await self.ask(f"STREAM.INFO.{stream}")  # somebody else was faster
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_SECONDS
+        while True:
+            reply = await self.ask(f"STREAM.INFO.{stream}")
+            if reply.error is None or reply.error.err_code != STREAM_NOT_FOUND:
+                break
+            made = await self.ask(f"STREAM.CREATE.{stream}", {"name": stream, **config})
+            if made.error is None or made.error.err_code != STREAM_EXISTS:
+                reply = made
+                break
+            # Somebody else is just creating it: in a cluster it exists a while before it can be asked.
+            if loop.time() >= deadline:
+                break
+            await asyncio.sleep(RETRY_SECONDS)
         if reply.error is not None or reply.state is None or reply.config is None:
             raise _unexpected(f"stream {stream}", reply)
         wanted = config["num_replicas"]

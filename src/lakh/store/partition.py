@@ -60,7 +60,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
 
 from lakh.store.codec import UnreadableBatchError, encode_batch, encode_claim, encode_frozen
@@ -151,6 +151,9 @@ class Partition(Replica):
         self.is_writer = False
         self.on_append: Callable[[float, int, int], None] | None = None
         """Told of each durable append: seconds, writes, bytes."""
+        self.confirm: Callable[[], Awaitable[None]] | None = None
+        """A barrier, for a journal that others may write. What is appended is fenced; a refusal appends nothing, and the
+        writer that gives it may have been paused and replaced."""
         self._next_revision = self._state.revision + 1
         self._pending: dict[str, _Write] = {}
         self._queue: deque[_Write] = deque()
@@ -308,15 +311,20 @@ class Partition(Replica):
     async def settle(self, revision: int) -> None:
         """Wait until that revision is durable. Call it before the first await after the verdict it belongs to.
 
-        Raises what the write raises if it fails: the verdict was about something that never was.
+        Raises what the write raises if it fails: the verdict was about something that never was. With `confirm`
+        raises NotWriter when another writer may have changed what the verdict was about.
         """
-        if revision <= self._state.revision:
-            return
-        self._refuse_when_failed()
-        newest = self._next_revision - 1 if self.is_writer else self._state.revision
-        if revision > newest:
-            raise FutureRevision(revision, newest)
-        await self._wait(self._settlers, revision)
+        promotions = self.counters.promotions
+        if revision > self._state.revision:
+            self._refuse_when_failed()
+            newest = self._next_revision - 1 if self.is_writer else self._state.revision
+            if revision > newest:
+                raise FutureRevision(revision, newest)
+            await self._wait(self._settlers, revision)
+        if self.confirm is not None:
+            await self.confirm()
+            if not self.is_writer or self.counters.promotions != promotions:
+                raise NotWriter(self.name, self.writer)
 
     def _conflict(self, key: str, head: Item | None, write: _Write | None) -> Conflict:
         self.counters.conflicts += 1
