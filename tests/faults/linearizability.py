@@ -117,6 +117,7 @@ def linearize(steps: Iterable[Step], first: State = None) -> list[Operation] | N
     """An order that explains everything, or None when there is none. Raises TooHard."""
     pending = sorted(steps, key=lambda item: (item.call, item.end))
     count = len(pending)
+    due = _due(pending)
     needed = sum(1 << i for i, item in enumerate(pending) if not item.optional)
     seen: set[tuple[int, State]] = set()
     stack: list[tuple[int, State, int]] = [(0, first, -1)]  # done, state, last operation
@@ -149,7 +150,7 @@ def linearize(steps: Iterable[Step], first: State = None) -> list[Operation] | N
             if not item.optional:
                 deadline = min(deadline, item.end)
         # The stack turns the order round: what answered first is tried first, what may not have happened last.
-        candidates.sort(key=lambda i: (pending[i].optional, pending[i].end), reverse=True)
+        candidates.sort(key=lambda i: (pending[i].optional, due[i]), reverse=True)
         for i in candidates:
             if pending[i].call > deadline:
                 continue
@@ -158,6 +159,19 @@ def linearize(steps: Iterable[Step], first: State = None) -> list[Operation] | N
                 stack.append((done | 1 << i, after, i))  # type: ignore[arg-type]
                 depths.append(depth)
     return None
+
+
+def _due(pending: list[Step]) -> list[tuple[float, float]]:
+    """When each has happened at the latest, as far as its revision tells: before whatever has a newer one. A hint only."""
+    due = [(item.end, 0.0) for item in pending]
+    earliest = inf
+    for i in sorted(range(len(pending)), key=lambda i: -pending[i].operation.revision):
+        revision = pending[i].operation.revision
+        if revision:
+            if not pending[i].optional:
+                earliest = min(earliest, pending[i].end)
+            due[i] = (earliest, revision)
+    return due
 
 
 def _first_missing(done: int) -> int:
