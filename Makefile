@@ -17,7 +17,7 @@ slow: setup
 # Rounds of the fault harness from a seed on; see docs/reliability.md.
 ROUNDS ?= 50
 SEED ?= 1
-TOPOLOGY ?= file
+TOPOLOGY ?= all
 faults: setup
 	$(BIN)/python -m tests.faults --rounds $(ROUNDS) --seed $(SEED) --topology $(TOPOLOGY)
 

@@ -16,6 +16,9 @@ from .history import History
 from .server import BUGS, CLUSTER_BUGS
 from .validators import judge
 
+LONG_GAP_SECONDS = 3.0
+"""Gaps from here on are shown with their round."""
+
 
 def main() -> int:
     """Run rounds, or judge a kept history again."""
@@ -64,6 +67,8 @@ def main() -> int:
         faults.update(fault.kind for fault in history.faults)
         for gap in gaps(history):
             unwritable[gap.kind].append(gap.seconds)
+            if gap.seconds >= LONG_GAP_SECONDS:
+                print(f"  no writes to {gap.partition} for {gap.seconds:.1f} s after {gap.kind}", flush=True)
         total.update(
             rounds=1,
             operations=len(history.operations),

@@ -13,30 +13,37 @@ import pytest
 
 from . import rounds
 from .faults import FILE_FAULTS
-from .server import BUGS
+from .server import BUGS, CLUSTER_BUGS
 from .topology import _damage, _read_ledger
 
 pytestmark = pytest.mark.xdist_group("faults")
 
 SEEDS = (3, 13, 16, 24, 26, 38)
 """Among them they have every fault."""
+NATS_ROUNDS = (("nats", 4), ("cluster", 43))
+"""A NATS server and an API server killed; of three API servers a writer paused until others have taken over, then all killed."""
 SECONDS = 2.0
-BUG_SEED = 2
-BUG_ROUNDS = 3
+BUG_SEEDS = {"file": (2, 3, 4), "cluster": (43, 35, 45)}
 FOUND_BY = {
     "acknowledge_early": {"durable", "taken_back", "unique_revisions", "recovers"},
     "skip_on_resume": {"resumable"},
     "repeat_on_resume": {"unique"},
     "forget_versions": {"linearizable"},
     "serve_the_present": {"consistent_lists"},
+    "skip_the_barrier": {"fresh", "revisions_ascend"},
+    "forward_twice": {"once", "refused"},
+    "answer_too_soon": {"own_writes"},
+    "ignore_fencing": {"unique_revisions", "durable", "taken_back", "linearizable", "recovers"},
 }
-SHORT_BUGS = ("acknowledge_early", "skip_on_resume")
+SHORT_BUGS = ("acknowledge_early", "skip_on_resume", "skip_the_barrier")
 """The others are for `make faults`: the histories with planted violations cover them, too."""
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_round_keeps_every_guarantee(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = rounds.run(rounds.plan(seed, seconds=SECONDS), tmp_path / "round")
+@pytest.mark.parametrize(("topology", "seed"), [*(("file", seed) for seed in SEEDS), *NATS_ROUNDS])
+def test_a_round_keeps_every_guarantee(
+    topology: str, seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = rounds.run(rounds.plan(seed, topology, seconds=SECONDS), tmp_path / "round")
     with capsys.disabled():
         print(f"\n  {outcome.line()}", end="")
     assert not outcome.verdict.violations, f"kept in {tmp_path / 'round'}: {outcome.verdict.violations[:5]}"
@@ -44,11 +51,14 @@ def test_a_round_keeps_every_guarantee(seed: int, tmp_path: Path, capsys: pytest
     assert len(outcome.history.operations) > 100, "the clients did not get to work"
 
 
-@pytest.mark.parametrize("bug", SHORT_BUGS if not os.environ.get("LAKH_ALL_CANARIES") else BUGS)
+@pytest.mark.parametrize(
+    "bug", SHORT_BUGS if not os.environ.get("LAKH_ALL_CANARIES") else [*BUGS, *CLUSTER_BUGS]
+)
 def test_a_planted_bug_is_found(bug: str, tmp_path: Path) -> None:
     found: set[str] = set()
-    for seed in range(BUG_SEED, BUG_SEED + BUG_ROUNDS):
-        outcome = rounds.run(rounds.plan(seed, seconds=SECONDS, bug=bug), tmp_path / str(seed))
+    topology = "file" if bug in BUGS else "cluster"
+    for seed in BUG_SEEDS[topology]:
+        outcome = rounds.run(rounds.plan(seed, topology, seconds=SECONDS, bug=bug), tmp_path / str(seed))
         found |= {violation.validator for violation in outcome.verdict.violations}
         if found & FOUND_BY[bug]:
             return
@@ -57,11 +67,16 @@ def test_a_planted_bug_is_found(bug: str, tmp_path: Path) -> None:
 
 def test_every_fault_is_drawn_by_some_seed_of_the_short_form() -> None:
     """So that none of them can rot unnoticed."""
-    assert set(FOUND_BY) == set(BUGS)
+    assert set(FOUND_BY) == set(BUGS) | set(CLUSTER_BUGS)
     plans = [rounds.plan(seed, seconds=SECONDS) for seed in SEEDS]
     drawn = {kind for one in plans for kind in rounds.kinds(one)}
     assert drawn >= set(FILE_FAULTS) - (set() if rounds.can_mount() else {"full_disk"})
     assert {one.small for one in plans} == {True, False}
+    (_, nats), (_, cluster) = NATS_ROUNDS
+    assert {"kill_twice", "kill_nats"} <= set(rounds.kinds(rounds.plan(nats, "nats", seconds=SECONDS)))
+    drawn_cluster = rounds.plan(cluster, "cluster", seconds=SECONDS)
+    assert drawn_cluster.servers == 3
+    assert rounds.kinds(drawn_cluster) == ["pause_writer", "kill_servers"]
 
 
 def test_the_ledger_tells_what_is_durable(tmp_path: Path) -> None:
