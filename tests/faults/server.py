@@ -27,6 +27,7 @@ import random
 import stat
 import sys
 import time
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -150,10 +151,20 @@ def forward_twice() -> None:
 
 
 def answer_too_soon() -> None:
-    """A forwarded write is acknowledged before the server that was asked has it."""
+    """A forwarded write is acknowledged before the server that was asked has it. Followers are 10 ms late, as they may be."""
     from lakh.server.replication import Replication
+    from lakh.store.nats_journal import NatsJournal
 
     Replication._revision = lambda self, partition: (b"x-none", b"0")  # type: ignore[method-assign]
+    follow = NatsJournal.follow
+
+    async def late(self: NatsJournal, start: int) -> Any:
+        async with aclosing(follow(self, start)) as entries:
+            async for entry in entries:
+                await asyncio.sleep(0.01)
+                yield entry
+
+    NatsJournal.follow = late  # type: ignore[method-assign]
 
 
 def ignore_fencing() -> None:

@@ -634,10 +634,14 @@ def replayed(facts: Facts) -> Iterator[str]:
         if segment.covers < final.revision:
             yield f"{_segment(segment)} has seen nothing after {segment.covers}; the final list is of {final.revision}"
             continue
+        # A write whose answer was lost may still come after the final list.
         state: dict[str, Seen] = {}
         if chain in begun:
+            if begun[chain].revision > final.revision:
+                continue
             state = {item.key: item for item in begun[chain].items}
-        for event in (event for s in segments for event in s.events):
+        events = (event for s in segments for event in s.events if event.revision <= final.revision)
+        for event in events:
             if event.type == "DELETED":
                 state.pop(event.key, None)
             elif event.type != "BOOKMARK":
