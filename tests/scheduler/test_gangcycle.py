@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lakh.client.errors import ApiError
+from lakh.scheduler.gangcycle import GangCycle
 from lakh.scheduler.podgroups import PREFERRED_TOPOLOGY
 from lakh.scheduler.views import CoschedulingGroup, PodGroup
 
@@ -115,6 +116,33 @@ async def test_competing_gangs_end_whole_or_not_at_all(
             assert found[f"g{index}"] or there < minimum or free < minimum, (found, used)
     finally:
         await api.close()
+
+
+async def test_two_gangs_that_want_the_same_victims_do_not_wake_themselves(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second finds its victims leaving for the first: it waits until they are gone, as the first does."""
+    failures = 0
+    fail = GangCycle._fail
+
+    def counted(*arguments: Any) -> None:
+        nonlocal failures
+        failures += 1
+        fail(*arguments)
+
+    monkeypatch.setattr(GangCycle, "_fail", counted)
+    api.set_node(clusters.node("n0"))
+    make_group(api, "low", 2, priority=0, disruptionMode="PodGroup")
+    for index in range(2):
+        api.add_pod(worker("low", index, 2, priority=0))
+    await api.settle()
+    for name in ("first", "second"):
+        make_group(api, name, 2, priority=10, disruptionMode="PodGroup")
+        for index in range(2):
+            api.add_pod(worker(name, index, 1, priority=10))
+    await later(api, 12)
+    assert bound(api) == {"first": 2, "second": 2}
+    assert failures == 2
 
 
 async def test_a_gang_preempts_for_all_of_its_members_or_nobody(api: FakeApi) -> None:

@@ -176,9 +176,8 @@ class GangCycle:
     # What happens meanwhile
 
     def gone(self, uid: str) -> None:
-        """A placed pod is gone: the gang that waited for the last of its victims is tried again."""
-        key = self._gangs.victim_gone(uid)
-        if key is not None:
+        """A placed pod is gone: the gangs that waited for the last of their victims are tried again."""
+        for key in self._gangs.victim_gone(uid):
             first = self._gangs.first(key)
             if first is not None:
                 self._scheduler.wake_pod(first)

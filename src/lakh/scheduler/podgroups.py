@@ -66,7 +66,7 @@ class GangTable:
         self.group_of: dict[str, GroupKey] = {}
         """Of waiting and placed members, by uid."""
         self._reported: dict[GroupKey, str] = {}
-        self._victims: dict[str, GroupKey] = {}
+        self._victims: dict[str, set[GroupKey]] = {}
         """Placed pods that have been evicted for a gang, which waits until all are gone."""
         self._expected: dict[GroupKey, tuple[set[str], float]] = {}
         self._coscheduling: set[GroupKey] = set()
@@ -210,13 +210,17 @@ class GangTable:
     # Victims
 
     def expect(self, key: GroupKey, uids: Iterable[str], now: float) -> None:
-        """The gang waits until these pods are gone, for a time."""
+        """The gang waits until these pods are gone, for a time. Others may wait for the same pods."""
         for uid in self._expected.pop(key, (set[str](), 0.0))[0]:
-            del self._victims[uid]
-        found = {uid for uid in uids if uid not in self._victims}
+            waiting = self._victims[uid]
+            waiting.discard(key)
+            if not waiting:
+                del self._victims[uid]
+        found = set(uids)
         if found:
             self._expected[key] = found, now + EXPECT_SECONDS
-            self._victims.update(dict.fromkeys(found, key))
+            for uid in found:
+                self._victims.setdefault(uid, set()).add(key)
 
     def expects(self, key: GroupKey, now: float) -> bool:
         """Whether the gang waits for victims to leave."""
@@ -228,17 +232,16 @@ class GangTable:
             return False
         return True
 
-    def victim_gone(self, uid: str) -> GroupKey | None:
-        """A placed pod is gone. Returns the gang for which it was the last victim."""
-        key = self._victims.pop(uid, None)
-        if key is None:
-            return None
-        left = self._expected[key][0]
-        left.discard(uid)
-        if left:
-            return None
-        del self._expected[key]
-        return key
+    def victim_gone(self, uid: str) -> list[GroupKey]:
+        """A placed pod is gone. Returns the gangs for which it was the last victim."""
+        complete = []
+        for key in self._victims.pop(uid, ()):
+            left = self._expected[key][0]
+            left.discard(uid)
+            if not left:
+                del self._expected[key]
+                complete.append(key)
+        return complete
 
     def first(self, key: GroupKey) -> PendingPod | None:
         """The member that has waited longest."""
