@@ -109,7 +109,25 @@ def test_disabled_everywhere_is_disabled_at_each_point() -> None:
     )
     assert not profile.preempts and not profile.gates
     profile = one(plugins={"filter": {"disabled": [{"name": "*"}], "enabled": [{"name": "NodeName"}]}})
-    assert profile.filters == {"NodeName"}
+    assert profile.filters == {"NodeName"} and not profile.binds
+
+
+@pytest.mark.parametrize(
+    ("plugins", "said"),
+    [
+        ({}, (True, True, {"VolumeBinding", "DynamicResources"})),
+        ({"multiPoint": {"disabled": [{"name": "DynamicResources"}]}}, (False, False, {"VolumeBinding"})),
+        ({"preBind": {"disabled": [{"name": "DynamicResources"}]}}, (True, True, {"VolumeBinding"})),
+        ({"filter": {"disabled": [{"name": "VolumeBinding"}]}}, (True, True, {"DynamicResources"})),
+        (
+            {"postFilter": {"disabled": [{"name": "*"}]}, "preEnqueue": {"disabled": [{"name": "*"}]}},
+            (False, False, {"VolumeBinding", "DynamicResources"}),
+        ),
+    ],
+)
+def test_what_is_done_about_claims(plugins: Json, said: tuple[bool, bool, set[str]]) -> None:
+    profile = one(plugins=plugins)
+    assert (profile.awaits_claims, profile.deallocates, profile.binds) == said
 
 
 def test_arguments() -> None:
@@ -156,7 +174,9 @@ def test_arguments() -> None:
         },
     )
     assert affinity.added_required is not None and len(affinity.added_required) == 1
-    assert with_args("VolumeBinding", bindTimeoutSeconds=5).plain
+    volumes = with_args("VolumeBinding", bindTimeoutSeconds=5)
+    assert volumes.bind_timeout_seconds == 5 and with_args("VolumeBinding").bind_timeout_seconds == 600
+    assert with_args("DynamicResources", filterTimeout="0s", bindingTimeout="1s").binds == volumes.binds
     assert one(pluginConfig=[{"name": "SomebodyElses", "args": {"a": 1}}]).plain
 
 
@@ -387,6 +407,12 @@ POINT = {"utilization": 0, "score": 5}
             "VolumeBinding",
             {"bindTimeoutSeconds": -1},
             f"{ARGS}.bindTimeoutSeconds: Invalid value: -1: invalid BindTimeoutSeconds, should not be a negative value",
+        ),
+        (
+            "DynamicResources",
+            {"filterTimeout": "-1s", "bindingTimeout": "999ms"},
+            f'[{ARGS}.filterTimeout: Invalid value: "-1s": must be zero or positive, '
+            f'{ARGS}.bindingTimeout: Invalid value: "999ms": must be at least 1 second]',
         ),
         (
             "NodeAffinity",

@@ -15,6 +15,7 @@ from lakh.scheduler.allocator import Bench, Demand, Shape, allocate, describe
 from lakh.scheduler.constraints import needs_of
 from lakh.scheduler.core import Core
 from lakh.scheduler.deviceviews import ClaimView, Device, DeviceClassView, SliceView
+from lakh.scheduler.profile import DEFAULT_PROFILE, Profile
 
 from . import clusters
 
@@ -71,6 +72,7 @@ class Cluster:
 
     def __init__(self, nodes: dict[str, list[Json]]) -> None:
         self.core = Core()
+        self.profile = DEFAULT_PROFILE
         for name, expression in CLASSES.items():
             selectors = [] if expression is None else [{"cel": {"expression": expression}}]
             self.core.devices.set_class(
@@ -92,7 +94,7 @@ class Cluster:
         pod = clusters.as_pod(clusters.pod(name, resourceClaims=wanted, **spec))
         needs = needs_of(pod)
         self.core.set_needs(pod.metadata.uid, needs)
-        return self.core.resolve(self.core.classes.of(pod.spec), None, pod.metadata.uid)
+        return self.core.resolve(self.core.classes.of(pod.spec, self.profile), None, pod.metadata.uid)
 
     def schedule(self, name: str, *claims: str, **spec: Any) -> str | None:
         cls = self.resolve(name, *claims, **spec)
@@ -469,6 +471,22 @@ def test_wording(claims: list[Json], names: list[str], message: str) -> None:
     cls = cluster.resolve("p", *names)
     assert cluster.core.decide(cls) is None
     assert cluster.core.explain(cls) == message
+
+
+def test_a_profile_without_dynamic_resources_does_not_look_at_claims() -> None:
+    cluster = Cluster({"n": [device("d0")]})
+    cluster.claim(claim("c", [request(count=2)]))
+    assert cluster.schedule("p", "c") is None
+    cluster.profile = Profile(
+        filters=DEFAULT_PROFILE.filters - {"DynamicResources"}, awaits_claims=False, deallocates=False
+    )
+    assert cluster.schedule("p", "c") == "n" and not cluster.core.devices.pending
+    assert cluster.schedule("q", "missing") == "n"
+    cls = cluster.resolve("r", "c", nodeSelector={"metadata": "elsewhere"})
+    assert cluster.core.explain(cls) == (
+        "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. "
+        "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+    )
 
 
 def test_a_claim_that_is_not_there_is_waited_for() -> None:

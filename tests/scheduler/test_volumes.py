@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lakh.machinery.volumes import ClaimView, StorageClassView, VolumeView
 from lakh.scheduler.constraints import needs_of
 from lakh.scheduler.core import Core
+from lakh.scheduler.profile import DEFAULT_PROFILE, Profile
 from lakh.scheduler.volumeviews import CapacityView, CSIDriverView, CSINodeView
 
 from . import clusters
@@ -78,8 +79,14 @@ def storage_class(name: str = "wait", provisioner: str = "csi.example.com", **mo
 class Cluster:
     """A core with nodes, one a zone unless said otherwise, and storage."""
 
-    def __init__(self, *zones: str, classes: tuple[Json, ...] = (storage_class(),)) -> None:
+    def __init__(
+        self,
+        *zones: str,
+        classes: tuple[Json, ...] = (storage_class(),),
+        profile: Profile = DEFAULT_PROFILE,
+    ) -> None:
         self.core = Core()
+        self.profile = profile
         self.index = self.core.volumes
         for number, zone in enumerate(zones):
             self.core.set_node(
@@ -99,7 +106,7 @@ class Cluster:
         volumes = [{"name": f"v{i}", "persistentVolumeClaim": {"claimName": c}} for i, c in enumerate(claims)]
         pod = clusters.as_pod(clusters.pod(name, volumes=volumes, **spec))
         self.core.set_needs(pod.metadata.uid, needs_of(pod))
-        return self.core.resolve(self.core.classes.of(pod.spec), None, pod.metadata.uid)
+        return self.core.resolve(self.core.classes.of(pod.spec, self.profile), None, pod.metadata.uid)
 
     def schedule(self, name: str, *claims: str, **spec: Any) -> str | None:
         cls = self.resolve(name, *claims, **spec)
@@ -364,6 +371,72 @@ def test_wording(objects: list[Json], why: str) -> None:
     assert cluster.why("p", "c") == HEAD.format(why)
 
 
+def without(*plugins: str) -> Profile:
+    return Profile(filters=DEFAULT_PROFILE.filters - set(plugins))
+
+
+BINDING, RESTRICTIONS, LIMITS, ZONES = "VolumeBinding", "VolumeRestrictions", "NodeVolumeLimits", "VolumeZone"
+
+
+@pytest.mark.parametrize(
+    ("refusing", "objects"),
+    [
+        ((BINDING,), [pvc("c", volumeName="v"), pv("v", zone="z", phase="Bound")]),
+        ((BINDING,), [pvc("c", cls="static")]),
+        ((ZONES,), [pvc("c", volumeName="v"), pv("v", labels={ZONE: "z"}, phase="Bound")]),
+        ((RESTRICTIONS,), [pvc("c", modes=("ReadWriteOncePod",), volumeName="v"), pv("v", phase="Bound")]),
+        (
+            (LIMITS,),
+            [pvc("c", volumeName="v"), pv("v", phase="Bound", csi={"driver": "full", "volumeHandle": "h"})],
+        ),
+        ((BINDING, ZONES), [pvc("c", cls="now")]),
+        ((BINDING, ZONES), [pvc("c", volumeName="gone")]),
+        ((BINDING, RESTRICTIONS, LIMITS, ZONES), []),
+    ],
+)
+def test_a_plugin_that_is_disabled_refuses_nothing(refusing: tuple[str, ...], objects: list[Json]) -> None:
+    """Each verdict is its plugins' own: it stays while one of them is enabled, and goes with the last."""
+    classes = (
+        storage_class(),
+        storage_class("now", volumeBindingMode="Immediate"),
+        storage_class("static", provisioner="kubernetes.io/no-provisioner"),
+    )
+    everything = (BINDING, RESTRICTIONS, LIMITS, ZONES)
+    for disabled in ((), *((plugin,) for plugin in everything), refusing, everything):
+        cluster = Cluster("a", classes=classes, profile=without(*disabled))
+        node = {
+            "metadata": {"name": "n0"},
+            "spec": {"drivers": [{"name": "full", "nodeID": "n", "allocatable": {"count": 0}}]},
+        }
+        cluster.index.set_csinode(to(node, CSINodeView), there=True)
+        cluster.add(*objects)
+        user = clusters.as_pod(
+            clusters.pod("user", volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}])
+        )
+        if refusing == (RESTRICTIONS,):
+            cluster.core.set_needs("uid-user", needs_of(user))
+            cluster.core.place("uid-user", cluster.core.classes.of(user.spec), "n0")
+        refused = cluster.schedule("p", "c") is None
+        assert refused is not set(refusing).issubset(disabled), disabled
+
+
+def test_claims_that_volume_zone_judges_alone() -> None:
+    cluster = Cluster(
+        "a",
+        classes=(storage_class(), storage_class("now", volumeBindingMode="Immediate")),
+        profile=without(BINDING),
+    )
+    cluster.add(pvc("now", cls="now"), pvc("none", cls=""), pvc("odd", cls="odd"), pvc("lost", volumeName="v"))
+    problems = {name: cluster.resolve("p", name).problem for name in ("now", "none", "odd", "lost", "missing")}
+    assert problems == {
+        "now": "PersistentVolume had no name",
+        "none": "PersistentVolumeClaim had no pv name and storageClass name",
+        "odd": 'storageclass.storage.k8s.io "odd" not found',
+        "lost": 'persistentvolume "v" not found',
+        "missing": 'persistentvolumeclaim "missing" not found',
+    }
+
+
 def test_ephemeral_volumes_have_claims_of_their_own() -> None:
     cluster = Cluster("a")
     volumes = [{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]
@@ -373,3 +446,5 @@ def test_ephemeral_volumes_have_claims_of_their_own() -> None:
     assert cluster.index.resolve(needs)[0] == (
         'waiting for ephemeral volume controller to create the persistentvolumeclaim "p-scratch"'
     )
+    assert cluster.index.resolve(needs, frozenset((RESTRICTIONS, ZONES))) == (None, ())
+    assert cluster.index.resolve(needs, frozenset((LIMITS,)))[0] == 'persistentvolumeclaim "p-scratch" not found'

@@ -56,8 +56,6 @@ log = logging.getLogger(__name__)
 
 CSISTORAGECAPACITIES = Resource("storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity", True)
 FINALIZER = "resource.kubernetes.io/delete-protection"
-BIND_TIMEOUT_SECONDS = 600.0
-"""How long volumes may take to be bound; upstream's bindTimeoutSeconds."""
 RETRY_SECONDS = 1.0
 VOLUMES = 'running PreBind plugin "VolumeBinding": '
 DEVICES = 'running PreBind plugin "DynamicResources": '
@@ -224,7 +222,7 @@ class Claims:
     def awaited(self, pod: PendingPod) -> bool:
         """Whether a pod's resource claims are not there yet: upstream does not even queue it."""
         needs = self._core.needs(pod.uid)
-        if needs is None or not needs.claims:
+        if needs is None or not needs.claims or not pod.cls.profile.awaits_claims:
             return False
         return not all(i.has_synced for i in self._devices) or self._core.devices.awaited(needs) is not None
 
@@ -256,13 +254,15 @@ class Claims:
         return False
 
     async def bind(self, pod: PendingPod, node: str, wanted: Callable[[], bool]) -> None:
-        """Bind a placed pod's claims. `wanted` turns false when the pod is gone meanwhile. Raises ClaimsError."""
+        """Bind a placed pod's claims, by the plugins that do so in its profile. `wanted` turns false when the pod is gone meanwhile.
+        Raises ClaimsError."""
         needs = self._core.needs(pod.uid)
         assert needs is not None
+        profile = pod.cls.profile
         plan = self._core.volumes.plans.get(pod.uid)
-        if plan is not None:
-            await self._bind_volumes(needs, plan, wanted)
-        for claim in self._core.devices.claims_of(needs):
+        if plan is not None and "VolumeBinding" in profile.binds:
+            await self._bind_volumes(needs, plan, wanted, profile.bind_timeout_seconds)
+        for claim in self._core.devices.claims_of(needs) if "DynamicResources" in profile.binds else ():
             if not wanted():
                 return
             await self._bind_claim(pod, node, claim)
@@ -281,7 +281,9 @@ class Claims:
 
     # Volumes
 
-    async def _bind_volumes(self, needs: Needs, plan: VolumePlan, wanted: Callable[[], bool]) -> None:
+    async def _bind_volumes(
+        self, needs: Needs, plan: VolumePlan, wanted: Callable[[], bool], timeout_seconds: float
+    ) -> None:
         index = self._core.volumes
         try:
             for key, name in plan.bindings:
@@ -312,7 +314,7 @@ class Claims:
         except ClientError as error:
             raise ClaimsError(f"{VOLUMES}binding volumes: {error}") from error
         try:
-            async with asyncio.timeout(BIND_TIMEOUT_SECONDS):
+            async with asyncio.timeout(timeout_seconds):
                 while wanted() and not self._volumes_bound(needs, plan):
                     await self._moved.wait()
         except TimeoutError:

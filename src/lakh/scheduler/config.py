@@ -4,7 +4,8 @@ Defaults are those of upstream's pkg/scheduler/apis/config/v1/defaults.go and de
 apis/config/validation and framework/runtime. `load` gives what a file means, or raises `ConfigError` with one line that says what is wrong.
 
 Accepted and without effect: `parallelism`, `percentageOfNodesToScore` (all nodes are scored, which costs nothing here), `clientConnection`'s qps, burst and
-content types, the profiling switches, and VolumeBinding's and DynamicResources' timeouts. Refused: extenders.
+content types, the profiling switches, and DynamicResources' timeouts: the search for devices is bounded by steps, not seconds, and devices with
+binding conditions are not waited for. Refused: extenders.
 """
 
 from __future__ import annotations
@@ -166,13 +167,17 @@ def _arguments(profile: v1.Profile) -> dict[str, Any]:
 
 
 def _seconds(text: str | None, default: float) -> float:
-    """A duration like 15s or 1m30s. Raises ConfigError."""
-    if text is None or text == "0s":
-        return default if text is None else 0.0
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+    """A duration like 15s, 1m30s or -1s. Raises ConfigError."""
+    if text is None:
+        return default
+    bare = text[1:] if text[:1] in ("+", "-") else text
+    if bare == "0":
+        return 0.0
+    parts = _DURATION.findall(bare)
+    if not parts or "".join(number + unit for number, unit in parts) != bare:
         raise ConfigError(f'time: invalid duration "{text}"')
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return -seconds if text[0] == "-" else seconds
 
 
 # Validation
@@ -434,6 +439,13 @@ def _volume_args(path: str, args: v1.VolumeBindingArgs) -> Errors:
         )
 
 
+def _device_args(path: str, args: v1.DynamicResourcesArgs) -> Errors:
+    if _seconds(args.filterTimeout, 10.0) < 0:
+        yield invalid_value(f"{path}.filterTimeout", args.filterTimeout, "must be zero or positive")
+    if _seconds(args.bindingTimeout, 600.0) < 1:
+        yield invalid_value(f"{path}.bindingTimeout", args.bindingTimeout, "must be at least 1 second")
+
+
 def _fit_args(path: str, args: v1.NodeResourcesFitArgs) -> Errors:
     for index, name in enumerate(args.ignoredResources or ()):
         for message in names.qualified_name(name):
@@ -474,6 +486,7 @@ def _fit_args(path: str, args: v1.NodeResourcesFitArgs) -> Errors:
 
 RULES: dict[str, Any] = {
     "DefaultPreemption": _preemption_args,
+    "DynamicResources": _device_args,
     "InterPodAffinity": _interpod_args,
     "NodeAffinity": _affinity_args,
     "NodeResourcesBalancedAllocation": _balanced_args,
@@ -554,6 +567,7 @@ def _compile(given: v1.Profile, args: dict[str, Any]) -> Profile:
     interpod: v1.InterPodAffinityArgs = args.get("InterPodAffinity") or v1.InterPodAffinityArgs()
     preemption: v1.DefaultPreemptionArgs = args.get("DefaultPreemption") or v1.DefaultPreemptionArgs()
     affinity: v1.NodeAffinityArgs = args.get("NodeAffinity") or v1.NodeAffinityArgs()
+    volumes: v1.VolumeBindingArgs = args.get("VolumeBinding") or v1.VolumeBindingArgs()
     added = affinity.addedAffinity
     needed = added.requiredDuringSchedulingIgnoredDuringExecution if added else None
     preferred = added.preferredDuringSchedulingIgnoredDuringExecution if added else None
@@ -564,6 +578,11 @@ def _compile(given: v1.Profile, args: dict[str, Any]) -> Profile:
         weights=weights,
         gates="SchedulingGates" in points["preEnqueue"],
         preempts="DefaultPreemption" in points["postFilter"],
+        awaits_claims="DynamicResources" in points["preEnqueue"],
+        deallocates="DynamicResources" in points["postFilter"],
+        # what was not filtered has nothing set aside that could be written
+        binds=profiles.CLAIM_BINDERS & points["preBind"].keys() & points["filter"].keys(),
+        bind_timeout_seconds=_or(volumes.bindTimeoutSeconds, 600),
         strategy=_strategy(fit.scoringStrategy),
         ignored_resources=frozenset(fit.ignoredResources or ()),
         ignored_groups=frozenset(fit.ignoredResourceGroups or ()),

@@ -237,8 +237,9 @@ class Core:
         cls = cls.base or cls
         needs = self._needs.get(uid) if self._needs else None
         if needs is not None:
-            problem, wanted = self.volumes.resolve(needs)
-            if problem is None:
+            filters = cls.profile.filters
+            problem, wanted = self.volumes.resolve(needs, filters)
+            if problem is None and "DynamicResources" in filters:
                 problem, more = self.devices.resolve(needs)
                 wanted += more
             cls = self._constrained.of(cls, problem, wanted)

@@ -19,7 +19,7 @@ from .podclass import PodClass
 from .preemption import Levels
 from .requests import PODS
 
-__all__ = ["NO_NODES", "explain"]
+__all__ = ["NO_CLAIMS", "NO_NODES", "explain"]
 
 NO_NODES = "no nodes available to schedule pods"
 NO_CLAIMS = "no new claims to deallocate"
@@ -192,14 +192,14 @@ def _message(
 ) -> str:
     if tail is not None:
         return f"0/{total} nodes are available: {why}{tail}"
-    if claims is None:
-        claims = STILL_NOT if any(constraint.late for constraint in cls.constraints) else NO_CLAIMS
-    head = f"0/{total} nodes are available: {why} {claims}"
-    if not cls.profile.preempts:
-        return head
-    if cls.never_preempts:
-        return f"{head}, preemption: {NEVER}"
-    return f"{head}, preemption: 0/{total} nodes are available: {_histogram(in_vain)}"
+    said = []
+    if cls.profile.deallocates:
+        late = any(constraint.late for constraint in cls.constraints)
+        said.append(claims or (STILL_NOT if late else NO_CLAIMS))
+    if cls.profile.preempts:
+        vain = NEVER if cls.never_preempts else f"0/{total} nodes are available: {_histogram(in_vain)}"
+        said.append(f"preemption: {vain}")
+    return " ".join((f"0/{total} nodes are available: {why}", *([", ".join(said)] if said else [])))
 
 
 def _histogram(counts: Counter[str]) -> str:

@@ -52,6 +52,9 @@ DEFAULT_WEIGHTS = {
 }
 """Upstream's pkg/scheduler/apis/config/v1/default_plugins.go; a plugin without a weight of its own there weighs 1."""
 
+VOLUME_FILTERS = frozenset(("VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone"))
+CLAIM_BINDERS = frozenset(("VolumeBinding", "DynamicResources"))
+
 LEAST_ALLOCATED, MOST_ALLOCATED, RATIO = "LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"
 CPU_AND_MEMORY = ((CPU, 1), (MEMORY, 1))
 
@@ -113,6 +116,14 @@ class Profile:
     gates: bool = True
     """Pods with scheduling gates wait."""
     preempts: bool = True
+    awaits_claims: bool = True
+    """Pods whose resource claims are not there yet wait for them: DynamicResources' PreEnqueue."""
+    deallocates: bool = True
+    """Claims that nobody uses are given back for a pod that fits nowhere: DynamicResources' PostFilter."""
+    binds: frozenset[str] = CLAIM_BINDERS
+    """The plugins that write a pod's claims before it is bound."""
+    bind_timeout_seconds: float = 600.0
+    """How long volumes may take to be bound: VolumeBindingArgs' bindTimeoutSeconds."""
     strategy: Strategy = Strategy()
     ignored_resources: frozenset[str] = frozenset()
     ignored_groups: frozenset[str] = frozenset()

@@ -44,6 +44,7 @@ from .config import DEFAULTS, SchedulerConfig
 from .constraints import needs_of
 from .core import Core
 from .devicedemand import ELSEWHERE
+from .diagnosis import NO_CLAIMS
 from .gangcycle import GangCycle
 from .interpod import Identity, Selection, own_labels
 from .metrics import SchedulerMetrics
@@ -74,9 +75,7 @@ MAX_EXPLANATIONS = 4_096
 EXPLAIN_SHARE = 20
 """A message is kept for this many times as long as making it took, so that explaining costs at most a twentieth of the time."""
 
-NOT_ELIGIBLE = (
-    " no new claims to deallocate, preemption: not eligible due to a terminating pod on the nominated node."
-)
+NOT_ELIGIBLE = "preemption: not eligible due to a terminating pod on the nominated node."
 
 Clock = Callable[[], float]
 
@@ -463,7 +462,11 @@ class Scheduler:
         self._metrics.of[pod.cls.profile.name].unschedulable.attempted(began)
 
     def _start_bind(self, pod: PendingPod, node: str, began: float) -> None:
-        if self.core.needs(pod.uid) is not None and not self.claims.bound(pod.uid):
+        if (
+            self.core.needs(pod.uid) is not None
+            and pod.cls.profile.binds
+            and not self.claims.bound(pod.uid)
+        ):
             self._guard.spawn(self._bind_claims(pod, node, began), name="bind claims")
             return
         self._binds_in_flight += 1
@@ -483,10 +486,16 @@ class Scheduler:
             return
         if message is not None:
             pass
-        elif pod.cls.constraints and ELSEWHERE in self.explain(pod.cls) and self.claims.deallocate(pod):
+        elif (
+            pod.cls.constraints
+            and pod.cls.profile.deallocates
+            and ELSEWHERE in self.explain(pod.cls)
+            and self.claims.deallocate(pod)
+        ):
             message = self.core.explain(pod.cls, claims="deallocation of ResourceClaim completed")
         elif (before := self.nominations.node_of(pod)) is not None and self.nominations.waits(pod, before):
-            message = self.explain(pod.cls, NOT_ELIGIBLE)
+            said = f"{NO_CLAIMS}, {NOT_ELIGIBLE}" if pod.cls.profile.deallocates else NOT_ELIGIBLE
+            message = self.explain(pod.cls, f" {said}")
         else:
             self.nominations.forget(pod.uid)
             nominated = self.nominations.attempt(pod)

@@ -41,6 +41,7 @@ from lakh.machinery.volumes import (
 from .columns import NodeColumns
 from .constraints import Constraint, Needs
 from .nodeterms import any_term, labels_ok, node_terms, topology_ok
+from .profile import VOLUME_FILTERS
 from .volumeconstraint import UNLIMITED, ZONE_LABELS, VolumeConstraint
 from .volumeviews import CapacityView, CSIDriverView, CSINodeView
 
@@ -304,20 +305,32 @@ class VolumeIndex:
 
     # Resolving
 
-    def resolve(self, needs: Needs) -> tuple[str | None, tuple[Constraint, ...]]:
-        """What a pod's volumes mean: why no node will do, or a constraint that pods of the same wants share."""
-        if not needs.volumes:
+    def resolve(
+        self, needs: Needs, filters: frozenset[str] = VOLUME_FILTERS
+    ) -> tuple[str | None, tuple[Constraint, ...]]:
+        """What a pod's volumes mean to the plugins of `filters`: why no node will do, or a constraint that pods of the same wants share."""
+        filters &= VOLUME_FILTERS
+        if not needs.volumes or not filters:
             return None, ()
+        binding, zoned = "VolumeBinding" in filters, "VolumeZone" in filters
         claims: list[ClaimView] = []
         for name in needs.volumes:
             claim = self.claims.get(f"{needs.namespace}/{name}")
-            problem = self._problem(needs, name, claim)
+            owned = name in needs.owned
+            if binding:
+                problem = self._problem(name, claim, owned=owned)
+            elif owned and "NodeVolumeLimits" not in filters:
+                continue  # the other plugins look at claims that the pod names itself
+            else:
+                problem = f'persistentvolumeclaim "{name}" not found' if claim is None else None
+            if problem is None and claim is not None and not binding and zoned and not owned:
+                problem = self._unzoned(claim)
             if problem is not None:
                 return problem, ()
             assert claim is not None
             claims.append(claim)
         unbound: list[ClaimView] = []
-        for claim in claims:
+        for claim in claims if binding else ():
             if is_bound(claim):
                 continue
             found = self.classes.get(class_of(claim))
@@ -326,7 +339,7 @@ class VolumeIndex:
             if found is None or not found.waits or claim.spec.volumeName:
                 return UNBOUND, ()
             unbound.append(claim)
-        wants = self._wants([claim for claim in claims if is_bound(claim)], unbound, claims)
+        wants = self._wants(unbound, claims, filters)
         if wants == Wants():
             return None, ()
         constraint = self._known.get(wants)
@@ -339,10 +352,10 @@ class VolumeIndex:
         return None, (constraint,)
 
     @staticmethod
-    def _problem(needs: Needs, name: str, claim: ClaimView | None) -> str | None:
-        """Why a claim cannot be used, in upstream's words."""
+    def _problem(name: str, claim: ClaimView | None, *, owned: bool) -> str | None:
+        """Why VolumeBinding cannot use a claim, in upstream's words."""
         if claim is None:
-            if name in needs.owned:
+            if owned:
                 return f'waiting for ephemeral volume controller to create the persistentvolumeclaim "{name}"'
             return f'persistentvolumeclaim "{name}" not found'
         if claim.status.phase == "Lost":
@@ -352,24 +365,39 @@ class VolumeIndex:
             return f'persistentvolumeclaim "{name}" is being deleted'
         return None
 
-    def _wants(self, bound: list[ClaimView], unbound: list[ClaimView], claims: list[ClaimView]) -> Wants:
+    def _unzoned(self, claim: ClaimView) -> str | None:
+        """Why VolumeZone, where VolumeBinding has not spoken before, cannot use a claim."""
+        name, kind = claim.spec.volumeName, class_of(claim)
+        if name:
+            return None if name in self.volumes else f'persistentvolume "{name}" not found'
+        if not kind:
+            return "PersistentVolumeClaim had no pv name and storageClass name"
+        found = self.classes.get(kind)
+        if found is None:
+            return f'storageclass.storage.k8s.io "{kind}" not found'
+        return None if found.waits else "PersistentVolume had no name"
+
+    def _wants(self, unbound: list[ClaimView], claims: list[ClaimView], filters: frozenset[str]) -> Wants:
+        binding, zoned = "VolumeBinding" in filters, "VolumeZone" in filters
         affinities: dict[bytes, None] = {}
         zones: dict[tuple[str, tuple[str, ...]], None] = {}
         missing = False
-        for claim in bound:
+        for claim in claims:
+            if not (is_bound(claim) if binding else claim.spec.volumeName):
+                continue
             volume = self.volumes.get(claim.spec.volumeName or "")
             if volume is None:
-                missing = True
+                missing = binding
                 continue
             affinity = volume.spec.nodeAffinity
-            if affinity is not None and affinity.required is not None:
+            if binding and affinity is not None and affinity.required is not None:
                 affinities[_encode(affinity.required.nodeSelectorTerms or [])] = None
-            for label, value in (volume.metadata.labels or {}).items():
+            for label, value in (volume.metadata.labels or {}).items() if zoned else ():
                 if label in ZONE_LABELS:
                     zones[label, tuple(sorted(value.split("__")))] = None
         attach: Counter[str] = Counter()
         shared: list[tuple[str, str]] = []
-        for claim in claims:
+        for claim in claims if "NodeVolumeLimits" in filters else ():
             driver = self._driver(claim.key)
             if driver is not None and driver in self._rooms:
                 attach[driver] += 1
@@ -384,7 +412,9 @@ class VolumeIndex:
                     (self._unbound(claim) for claim in unbound), key=lambda u: (u.size, u.key, u.signature)
                 )
             ),
-            tuple(c.key for c in claims if ONCE_POD in (c.spec.accessModes or ())),
+            tuple(c.key for c in claims if ONCE_POD in (c.spec.accessModes or ()))
+            if "VolumeRestrictions" in filters
+            else (),
             tuple(sorted(attach.items())),
             tuple(sorted(shared)),
         )
