@@ -67,7 +67,10 @@ async def test_volumes_are_waited_for_as_long_as_the_profile_says() -> None:
     await api.settle()
     assert api.writes == ["p"] and api.node_of("p") is None
     assert ("p", "FailedScheduling") in [event[:2] for event in api.events]
-    assert api.events[0][2] == 'running PreBind plugin "VolumeBinding": binding volumes: context deadline exceeded'
+    assert (
+        api.events[0][2]
+        == 'running PreBind plugin "VolumeBinding": binding volumes: context deadline exceeded'
+    )
     await api.close()
 
 

@@ -288,6 +288,30 @@ def test_volume_limits() -> None:
     assert cluster.schedule("p3", "c3") == nodes[0]
 
 
+def test_a_volume_that_is_seen_after_its_pod_is_counted() -> None:
+    """Informers come in any order: the claim and its pod may be known before the volume tells the driver."""
+    cluster = Cluster("a")
+    node = {
+        "metadata": {"name": "n0"},
+        "spec": {"drivers": [{"name": "csi", "nodeID": "n", "allocatable": {"count": 1}}]},
+    }
+    cluster.index.set_csinode(to(node, CSINodeView), there=True)
+    cluster.add(pvc("c1", volumeName="v1"), pvc("c2", volumeName="v2"))
+    running = clusters.as_pod(
+        clusters.pod("running", volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "c1"}}])
+    )
+    cluster.core.set_needs("uid-running", needs_of(running))
+    cluster.core.place("uid-running", cluster.core.classes.of(running.spec), "n0")
+    for number in (1, 2):
+        reference = {"namespace": "default", "name": f"c{number}", "uid": f"uid-c{number}"}
+        cluster.add(
+            pv(f"v{number}", phase="Bound", claimRef=reference, csi={"driver": "csi", "volumeHandle": "h"})
+        )
+    assert cluster.schedule("p", "c2") is None
+    cluster.core.remove("uid-running")
+    assert cluster.schedule("p", "c2") == "n0"
+
+
 def test_capacity_is_looked_at_where_the_driver_tells_it() -> None:
     cluster = Cluster("a", "b")
     cluster.index.set_driver(
@@ -426,8 +450,12 @@ def test_claims_that_volume_zone_judges_alone() -> None:
         classes=(storage_class(), storage_class("now", volumeBindingMode="Immediate")),
         profile=without(BINDING),
     )
-    cluster.add(pvc("now", cls="now"), pvc("none", cls=""), pvc("odd", cls="odd"), pvc("lost", volumeName="v"))
-    problems = {name: cluster.resolve("p", name).problem for name in ("now", "none", "odd", "lost", "missing")}
+    cluster.add(
+        pvc("now", cls="now"), pvc("none", cls=""), pvc("odd", cls="odd"), pvc("lost", volumeName="v")
+    )
+    problems = {
+        name: cluster.resolve("p", name).problem for name in ("now", "none", "odd", "lost", "missing")
+    }
     assert problems == {
         "now": "PersistentVolume had no name",
         "none": "PersistentVolumeClaim had no pv name and storageClass name",
@@ -447,4 +475,6 @@ def test_ephemeral_volumes_have_claims_of_their_own() -> None:
         'waiting for ephemeral volume controller to create the persistentvolumeclaim "p-scratch"'
     )
     assert cluster.index.resolve(needs, frozenset((RESTRICTIONS, ZONES))) == (None, ())
-    assert cluster.index.resolve(needs, frozenset((LIMITS,)))[0] == 'persistentvolumeclaim "p-scratch" not found'
+    assert (
+        cluster.index.resolve(needs, frozenset((LIMITS,)))[0] == 'persistentvolumeclaim "p-scratch" not found'
+    )

@@ -26,7 +26,6 @@ from lakh.client.errors import (
     ConnectFailed,
     is_not_found,
 )
-from lakh.client.events import EventRecorder
 from lakh.client.informer import Informer
 from lakh.client.resources import (
     CSIDRIVERS,
@@ -71,14 +70,12 @@ class Claims:
     def __init__(
         self,
         client: Client,
-        recorder: EventRecorder,
         core: Core,
         guard: TaskGuard,
         wake: Callable[[PendingPod], None],
         changed: Callable[[Iterable[str] | None], None],
     ) -> None:
         self._client = client
-        self._recorder = recorder
         self._core = core
         self._guard = guard
         self._wake = wake

@@ -132,7 +132,7 @@ class Scheduler:
         self.gangs = GangTable(client, self._guard)
         self.nominations.on_free = self.gain
         self._gang_cycle = GangCycle(self, self.core, self.queue, self.gangs, self.nominations)
-        self.claims = Claims(client, recorder, self.core, self._guard, self.wake_pod, self._wake_claimants)
+        self.claims = Claims(client, self.core, self._guard, self.wake_pod, self._wake_claimants)
         self._informers += self.claims.informers()
         self._devices = self.claims.device_informers()
         self._to_bind: deque[tuple[PendingPod, str, float]] = deque()
@@ -462,11 +462,7 @@ class Scheduler:
         self._metrics.of[pod.cls.profile.name].unschedulable.attempted(began)
 
     def _start_bind(self, pod: PendingPod, node: str, began: float) -> None:
-        if (
-            self.core.needs(pod.uid) is not None
-            and pod.cls.profile.binds
-            and not self.claims.bound(pod.uid)
-        ):
+        if self.core.needs(pod.uid) is not None and pod.cls.profile.binds and not self.claims.bound(pod.uid):
             self._guard.spawn(self._bind_claims(pod, node, began), name="bind claims")
             return
         self._binds_in_flight += 1

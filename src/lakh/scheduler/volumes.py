@@ -160,8 +160,9 @@ class VolumeIndex:
             self._by_class.get(class_of(old), {}).pop(name, None)
         self.volumes[name] = volume
         self._by_class.setdefault(class_of(volume), {})[name] = volume
-        if volume.spec.claimRef is not None and name in self._promised:
-            del self._promised[name]
+        if (claim := volume.spec.claimRef) is not None:
+            self._promised.pop(name, None)
+            self._reattach(f"{claim.namespace}/{claim.name}")  # its driver is known now
         self.version += 1
         return True
 
