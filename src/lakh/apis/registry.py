@@ -132,6 +132,10 @@ class Strategy:
         """The row of `columns` for an object; `now` in seconds since the epoch."""
         return [obj.metadata.name, obj.metadata.creationTimestamp]
 
+    def row_conditions(self, obj: Any) -> list[dict[str, str]]:
+        """The `conditions` of an object's row: `Completed`, where a kind has an end."""
+        return []
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:

@@ -62,6 +62,9 @@ def row(store: ResourceStore, item: Item, include: str, revision: int | None = N
     """One row: the cells, and of the object what was asked for."""
     obj = store.codec.decode_stored(item.value)
     cells = encode_json(store.strategy.cells(obj, time.time()))
+    conditions = store.strategy.row_conditions(obj)
+    if conditions:
+        cells = b'%s,"conditions":%s' % (cells, encode_json(conditions))
     if include == "None":
         return b'{"cells":%s}' % cells
     if include == "Metadata":

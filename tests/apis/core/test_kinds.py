@@ -271,8 +271,8 @@ def test_event_row(make: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "obj", "expected"),
     [
-        ("ConfigMap", {"data": {"a": "b"}, "binaryData": {"c": ""}}, ["x", "2", "60m"]),
-        ("Secret", {"type": "Opaque", "data": {"a": ""}}, ["x", "Opaque", "1", "60m"]),
+        ("ConfigMap", {"data": {"a": "b"}, "binaryData": {"c": ""}}, ["x", 2, "60m"]),
+        ("Secret", {"type": "Opaque", "data": {"a": ""}}, ["x", "Opaque", 1, "60m"]),
         (
             "Endpoints",
             {

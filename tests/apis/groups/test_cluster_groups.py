@@ -314,7 +314,7 @@ NOW = 1767225600 + 7200.0
         (
             "ipaddresses",
             {"spec": {"parentRef": {"resource": "services", "namespace": "n", "name": "s"}}},
-            ["x", "services/n/s", "120m"],
+            ["x", "services/n/s"],
         ),
         (
             "certificatesigningrequests",

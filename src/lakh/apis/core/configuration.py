@@ -89,7 +89,7 @@ class ConfigMapStrategy(Strategy):
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get configmaps` shows it."""
-        return [obj.metadata.name, str(len(obj.data or ()) + len(obj.binaryData or ())), age(obj, now)]
+        return [obj.metadata.name, len(obj.data or ()) + len(obj.binaryData or ()), age(obj, now)]
 
 
 _SELECTABLE = {"type": lambda secret: secret.type or ""}
@@ -145,7 +145,7 @@ class SecretStrategy(Strategy):
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get secrets` shows it."""
-        return [obj.metadata.name, obj.type or "", str(len(obj.data or ())), age(obj, now)]
+        return [obj.metadata.name, obj.type or "", len(obj.data or ()), age(obj, now)]
 
 
 class ServiceAccountStrategy(Strategy):
@@ -155,7 +155,7 @@ class ServiceAccountStrategy(Strategy):
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get serviceaccounts` shows it."""
-        return [obj.metadata.name, str(len(obj.secrets or ())), age(obj, now)]
+        return [obj.metadata.name, len(obj.secrets or ()), age(obj, now)]
 
 
 RESOURCES: tuple[Resource, ...] = (

@@ -77,17 +77,19 @@ def _validate_port(port: Any, need_name: bool, path: str, found: list[FieldError
 
 
 def _shown(endpoints: Any) -> str:
+    if not endpoints.subsets:
+        return NONE
     shown: list[str] = []
     count = 0
-    for subset in endpoints.subsets or ():
+    for subset in endpoints.subsets:
         for port in subset.ports or (None,):
             for address in subset.addresses or ():
                 count += 1
                 if len(shown) < SHOWN_COUNT:
-                    host = f"[{address.ip}]" if ":" in (address.ip or "") else address.ip or ""
-                    shown.append(host if port is None else f"{host}:{port.port}")
-    if not shown:
-        return NONE
+                    host = address.ip or ""
+                    if port is not None:
+                        host = f"[{host}]:{port.port}" if ":" in host else f"{host}:{port.port}"
+                    shown.append(host)
     text = ",".join(shown)
     return f"{text} + {count - len(shown)} more..." if count > len(shown) else text
 

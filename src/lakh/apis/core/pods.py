@@ -70,6 +70,14 @@ _SELECTABLE = {
     "status.nominatedNodeName": status_field("nominatedNodeName"),
 }
 
+_ENDED = {
+    phase: [{"type": "Completed", "status": "True", "reason": phase, "message": message}]
+    for phase, message in (
+        ("Succeeded", "The pod has completed successfully."),
+        ("Failed", "The pod failed."),
+    )
+}
+
 
 class PodStrategy(Strategy):
     """Pods."""
@@ -211,6 +219,10 @@ class PodStrategy(Strategy):
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get pods -o wide` shows it."""
         return pod_cells(obj, now)
+
+    def row_conditions(self, obj: Any) -> list[dict[str, str]]:
+        """Pods that have ended."""
+        return _ENDED.get(obj.status.phase, []) if obj.status is not None else []
 
 
 def _merge_match_label_keys(pod: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lakh.apis import structs
 from lakh.apis.core.base import declare, spec_field
+from lakh.apis.groups import printing
 from lakh.apis.groups.printing import NONE, age, labels
 from lakh.apis.meta import check_dns_label, check_dns_subdomain, check_label_key, report, validate_labels
 from lakh.apis.registry import (
@@ -247,10 +248,8 @@ def _external_ip(service: Any) -> str:
             return ",".join(external) or NONE
         case "LoadBalancer":
             balancer = service.status and service.status.loadBalancer
-            ingress = [
-                i.ip or i.hostname for i in (balancer and balancer.ingress) or () if i.ip or i.hostname
-            ]
-            return ",".join([*ingress, *external]) or "<pending>"
+            points = printing.ingress_points((balancer and balancer.ingress) or ())
+            return ",".join([*points, *external]) or "<pending>"
         case "ExternalName":
             return spec.externalName or ""
         case _:

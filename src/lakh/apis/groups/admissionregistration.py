@@ -370,7 +370,7 @@ class PolicyBindingStrategy(_PolicyBase):
             if ref.name:
                 text = f"{ref.namespace}/{ref.name}" if ref.namespace else f"*/{ref.name}"
             else:
-                text = printing.label_selector(ref.selector)
+                text = printing.go_label_selector(ref.selector)
         return [obj.metadata.name, spec.policyName or "", text, printing.age(obj, now)]
 
 

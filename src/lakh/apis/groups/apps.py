@@ -45,6 +45,9 @@ VERSION = "v1"
 
 DEFAULT_PROGRESS_DEADLINE_SECONDS = 600
 
+# Deployments have words of their own for no selector and for a wrong one.
+_UNSELECTED = {printing.NONE: "", printing.ERROR: "<invalid>"}
+
 
 class DeploymentStrategy(GroupStrategy):
     """Deployments."""
@@ -156,6 +159,7 @@ class DeploymentStrategy(GroupStrategy):
         """As `kubectl get deployments` shows it."""
         spec, status = obj.spec, obj.status
         containers, images = printing.containers_and_images(spec.template)
+        selector = printing.label_selector(spec.selector)
         return [
             obj.metadata.name,
             f"{count(status, 'readyReplicas')}/{spec.replicas or 0}",
@@ -164,7 +168,7 @@ class DeploymentStrategy(GroupStrategy):
             printing.age(obj, now),
             containers,
             images,
-            printing.label_selector(spec.selector),
+            _UNSELECTED.get(selector, selector),
         ]
 
 
@@ -287,7 +291,7 @@ class ControllerRevisionStrategy(GroupStrategy):
     columns = (
         NAME_COLUMN,
         Column("Controller", description="Controller of the object"),
-        Column("Revision", "integer", description="Revision indicates the revision of the state."),
+        Column("Revision", description="Revision indicates the revision of the state."),
         AGE_COLUMN,
     )
 

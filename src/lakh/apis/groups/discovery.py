@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
 from typing import Any
 
 from lakh.apis import meta
@@ -80,26 +79,15 @@ class EndpointSliceStrategy(GroupStrategy):
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get endpointslices` shows it."""
-        ports = obj.ports
-        if ports is None:
-            shown = printing.UNSET
-        else:
-            shown = printing.shortened(
-                ("*" if p.port is None else str(p.port) for p in ports), ITEMS_SHOWN, ","
-            )
-        endpoints = obj.endpoints
-        addresses = (address for e in endpoints or () for address in e.addresses or ())
+        ports = (str(p.port) if p.port is not None else p.name or "*" for p in obj.ports or ())
+        addresses = (address for e in obj.endpoints or () for address in e.addresses or ())
         return [
             obj.metadata.name,
             obj.addressType or "",
-            shown,
-            printing.UNSET if endpoints is None else _first(addresses),
+            printing.listed(ports, ITEMS_SHOWN),
+            printing.listed(addresses, ITEMS_SHOWN),
             printing.age(obj, now),
         ]
-
-
-def _first(addresses: Iterable[str]) -> str:
-    return printing.shortened(addresses, ITEMS_SHOWN, ",")
 
 
 def _validate_endpoint(endpoint: Any, kind: str, path: str, found: list[FieldError]) -> None:

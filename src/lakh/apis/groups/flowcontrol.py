@@ -37,7 +37,7 @@ class FlowSchemaStrategy(GroupStrategy):
     columns = (
         NAME_COLUMN,
         Column("PriorityLevel", description="The priority level that handles matching requests."),
-        Column("MatchingPrecedence", "integer", description="Lower numbers are tried first."),
+        Column("MatchingPrecedence", description="Lower numbers are tried first."),
         Column("DistinguisherMethod", description="How flows are told apart."),
         AGE_COLUMN,
         Column("MissingPL", description="Whether the priority level is missing."),
@@ -82,7 +82,7 @@ class FlowSchemaStrategy(GroupStrategy):
         dangling = next((c.status for c in conditions if c.type == "Dangling"), "?")
         return [
             obj.metadata.name,
-            (level.name if level is not None else None) or printing.NONE,
+            (level.name if level is not None else None) or "",
             spec.matchingPrecedence or 0,
             (method.type if method is not None else None) or printing.NONE,
             printing.age(obj, now),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from typing import Any
 
 from lakh.apis import meta
@@ -48,17 +49,30 @@ class IngressStrategy(GroupStrategy):
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get ingresses` shows it."""
         spec = obj.spec
-        hosts = [rule.host for rule in spec.rules or () if rule.host]
         balancer = obj.status.loadBalancer if obj.status is not None else None
         points = (balancer.ingress if balancer is not None else None) or ()
         return [
             obj.metadata.name,
             spec.ingressClassName or printing.NONE,
-            printing.shortened(hosts, HOSTS_SHOWN, ",") if hosts else "*",
-            ",".join(point.ip or point.hostname or "" for point in points),
+            _hosts(spec.rules or ()),
+            ",".join(printing.ingress_points(points)),
             "80, 443" if spec.tls else "80",
             printing.age(obj, now),
         ]
+
+
+def _hosts(rules: Sequence[Any]) -> str:
+    """The hosts of rules. What is left out is counted in rules, with a host or without one."""
+    shown: list[str] = []
+    full = False
+    for rule in rules:
+        full = full or len(shown) == HOSTS_SHOWN
+        if rule.host and not full:
+            shown.append(rule.host)
+    if not shown:
+        return "*"
+    text = ",".join(shown)
+    return f"{text} + {len(rules) - HOSTS_SHOWN} more..." if full else text
 
 
 class IngressClassStrategy(GroupStrategy):
@@ -137,7 +151,6 @@ class IPAddressStrategy(GroupStrategy):
     columns = (
         NAME_COLUMN,
         Column("ParentRef", description="The resource that an IPAddress is attached to."),
-        AGE_COLUMN,
     )
 
     def validate_name(self, name: str) -> list[str]:
@@ -164,7 +177,7 @@ class IPAddressStrategy(GroupStrategy):
         if ref is not None:
             resource = f"{ref.resource}.{ref.group}" if ref.group else ref.resource or ""
             text = "/".join(part for part in (resource.lower(), ref.namespace, ref.name) if part)
-        return [obj.metadata.name, text, printing.age(obj, now)]
+        return [obj.metadata.name, text]
 
 
 class ServiceCIDRStrategy(GroupStrategy):

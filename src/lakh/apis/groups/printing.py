@@ -11,6 +11,7 @@ from lakh.machinery import times
 NONE = "<none>"
 UNSET = "<unset>"
 UNKNOWN = "<unknown>"
+ERROR = "<error>"
 
 CONTAINERS_COLUMN = Column("Containers", priority=1, description="Names of each container in the template.")
 IMAGES_COLUMN = Column(
@@ -55,8 +56,23 @@ def label_selector(selector: Any) -> str:
             case "DoesNotExist":
                 terms.append((key, f"!{key}"))
             case _:
-                return "<error>"
+                return ERROR
     return ",".join(text for _, text in sorted(terms, key=lambda term: term[0])) or NONE
+
+
+def go_label_selector(selector: Any) -> str:
+    """A `metav1.LabelSelector` as its Go type's String method writes it: the cell of bindings of admission policies."""
+    if selector is None:
+        return UNSET
+    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.matchLabels or {}).items()))
+    terms = "".join(
+        f"LabelSelectorRequirement{{Key:{e.key or ''},Operator:{e.operator or ''},Values:[{' '.join(e.values or ())}],}},"
+        for e in selector.matchExpressions or ()
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{terms}}},}}"
+    )
 
 
 def shortened(items: Iterable[str], maximum_count: int, separator: str) -> str:
@@ -67,6 +83,23 @@ def shortened(items: Iterable[str], maximum_count: int, separator: str) -> str:
     text = separator.join(shown[:maximum_count])
     more = len(shown) - maximum_count
     return f"{text} + {more} more..." if more > 0 else text
+
+
+def listed(items: Iterable[str], maximum_count: int) -> str:
+    """The first items, and how many more there are; `<unset>` for nothing, as slices of endpoints are shown."""
+    shown = list(items)
+    return shortened(shown, maximum_count, ",") if any(shown) else UNSET
+
+
+def ingress_points(points: Iterable[Any]) -> list[str]:
+    """Addresses, or names, at which a load balancer is reached: each once, sorted."""
+    return sorted({point.ip or point.hostname for point in points if point.ip or point.hostname})
+
+
+def is_default(obj: Any, *annotations: str) -> bool:
+    """Whether one of the annotations marks the object as its cluster's default."""
+    given = obj.metadata.annotations or {}
+    return any(given.get(annotation) == "true" for annotation in annotations)
 
 
 def boolean(value: bool | None) -> str:

@@ -24,6 +24,7 @@ VERSION = "v1"
 
 IS_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 BETA_IS_DEFAULT_CLASS = "storageclass.beta.kubernetes.io/is-default-class"
+IS_DEFAULT_ATTRIBUTES_CLASS = "volumeattributesclass.alpha.kubernetes.io/is-default-class"
 
 # Bounds of upstream's validation.
 MAX_DRIVER_NAME_BYTES = 63
@@ -88,13 +89,12 @@ class StorageClassStrategy(GroupStrategy):
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get storageclasses` shows it."""
-        annotations = obj.metadata.annotations or {}
-        default = "true" in (annotations.get(IS_DEFAULT_CLASS), annotations.get(BETA_IS_DEFAULT_CLASS))
+        default = printing.is_default(obj, IS_DEFAULT_CLASS, BETA_IS_DEFAULT_CLASS)
         return [
             f"{obj.metadata.name} (default)" if default else obj.metadata.name,
             obj.provisioner or "",
             obj.reclaimPolicy or "Delete",
-            obj.volumeBindingMode or printing.UNSET,
+            obj.volumeBindingMode or "Immediate",
             bool(obj.allowVolumeExpansion),
             printing.age(obj, now),
         ]
@@ -306,7 +306,7 @@ class CSIStorageCapacityStrategy(GroupStrategy):
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get csistoragecapacities` shows it."""
-        capacity = "" if obj.capacity is None else str(obj.capacity)
+        capacity = printing.UNSET if obj.capacity is None else str(obj.capacity)
         return [obj.metadata.name, obj.storageClassName or "", capacity]
 
 
@@ -317,7 +317,7 @@ class VolumeAttachmentStrategy(GroupStrategy):
     allow_unconditional_update = False
     columns = (
         NAME_COLUMN,
-        Column("Attacher", description="The driver that attaches."),
+        Column("Attacher", "string", "name", "The driver that attaches."),
         Column("PV", description="The volume that is attached."),
         Column("Node", description="The node that the volume is attached to."),
         Column("Attached", "boolean", description="Whether the volume is attached."),
@@ -397,7 +397,9 @@ class VolumeAttributesClassStrategy(GroupStrategy):
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get volumeattributesclasses` shows it."""
-        return [obj.metadata.name, obj.driverName or "", printing.age(obj, now)]
+        default = printing.is_default(obj, IS_DEFAULT_ATTRIBUTES_CLASS)
+        name = f"{obj.metadata.name} (default)" if default else obj.metadata.name
+        return [name, obj.driverName or "", printing.age(obj, now)]
 
 
 RESOURCES = (
