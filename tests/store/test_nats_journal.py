@@ -180,6 +180,30 @@ async def test_silence_is_an_unknown_outcome(nats_server: BackgroundServer, pref
     await journal.close()
 
 
+async def test_a_leader_that_vanishes_while_a_batch_is_looked_for(
+    nats_server: BackgroundServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal is out of reach for a while, which is no failure of it: the append goes on, and finds its batch."""
+    journal = await nats_server.journal(prefix)
+    monkeypatch.setattr(nats_client, "PATIENCE_SECONDS", 0.0)
+    Lossy(journal, ["answer"])
+    ask, vanished = journal._client.publish, 2
+
+    async def leaderless(subject: str, payload: bytes, headers: Any = None) -> Reply | None:
+        nonlocal vanished
+        if "MSG.GET" in subject and vanished:
+            vanished -= 1
+            return None
+        return await ask(subject, payload, headers)
+
+    journal._client.publish = leaderless  # type: ignore[method-assign]
+    assert await journal.append(b"ours", after=0) == 1
+    assert not vanished
+    monkeypatch.undo()
+    assert await content(journal) == [b"ours"]
+    await journal.close()
+
+
 # Following
 
 

@@ -23,8 +23,6 @@ MARKER = "engine"
 JOURNALS = "journal"
 RESTORING = "journal.restoring"
 """What a restore builds; renamed to JOURNALS when it is whole."""
-APPEND_SECONDS = 6.0
-"""A writer whose append got no answer for so long steps down. A new leader of a stream takes about two seconds."""
 
 Progress = Callable[[str, int, int], None]
 """Told of a partition's loading: its name, bytes read, bytes there are. Called often."""
@@ -108,7 +106,6 @@ class NatsEngine:
                 tls=tls,
                 replicas=self.replicas,
                 prefix=self.prefix,
-                append_seconds=APPEND_SECONDS,
             )
             return await Partition.open(
                 name, journal, follow=True, limits=quotas.of(name), progress=_named(progress, name)

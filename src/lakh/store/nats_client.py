@@ -27,10 +27,14 @@ from lakh.store.errors import JournalClosed, JournalFailed, JournalUnavailable
 
 log = logging.getLogger(__name__)
 
+ELECTION_SECONDS = 9.0
+"""The followers of a stream's leader that vanished wait for 4 to 9 s, each at random, before they ask for votes (nats-server's
+`raft.go`; no option of its configuration changes that). A leader that is stopped with SIGTERM names its successor first."""
 REQUEST_SECONDS = 2.0
-"""For one answer. A stream whose leader just died has a new one within about this."""
+"""For one answer. What went to a leader that died is asked again after this, so it is also how much later than the new leader
+an append may go on."""
 PATIENCE_SECONDS = 15.0
-"""For a question that is repeated until somebody answers."""
+"""For a question that is repeated until somebody answers: an election, and a good half of another one."""
 RETRY_SECONDS = 0.05
 CONNECT_SECONDS = 5
 PING_SECONDS = 2

@@ -33,18 +33,28 @@ from lakh.store.errors import (
     JournalError,
     JournalFailed,
     JournalFull,
+    JournalUnavailable,
     OutcomeUnknown,
     SnapshotFailed,
     Trimmed,
 )
 from lakh.store.journal import Entry, Snapshot
-from lakh.store.nats_client import NO_ROOM, RETRY_SECONDS, WRONG_LAST_SEQUENCE, NatsClient, Reply
+from lakh.store.nats_client import (
+    ELECTION_SECONDS,
+    NO_ROOM,
+    REQUEST_SECONDS,
+    RETRY_SECONDS,
+    WRONG_LAST_SEQUENCE,
+    NatsClient,
+    Reply,
+)
 from lakh.store.nats_snapshots import NatsSnapshots
 
 log = logging.getLogger(__name__)
 
-APPEND_SECONDS = 10.0
-"""An append that got no answer for so long is given up. A new leader of a stream takes about two seconds."""
+APPEND_SECONDS = 2 * ELECTION_SECONDS + REQUEST_SECONDS
+"""An append that got no answer for so long is given up: its stream had the time for an election that failed and one that did not.
+Giving up earlier helps nobody, for all writers wait for the same leader. One that is alone with its silence is replaced by others."""
 HEADERS_BYTES = 1_024
 """Left of the server's `max_payload` for a message's headers."""
 MESSAGE_OVERHEAD_BYTES = 160
@@ -185,7 +195,10 @@ class NatsJournal:
             else:
                 why = reply.error.description
                 if reply.error.err_code in WRONG_LAST_SEQUENCE:
-                    landed = await self._landed(sequence, nonce)
+                    try:
+                        landed = await self._landed(sequence, nonce)
+                    except JournalUnavailable as error:
+                        landed, why = None, str(error)  # the leader that refused is gone, too
                     if landed is not None:
                         if landed:
                             return self._appended(Reply(seq=sequence), sequence, len(batch))
