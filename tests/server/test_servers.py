@@ -16,9 +16,12 @@ from lakh.peering import dialler
 from lakh.server import writers
 from lakh.server.app import ApiServer
 from lakh.server.certs import PkiError
+from lakh.server.cluster import PARTITIONS
 from lakh.server.engine import NatsEngine
+from lakh.store.nats_journal import NatsJournal
 from lakh.store.nats_server import NatsServer
 from tests.server.harness import CONFIGMAPS, PODS, configmap, pod
+from tests.store.nats_servers import cluster, kill
 
 pytestmark = pytest.mark.xdist_group("servers")
 
@@ -66,11 +69,11 @@ class Node:
 
 
 class Servers:
-    """A nats-server and API servers on it."""
+    """API servers on the streams of an engine."""
 
-    def __init__(self, directory: Path, nats: NatsServer) -> None:
+    def __init__(self, directory: Path, engine: NatsEngine) -> None:
         self.directory = directory
-        self.nats = nats
+        self.engine = engine
         self.nodes: list[Node] = []
 
     async def add(self, *, own_keys: bool = False) -> Node:
@@ -79,7 +82,7 @@ class Servers:
         server = await ApiServer.start(
             home,
             port=0,
-            engine=NatsEngine((self.nats.url,), token=self.nats.token),
+            engine=self.engine,
             certificates=certificates,
             dialler=dialler,
         )
@@ -103,7 +106,7 @@ async def until(probe: Callable[[], bool]) -> None:
 @pytest.fixture
 async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
     nats = await NatsServer.start(tmp_path / "nats")
-    started = Servers(tmp_path, nats)
+    started = Servers(tmp_path, NatsEngine((nats.url,), token=nats.token))
     try:
         yield started
     finally:
@@ -351,6 +354,67 @@ async def test_a_hand_over_under_load_loses_and_refuses_nothing(two: Servers) ->
     await asyncio.gather(*clients)
     listed = (await second.call("GET", CONFIGMAPS)).json["items"]
     assert sorted(o["metadata"]["name"] for o in listed) == sorted(made)
+
+
+async def test_a_writer_whose_journal_hangs_is_replaced(two: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(writers, "PROGRESS_SECONDS", 0.2)
+    stuck, other = two.writer("default"), two.other("default")
+    partition = stuck.server.cluster.partitions["default"]
+    append, release = partition._journal.append, asyncio.Event()
+
+    async def hang(batch: bytes, *, after: int, urgent: bool = False) -> int:
+        await release.wait()
+        return await append(batch, after=after, urgent=urgent)
+
+    monkeypatch.setattr(partition._journal, "append", hang)
+    waiting = [asyncio.ensure_future(stuck.call("POST", CONFIGMAPS, configmap(f"w{n}"))) for n in range(3)]
+    await until(lambda: other.writes("default"))
+    assert partition.is_writer, "it lives, and believes that it is the writer"
+    for n in range(3):
+        assert (await other.call("POST", CONFIGMAPS, configmap(f"o{n}"))).status == 201
+    release.set()
+    # It is fenced: what waited there was never carried out, and is now, once, by the new writer.
+    assert [answer.status for answer in await asyncio.gather(*waiting)] == [201] * 3
+    assert not partition.is_writer
+    for node in two.nodes:
+        listed = (await node.call("GET", CONFIGMAPS)).json["items"]
+        assert sorted(o["metadata"]["name"] for o in listed) == ["o0", "o1", "o2", "w0", "w1", "w2"]
+
+
+async def test_writers_outlive_the_leader_of_their_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A NATS server of three is killed: its streams have no leader for 4 to 9 s. All writes wait, none fails, no writer is replaced."""
+    monkeypatch.setattr(writers, "HANDOVER_SECONDS", 1e9)
+    async with cluster(tmp_path / "nats") as nats:
+        engine = NatsEngine(tuple(server.url for server in nats), token="secret", replicas=3)
+        servers = Servers(tmp_path, engine)
+        try:
+            for _ in range(2):
+                await servers.add()
+            before = [{n: node.writes(n) for n in PARTITIONS} for node in servers.nodes]
+            journal = servers.nodes[0].server.cluster.partitions["default"]._journal
+            assert isinstance(journal, NatsJournal)
+            answer = await journal._reader._connection.request(f"$JS.API.STREAM.INFO.{journal.stream}", b"")
+            leader = msgspec.json.decode(answer.data)["cluster"]["leader"]
+            kill(next(server for server in nats if server.name == leader))
+            made = await asyncio.gather(
+                *(
+                    node.call("POST", CONFIGMAPS, configmap(f"m{index}-{n}"))
+                    for index, node in enumerate(servers.nodes)
+                    for n in range(5)
+                )
+            )
+            assert [answer.status for answer in made] == [201] * 10
+            for node in servers.nodes:
+                assert len((await node.call("GET", CONFIGMAPS)).json["items"]) == 10
+            assert [{n: node.writes(n) for n in PARTITIONS} for node in servers.nodes] == before
+            assert not sum(
+                p.counters.step_downs for node in servers.nodes for p in node.server.cluster.partitions.values()
+            )
+        finally:
+            await asyncio.gather(*(node.close() for node in servers.nodes))
 
 
 async def test_partitions_are_spread_when_a_server_joins_and_when_it_leaves(

@@ -11,8 +11,9 @@ import asyncio
 from lakh.machinery import errors
 from lakh.store.partition import Partition
 
-BARRIER_SECONDS = 10.0
-"""A read whose barrier takes longer is refused; nobody else's write can be ruled out then."""
+BARRIER_SECONDS = 12.0
+"""A read whose barrier takes longer is refused; nobody else's write can be ruled out then. A stream whose leader died has a new one
+after 4 to 9 s, and a question that got no answer is asked again after two."""
 REACH_SECONDS = 3.0
 """How long a read waits for a revision that has not been reached yet (upstream's watch cache)."""
 

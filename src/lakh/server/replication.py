@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -54,8 +55,8 @@ RELAY_SECONDS = 3.0
 """How long an answer is held back until this replica has the write. Reads without resourceVersion would see it anyway."""
 
 BARRIER_EVERY_SECONDS = 2.0
-STALE_SECONDS = 6.0
-"""A replica that has passed no barrier for so long is not ready."""
+STALE_SECONDS = 14.0
+"""A replica that has passed no barrier for so long is not ready: BARRIER_EVERY_SECONDS more than what writers.NO_PROGRESS_SECONDS is."""
 
 SEEN = "x-lakh-seen"
 REVISION = "x-lakh-revision"
@@ -112,10 +113,16 @@ class Replication:
         await asyncio.gather(*(self.barriers[name]() for name in names))
 
     async def keep_asking(self) -> None:
-        """Passes a barrier now and then, so that `checks` knows without traffic. Runs until cancelled."""
-        while True:
-            await asyncio.gather(*(self.barriers[name]() for name in self.barriers), return_exceptions=True)
-            await asyncio.sleep(BARRIER_EVERY_SECONDS)
+        """Passes barriers now and then, so that `checks` knows without traffic. Runs until cancelled."""
+
+        async def ask(barrier: Barrier) -> None:
+            while True:
+                with suppress(StoreError, errors.StatusError):
+                    await barrier()
+                await asyncio.sleep(BARRIER_EVERY_SECONDS)
+
+        # Each by itself: one journal that hangs says nothing about the others.
+        await asyncio.gather(*map(ask, self.barriers.values()))
 
     def checks(self) -> dict[str, bool]:
         """What readiness rests on: the journals answer and this replica keeps up, and somebody writes and makes progress."""

@@ -6,7 +6,10 @@ change of it safe, whoever makes it and however wrong it is about the others. Wh
     nobody ever claimed, or the claim is of a former life of this server      at once
     the writer is dead: it refuses connections, or leaves questions unanswered
     the writer lives, but says that it does not write this partition
-    the writer lives, but its oldest write has waited for STALL_SECONDS       in this server's turn
+    the writer lives, but its oldest write has waited for STALL_SECONDS,
+    and none becomes durable within PROGRESS_SECONDS of an answer of this
+    server's own journal: a writer that waits for the same leader of a
+    stream as everybody else is not at fault                                  in this server's turn
 
 The turn: servers that are alive stand in a partition's order (rendezvous hashing), the first claims at once, each next one TURN_SECONDS
 later. A claim names whom it replaces and is dropped when another one got in before it, so there are no duels.
@@ -42,8 +45,12 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.25
 """At least so often everything is looked at; news are looked at when they come."""
 TURN_SECONDS = 0.4
-STALL_SECONDS = 4.0
-"""Less than what a new leader of a stream takes would replace writers that are not at fault."""
+STALL_SECONDS = 2.0
+"""A writer whose oldest write has waited for so long is suspected. Whether it is at fault is found out then."""
+PROGRESS_SECONDS = 3.0
+"""A journal that answers here has a leader; a writer that can reach it, too, has asked again within two seconds and been answered."""
+NO_PROGRESS_SECONDS = 12.0
+"""Longer than a stream is without a leader when one dies (4 to 9 s): what lasts longer makes a server not ready."""
 ORPHAN_SECONDS = 1.0
 """A writer that restarts, or hands over, claims or is followed within this."""
 HANDOVER_SECONDS = 5.0
@@ -132,11 +139,11 @@ class Writers:
         """Whether a partition has a writer that makes progress, as far as this server knows."""
         partition = self.partitions[name]
         if partition.is_writer:
-            return partition.stalled_seconds < STALL_SECONDS
+            return partition.stalled_seconds < NO_PROGRESS_SECONDS
         url = self.elsewhere(name)
         peer = self.peers.get(url) if url is not None else None
         theirs = peer.status.partitions.get(name) if peer is not None and peer.status is not None else None
-        return theirs is not None and theirs.writer and theirs.stalled_seconds < STALL_SECONDS
+        return theirs is not None and theirs.writer and theirs.stalled_seconds < NO_PROGRESS_SECONDS
 
     async def change(self) -> None:
         """Wait until something may be different: a claim, a peer, a role."""
@@ -205,11 +212,13 @@ class Writers:
                 continue
             if partition.is_writer:
                 self._wanted_since.pop(name, None)
-                # One at a time: a hand-over that goes wrong is seen before the next one.
+                # One at a time: a hand-over that goes wrong is seen before the next one. None while the journal is silent:
+                # the other one could not claim either.
                 if (
                     settled
                     and assigned[name] != self.url
                     and not self._busy
+                    and partition.stalled_seconds < LOOK_SECONDS
                     and self._caught_up(name, assigned[name])
                 ):
                     self._spawn(name, self._hand_over(name, assigned[name], True))
@@ -228,7 +237,8 @@ class Writers:
                 place = order(name, others).index(self.url)
                 turn = place * (TURN_SECONDS + random.uniform(0, 0.05))
             if now - known[1] >= grace + turn:
-                self._spawn(name, self._claim(name, writer))
+                replace = self._replace if self._stalled(name, url_of(writer)) else self._claim
+                self._spawn(name, replace(name, writer))
 
     def _grace(self, name: str, partition: Partition) -> float | None:
         """Seconds after which the writer of a partition may be replaced; None when it does its work."""
@@ -245,7 +255,15 @@ class Writers:
         if theirs is None or peer.status.claim != writer or not theirs.writer:
             # Its status may be older than its claim.
             return ORPHAN_SECONDS if theirs is None or theirs.sequence >= partition.sequence else None
-        return 0.0 if theirs.stalled_seconds >= STALL_SECONDS else None
+        return 0.0 if self._stalled(name, url) else None
+
+    def _stalled(self, name: str, url: str | None) -> bool:
+        """Whether a server that lives and writes a partition says that its writes wait."""
+        peer = self.peers.get(url) if url is not None else None
+        if peer is None or not peer.alive or peer.status is None:
+            return False
+        theirs = peer.status.partitions.get(name)
+        return theirs is not None and theirs.writer and theirs.stalled_seconds >= STALL_SECONDS
 
     def _caught_up(self, name: str, url: str) -> bool:
         peer = self.peers.get(url)
@@ -270,6 +288,25 @@ class Writers:
         task.add_done_callback(done)
 
     # Claims
+
+    async def _replace(self, name: str, instead_of: str | None) -> None:
+        """Claim a partition whose writer lives but does not get on, unless the journal is to blame."""
+        partition = self.partitions[name]
+        self._not_before[name] = self._loop.time() + RETRY_SECONDS
+        try:
+            async with asyncio.timeout(CLAIM_SECONDS):
+                await partition.barrier()
+        except (StoreError, TimeoutError) as error:
+            log.info("partition %s: its journal does not answer here either: %s", name, error or "silence")
+            return
+        try:
+            async with asyncio.timeout(PROGRESS_SECONDS):
+                await partition.reach(partition.revision + 1)
+        except TimeoutError:
+            log.warning("partition %s: %s writes nothing, though the journal answers", name, instead_of)
+            await self._claim(name, instead_of)
+        except StoreError as error:
+            log.warning("partition %s is not followed here any more: %s", name, error)
 
     async def _claim(self, name: str, instead_of: str | None) -> None:
         partition = self.partitions[name]
