@@ -356,7 +356,9 @@ async def test_a_hand_over_under_load_loses_and_refuses_nothing(two: Servers) ->
     assert sorted(o["metadata"]["name"] for o in listed) == sorted(made)
 
 
-async def test_a_writer_whose_journal_hangs_is_replaced(two: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_writer_whose_journal_hangs_is_replaced(
+    two: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(writers, "STALL_SECONDS", 0.2)
     monkeypatch.setattr(writers, "PROGRESS_SECONDS", 0.2)
     stuck, other = two.writer("default"), two.other("default")
@@ -411,7 +413,9 @@ async def test_writers_outlive_the_leader_of_their_streams(
                 assert len((await node.call("GET", CONFIGMAPS)).json["items"]) == 10
             assert [{n: node.writes(n) for n in PARTITIONS} for node in servers.nodes] == before
             assert not sum(
-                p.counters.step_downs for node in servers.nodes for p in node.server.cluster.partitions.values()
+                p.counters.step_downs
+                for node in servers.nodes
+                for p in node.server.cluster.partitions.values()
             )
         finally:
             await asyncio.gather(*(node.close() for node in servers.nodes))

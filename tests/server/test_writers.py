@@ -93,7 +93,9 @@ class Pair:
 
     async def start(self) -> Pair:
         journal = Hanging()
-        self.journals = [journal, journal.shared()]
+        shared = journal.shared()
+        assert isinstance(shared, Hanging)
+        self.journals = [journal, shared]
         for index, journal in enumerate(self.journals):
             url = f"https://{index}"
             partition = await Partition.open("pods", journal, follow=True)
