@@ -13,11 +13,16 @@ import pytest
 from lakh import store_cli
 from lakh.client.client import Client
 from lakh.client.errors import ClientError
+from lakh.peering import dialler
 from lakh.progress import Progress
 from lakh.server import backup
 from lakh.server.app import ApiServer
 from lakh.server.authn import User
+from lakh.server.engine import NatsEngine
 from lakh.store.dump import DumpError, Part, read_dump
+from lakh.store.file_journal import FileJournal
+from lakh.store.nats_server import NatsServer
+from lakh.store.partition import Partition
 from lakh.store.state import Event, Item
 
 from .harness import CONFIGMAPS, PODS, Api, FakeStream, configmap, pod
@@ -169,3 +174,83 @@ async def test_backup_restore_and_serve_again(
             assert (await client.raw("GET", f"{CONFIGMAPS}/c7")).status == 200
     finally:
         await server.stop()
+
+
+@pytest.mark.xdist_group("servers")
+async def test_backup_from_jetstream_into_files(tmp_path: Path) -> None:
+    """Taken from the second of two servers while clients write through both; what is restored is the cluster of one moment."""
+    nats = await NatsServer.start(tmp_path / "nats")
+    homes = [tmp_path / "server-0", tmp_path / "server-1"]
+    servers: list[ApiServer] = []
+    restored, dump = tmp_path / "restored", tmp_path / "dump"
+    try:
+        for home in homes:
+            server = await ApiServer.start(
+                home,
+                port=0,
+                engine=NatsEngine((nats.url,), token=nats.token),
+                certificates=tmp_path / "pki",
+                dialler=dialler,
+            )
+            servers.append(server)
+            async with asyncio.timeout(20):
+                while not (server.ready and all(server.replication.checks().values())):  # type: ignore[union-attr]
+                    await asyncio.sleep(0.01)
+        events: list[Event] = []
+        partition = servers[1].cluster.partitions["default"]
+        partition.watch("configmaps", start=None, sink=events.extend)
+        begun, done = asyncio.Event(), asyncio.Event()
+        acknowledged: list[str] = []
+
+        async def write(client: Client, number: int) -> None:
+            count, last = 0, False
+            while not last:
+                last = done.is_set()  # so something comes after the backup in any case
+                name = f"c{number}-{count}"
+                body = b'{"metadata":{"name":"%s"},"data":{"n":"0"}}' % name.encode()
+                answer = await client.raw("POST", CONFIGMAPS, body, {"content-type": "application/json"})
+                assert answer.status == 201
+                acknowledged.append(name)
+                if count % 3 == 2:
+                    assert (await client.raw("DELETE", f"{CONFIGMAPS}/{name}")).status == 200
+                    acknowledged.remove(name)
+                count += 1
+                if count == 10:
+                    begun.set()
+
+        async with (
+            Client.from_kubeconfig(homes[0] / "kubeconfig", user_agent="tests") as here,
+            Client.from_kubeconfig(homes[1] / "kubeconfig", user_agent="tests") as there,
+        ):
+            clients = [asyncio.create_task(write(client, n)) for n, client in enumerate((here, there, here))]
+            await begun.wait()
+            before = set(acknowledged)
+            await store_cli._backup(options(output=dump, kubeconfig=homes[1] / "kubeconfig"), Progress())
+            done.set()
+            await asyncio.gather(*clients)
+        await partition.barrier()
+    finally:
+        await asyncio.gather(*(server.stop() for server in servers))
+        await nats.stop()
+    with dump.open("rb") as source:
+        taken = parts(source.read())
+    # The state at the dump's revision, from the events; nothing acknowledged before the backup is missing.
+    at, model = taken["default"].revision, dict[str, Item]()
+    for event in events:
+        if event.revision <= at and event.item is not None:
+            model[event.key] = event.item
+        elif event.revision <= at:
+            del model[event.key]
+    assert events[0].revision < at < events[-1].revision, "it was taken while they wrote"
+    found = {k: v for k, v in fields(taken["default"].items).items() if k.startswith("configmaps/default/c")}
+    assert found == fields(list(model.values()))
+    ever_deleted = {event.key for event in events if event.item is None}
+    assert {f"configmaps/default/{name}" for name in before} - ever_deleted <= found.keys()
+    with dump.open("rb") as source:
+        await store_cli._restore(options(directory=restored, input=dump), source, Progress())
+    for name, part in taken.items():
+        journal = await FileJournal.open(restored / "journal" / name)
+        opened = await Partition.open(name, journal)
+        assert fields(opened.items()) == fields(part.items)
+        assert opened.revision >= part.revision
+        await opened.close()
