@@ -18,8 +18,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from lakh import __version__
 from lakh.apis.catalogue import registry
 from lakh.machinery import errors
@@ -49,7 +47,8 @@ from lakh.server.reviews import Reviews
 from lakh.server.routing import RequestInfo, parse_query, resolve
 from lakh.server.services import ServiceAddresses
 from lakh.server.subresources import Subresources
-from lakh.server.tokens import Claims, TokenIssuer
+from lakh.server.tokenrequests import bound_objects_exist
+from lakh.server.tokens import TokenIssuer
 from lakh.server.transport import Request, Response, Server, Stream, StreamResponse, Tunnel
 from lakh.server.watching import Watching
 from lakh.server.writers import Writers
@@ -449,28 +448,6 @@ def own_address() -> str:
         except OSError:
             return "127.0.0.1"
         return str(probe.getsockname()[0])
-
-
-class _UidMetadata(msgspec.Struct, gc=False):
-    uid: str = ""
-
-
-class _UidView(msgspec.Struct, gc=False):
-    metadata: _UidMetadata
-
-
-_decode_uid = msgspec.json.Decoder(_UidView).decode
-
-
-def bound_objects_exist(partitions: dict[str, Partition], claims: Claims) -> bool:
-    """Whether the service account of a token, and the pod it is bound to, are still those it was issued for."""
-    account = partitions["default"].get(f"serviceaccounts/{claims.namespace}/{claims.service_account.name}")
-    if account is None or _decode_uid(account.value).metadata.uid != claims.service_account.uid:
-        return False
-    if claims.pod is None:
-        return True
-    pod = partitions["pods"].get(f"pods/{claims.namespace}/{claims.pod.name}")
-    return pod is not None and _decode_uid(pod.value).metadata.uid == claims.pod.uid
 
 
 VERSION = encode_json(

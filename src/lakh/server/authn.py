@@ -19,7 +19,7 @@ import hashlib
 import io
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -91,6 +91,10 @@ class Loopback:
 _NO_CERTIFICATE = _FromCertificate(None, float("inf"))
 
 
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("latin-1", "replace")).digest()
+
+
 class Authenticator:
     """Tells users by the credentials that the cluster issued."""
 
@@ -132,9 +136,30 @@ class Authenticator:
             return ANONYMOUS  # another scheme, or an empty token: upstream does not count it as a credential
         return self.authenticate_token(parts[1])
 
+    def review_token(self, token: str, audiences: Sequence[str]) -> tuple[User, tuple[str, ...]] | None:
+        """Whose token this is, and which of the audiences it is for: what a TokenReview asks. None for none of them.
+
+        Without audiences, those of this server are meant. Static tokens are for this server only.
+        """
+        own = self._issuer.audiences if self._issuer is not None else ()
+        wanted = tuple(audiences) or own
+        user = self._static.get(_digest(token))
+        if user is not None:
+            shared = tuple(audience for audience in wanted if audience in own)
+            return (user, shared) if shared or not wanted else None
+        if self._issuer is None:
+            return None
+        try:
+            claims = self._issuer.verify(token, audiences=wanted, now=self._clock())
+        except InvalidToken:
+            return None
+        if self._is_live is not None and not self._is_live(claims):
+            return None
+        return service_account_user(claims), claims.audiences
+
     def authenticate_token(self, token: str) -> User | None:
-        """The user of a bearer token, or None. Also what a TokenReview for this server's audience asks."""
-        digest = hashlib.sha256(token.encode("latin-1", "replace")).digest()
+        """The user of a bearer token, or None."""
+        digest = _digest(token)
         user = self._static.get(digest)
         if user is not None:
             return user
@@ -250,7 +275,8 @@ def service_account_user(claims: Claims) -> User:
         extra[CREDENTIAL_ID] = (f"JTI={claims.token_id}",)
     if claims.node is not None:
         extra[NODE_NAME] = (claims.node.name,)
-        extra[NODE_UID] = (claims.node.uid,)
+        if claims.node.uid:
+            extra[NODE_UID] = (claims.node.uid,)
     if claims.pod is not None:
         extra[POD_NAME] = (claims.pod.name,)
         extra[POD_UID] = (claims.pod.uid,)

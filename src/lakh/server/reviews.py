@@ -74,10 +74,11 @@ class Reviews:
                 "",
                 [errors.required("spec.token", "token is required for TokenReview in authentication")],
             )
-        found = self._authenticator.authenticate_token(token)
+        found = self._authenticator.review_token(token, obj.spec.audiences or ())
         if found is None:
             return {"authenticated": False, "user": {}, "error": "invalid bearer token"}
-        return {"authenticated": True, "user": _user_info(found)}
+        bearer, audiences = found
+        return {"authenticated": True, "user": _user_info(bearer), "audiences": list(audiences)}
 
     def _access(self, obj: Any, user: User) -> dict[str, Any]:
         spec = obj.spec

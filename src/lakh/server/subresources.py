@@ -9,8 +9,8 @@ import msgspec
 from lakh.apis.custom import CustomResource, Unstructured
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
-from lakh.machinery import dynamic, errors, selectors, times
-from lakh.server import ownership
+from lakh.machinery import dynamic, errors, selectors
+from lakh.server import ownership, tokenrequests
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.codec import Codec, FieldValidation, encode_json, load_json, read_apply
@@ -32,15 +32,6 @@ if TYPE_CHECKING:
 SCALES = Resource("autoscaling", "v1", "scales", "Scale", True, "io.k8s.api.autoscaling.v1.Scale")
 BINDINGS = Resource("", "v1", "bindings", "Binding", True, "io.k8s.api.core.v1.Binding")
 EVICTIONS = Resource("policy", "v1", "evictions", "Eviction", True, "io.k8s.api.policy.v1.Eviction")
-TOKEN_REQUESTS = Resource(
-    "authentication.k8s.io",
-    "v1",
-    "tokenrequests",
-    "TokenRequest",
-    True,
-    "io.k8s.api.authentication.v1.TokenRequest",
-)
-
 # Pods that run nothing any more are evicted whatever their budget says.
 FINISHED = frozenset(("Succeeded", "Failed"))
 # Upstream's limit of pods in a budget's disruptedPods; beyond it the budget's controller lags.
@@ -58,14 +49,13 @@ class Subresources:
 
     def __init__(self, cluster: Cluster, issuer: TokenIssuer) -> None:
         self.cluster = cluster
-        self.issuer = issuer
+        self.tokens = tokenrequests.TokenRequests(cluster, issuer)
         self.connect = Connect(cluster)
         self.replication: Replication | None = None
         """Where several servers write the cluster's partitions."""
         self._scales = Codec(SCALES)
         self._bindings = Codec(BINDINGS)
         self._evictions = Codec(EVICTIONS)
-        self._token_requests = Codec(TOKEN_REQUESTS)
         core = "io.k8s.api.core.v1."
         self._condition = schema().struct(core + "PodCondition")
         self._pod_status = schema().struct(core + "PodStatus")
@@ -91,7 +81,7 @@ class Subresources:
             case "eviction":
                 return self._evict(handlers, request, info, query, user, store)
             case "token":
-                return self._token(handlers, request, info, query, user, store)
+                return self._token(handlers, request, info, query, user)
             case "attach" | "exec" | "log" | "portforward" | "proxy":
                 return self.connect.handle(request, info, query, store)
             case _:
@@ -433,40 +423,12 @@ class Subresources:
         info: RequestInfo,
         query: dict[str, str],
         user: User,
-        store: ResourceStore,
     ) -> Response:
         context = handlers.context(request, query, user)
-        asked = self._token_requests.decode(handlers.body(request), context.validation, context.warnings)
-        account = store.decode(store.get(info.namespace, info.name))
-        seconds = (asked.spec.expirationSeconds if asked.spec is not None else None) or 3600
-        if seconds < 600:
-            raise errors.invalid(
-                "authentication.k8s.io",
-                "TokenRequest",
-                "",
-                [
-                    errors.invalid_value(
-                        "spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes"
-                    )
-                ],
-            )
-        token, expires = self.issuer.issue(
-            info.namespace,
-            info.name,
-            account.metadata.uid,
-            audiences=tuple(asked.spec.audiences or ()) if asked.spec is not None else (),
-            expiration_seconds=seconds,
-        )
-        answer = msgspec.to_builtins(asked)
-        answer.update(kind="TokenRequest", apiVersion="authentication.k8s.io/v1")
-        answer["metadata"] = {
-            "name": info.name,
-            "namespace": info.namespace,
-            "creationTimestamp": context.now,
-        }
-        answer["spec"] = {**answer.get("spec", {}), "expirationSeconds": seconds}
-        answer["status"] = {"token": token, "expirationTimestamp": times.of_seconds(expires)}
-        return Response(201, encode_json(answer))
+        body = handlers.body(request)
+        if self.replication is not None:
+            await self.replication.barrier(*tokenrequests.PARTITIONS)
+        return self.tokens.create(context, body, info.namespace, info.name)
 
 
 class ScaleView:

@@ -82,6 +82,7 @@ class _Private(msgspec.Struct):
     pod: _Reference | None = None
     node: _Reference | None = None
     secret: _Reference | None = None
+    warnafter: float | None = None
 
 
 class _Payload(msgspec.Struct):
@@ -179,15 +180,21 @@ class TokenIssuer:
         pod: Reference | None = None,
         node: Reference | None = None,
         secret: Reference | None = None,
+        warn_after_seconds: int | None = None,
         now: float | None = None,
     ) -> tuple[str, int]:
-        """A token for a service account, and the Unix time at which it expires."""
+        """A token for a service account, and the Unix time at which it expires.
+
+        `warn_after_seconds`: from when on its bearer should have fetched another one.
+        """
         issued = int(time.time() if now is None else now)
         private: dict[str, Any] = {"namespace": namespace}
         for kind, reference in (("node", node), ("pod", pod), ("secret", secret)):
             if reference is not None:
-                private[kind] = {"name": reference.name, "uid": reference.uid}
+                private[kind] = {"name": reference.name, **({"uid": reference.uid} if reference.uid else {})}
         private["serviceaccount"] = {"name": name, "uid": uid}
+        if warn_after_seconds is not None:
+            private["warnafter"] = issued + warn_after_seconds
         expires = issued + expiration_seconds
         payload = {
             "aud": list(audiences or self.audiences),
