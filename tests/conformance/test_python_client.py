@@ -266,7 +266,7 @@ class TestDeletes:
         made = core.create_namespaced_config_map(namespace, config_map("a"))
         other = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid="other"))
         status = refused(409, "Conflict", core.delete_namespaced_config_map, "a", namespace, body=other)
-        assert "Precondition failed: UID in precondition: other" in status["message"]
+        assert "the UID in the precondition (other) does not match the UID in record" in status["message"]
         same = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=made.metadata.uid))
         done = core.delete_namespaced_config_map("a", namespace, body=same)
         assert done["status"] == "Success"
