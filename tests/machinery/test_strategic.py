@@ -27,6 +27,15 @@ def c(name, **fields):
     [
         # items merge by their key; new ones come before those that only the server has
         (pod(c("a", image="1"), c("b")), pod(c("a", image="2"), c("d")), pod(c("a", image="2"), c("d"), c("b"))),
+        # as upstream's mergeSortedSlice has it: an item that the server does not know is less than no other, so it comes first
+        (pod(c("a"), c("b")), pod(c("d")), pod(c("d"), c("a"), c("b"))),
+        (pod(c("a"), c("b")), pod(c("b", image="1"), c("d")), pod(c("a"), c("b", image="1"), c("d"))),
+        (pod(c("a"), c("b")), pod(c("e"), c("b", image="1"), c("d")), pod(c("e"), c("a"), c("b", image="1"), c("d"))),
+        (
+            pod(c("a"), c("b"), c("g")),
+            pod(c("d"), {"name": "a", "$patch": "delete"}, c("g", image="1")),
+            pod(c("d"), c("b"), c("g", image="1")),
+        ),
         # the patch's items come in the patch's order, the others stay where they were
         (pod(c("a"), c("b"), c("d")), pod(c("d", image="x"), c("a")), pod(c("b"), c("d", image="x"), c("a"))),
         # a directive deletes an item, or replaces the list
