@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -56,12 +57,19 @@ log = logging.getLogger(__name__)
 CSISTORAGECAPACITIES = Resource("storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity", True)
 FINALIZER = "resource.kubernetes.io/delete-protection"
 RETRY_SECONDS = 1.0
+MAX_BINDS_IN_FLIGHT = 4_096
+"""Pods whose claims are bound at once, a task each. Most wait for volumes to be made, so there are more than requests."""
+MAX_WRITES_IN_FLIGHT = 128
+"""Requests about claims at once, while the binds of other pods go on."""
 VOLUMES = 'running PreBind plugin "VolumeBinding": '
 DEVICES = 'running PreBind plugin "DynamicResources": '
 
 
 class ClaimsError(Exception):
     """A pod's claims could not be bound. The text is what its event says."""
+
+
+Done = Callable[[ClaimsError | None], None]
 
 
 class Claims:
@@ -84,15 +92,18 @@ class Claims:
         """Kind and key of a claim → pods in the queue that name it."""
         self._names: dict[str, tuple[str, ...]] = {}
         """Pod's uid → what it is registered under in `_waiting`."""
-        self._bound: set[str] = set()
         self._scans: dict[tuple[str, str], tuple[list[PendingPod], int]] = {}
         """Gang → its members, and how many of them have their claims."""
-        self._moved = asyncio.Event()
-        """Set, and replaced, with each change of volumes and their claims."""
+        self._watching: dict[str, set[asyncio.Event]] = {}
+        """The same names → pods whose volumes are being bound: set when one of their claims, or its volume, has changed."""
+        self._to_bind: deque[tuple[PendingPod, str, Callable[[], bool], Done]] = deque()
+        """In the order of placement: who allocates a claim comes before those who share it and wait for that."""
+        self._binds_in_flight = 0
+        self._writes = asyncio.Semaphore(MAX_WRITES_IN_FLIGHT)
         self._devices: list[Informer[Any]] = []
 
     def __repr__(self) -> str:
-        return f"Claims(waiting={len(self._names)}, bound={len(self._bound)})"
+        return f"Claims(waiting={len(self._names)}, watching={len(self._watching)})"
 
     # Informers
 
@@ -106,7 +117,7 @@ class Claims:
             else:
                 index.remove_claim(found.key)
             self._wake_for(f"volume {found.key}")
-            self._move()
+            self._move(f"volume {found.key}")
 
         def volume(found: VolumeView, there: bool) -> None:
             new = found.metadata.name not in index.volumes
@@ -116,7 +127,8 @@ class Claims:
                 index.remove_volume(found.metadata.name)
             if there and (new or found.status.phase == "Available"):
                 self._changed(None)
-            self._move()
+            if (bound := found.spec.claimRef) is not None:
+                self._move(f"volume {bound.namespace}/{bound.name}")
 
         def csinode(found: CSINodeView, there: bool) -> None:
             name = index.set_csinode(found, there=there)
@@ -183,9 +195,9 @@ class Claims:
             for pod in tuple(pods.values()):
                 self._wake(pod)
 
-    def _move(self) -> None:
-        self._moved.set()
-        self._moved = asyncio.Event()
+    def _move(self, name: str) -> None:
+        for event in self._watching.get(name, ()):
+            event.set()
 
     # Waiting
 
@@ -202,11 +214,8 @@ class Claims:
 
     def forget(self, uid: str) -> None:
         """A pod is no longer in the queue."""
-        self._bound.discard(uid)
-        names = self._names.pop(uid, ())
-        if names:
-            self._move()  # whoever binds its claims looks up
-        for name in names:
+        for name in self._names.pop(uid, ()):
+            self._move(name)  # whoever binds its claims looks up
             pods = self._waiting[name]
             pods.pop(uid, None)
             if not pods:
@@ -243,12 +252,31 @@ class Claims:
 
     # Binding
 
-    def bound(self, uid: str) -> bool:
-        """Whether the pod's claims are bound. Says so once."""
-        if uid in self._bound:
-            self._bound.discard(uid)
-            return True
-        return False
+    def start(self, pod: PendingPod, node: str, wanted: Callable[[], bool], done: Done) -> None:
+        """Bind a placed pod's claims when it is its turn. `done` is told of the end, unless the pod is not `wanted` any longer."""
+        self._to_bind.append((pod, node, wanted, done))
+        self._start_more()
+
+    def _start_more(self) -> None:
+        while self._to_bind and self._binds_in_flight < MAX_BINDS_IN_FLIGHT:
+            pod, node, wanted, done = self._to_bind.popleft()
+            if wanted():
+                self._binds_in_flight += 1
+                self._guard.spawn(self._bind_one(pod, node, wanted, done), name="bind claims")
+
+    async def _bind_one(self, pod: PendingPod, node: str, wanted: Callable[[], bool], done: Done) -> None:
+        error: ClaimsError | None = None
+        try:
+            await self.bind(pod, node, wanted)
+        except ClientClosed:
+            return
+        except ClaimsError as found:
+            error = found
+        finally:
+            self._binds_in_flight -= 1
+        self._start_more()
+        if error is not None or wanted():
+            done(error)
 
     async def bind(self, pod: PendingPod, node: str, wanted: Callable[[], bool]) -> None:
         """Bind a placed pod's claims, by the plugins that do so in its profile. `wanted` turns false when the pod is gone meanwhile.
@@ -263,12 +291,9 @@ class Claims:
             if not wanted():
                 return
             await self._bind_claim(pod, node, claim)
-        if wanted():
-            self._bound.add(pod.uid)
 
     def undo(self, pod: PendingPod) -> None:
         """The pod is not bound: its allocated claims are not reserved for it any longer."""
-        self._bound.discard(pod.uid)
         needs = self._core.needs(pod.uid)
         if needs is None:
             return
@@ -289,33 +314,46 @@ class Claims:
                     raise ClaimsError(
                         f'{VOLUMES}binding volumes: "{key if claim is None else name}" not found'
                     )
-                await self._client.patch(
-                    PERSISTENTVOLUMES, name, claim_patch(claim, volume), patch_type=MERGE, type=bytes
-                )
+                async with self._writes:
+                    await self._client.patch(
+                        PERSISTENTVOLUMES, name, claim_patch(claim, volume), patch_type=MERGE, type=bytes
+                    )
             for key in plan.provisions:
                 claim = index.claims.get(key)
                 if claim is None:
                     raise ClaimsError(f'{VOLUMES}binding volumes: persistentvolumeclaim "{key}" not found')
                 patch = {"metadata": {"uid": claim.metadata.uid, "annotations": {SELECTED_NODE: plan.node}}}
-                answer = await self._client.patch(
-                    PERSISTENTVOLUMECLAIMS,
-                    claim.metadata.name,
-                    patch,
-                    claim.metadata.namespace,
-                    patch_type=MERGE,
-                    type=rules.ClaimView,
-                )
+                async with self._writes:
+                    answer = await self._client.patch(
+                        PERSISTENTVOLUMECLAIMS,
+                        claim.metadata.name,
+                        patch,
+                        claim.metadata.namespace,
+                        patch_type=MERGE,
+                        type=rules.ClaimView,
+                    )
                 index.set_claim(answer)
         except ClientClosed:
             raise
         except ClientError as error:
             raise ClaimsError(f"{VOLUMES}binding volumes: {error}") from error
+        moved = asyncio.Event()
+        names = [f"volume {needs.namespace}/{name}" for name in needs.volumes]
+        for name in names:
+            self._watching.setdefault(name, set()).add(moved)
         try:
             async with asyncio.timeout(timeout_seconds):
                 while wanted() and not self._volumes_bound(needs, plan):
-                    await self._moved.wait()
+                    await moved.wait()
+                    moved.clear()
         except TimeoutError:
             raise ClaimsError(f"{VOLUMES}binding volumes: context deadline exceeded") from None
+        finally:
+            for name in names:
+                watching = self._watching[name]
+                watching.discard(moved)
+                if not watching:
+                    del self._watching[name]
 
     def _volumes_bound(self, needs: Needs, plan: VolumePlan) -> bool:
         """Whether all is bound; raises ClaimsError when it will not be."""
@@ -411,15 +449,16 @@ class Claims:
     async def _patch(
         self, claim: ClaimView, patch: Any, *, subresource: str | None = None, patch_type: str = MERGE
     ) -> ClaimView:
-        return await self._client.patch(
-            RESOURCECLAIMS,
-            claim.metadata.name,
-            patch,
-            claim.metadata.namespace,
-            patch_type=patch_type,
-            type=ClaimView,
-            subresource=subresource,
-        )
+        async with self._writes:
+            return await self._client.patch(
+                RESOURCECLAIMS,
+                claim.metadata.name,
+                patch,
+                claim.metadata.namespace,
+                patch_type=patch_type,
+                type=ClaimView,
+                subresource=subresource,
+            )
 
     async def _unreserve(self, pod: PendingPod, claim: ClaimView) -> None:
         patch = {

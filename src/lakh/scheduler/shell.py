@@ -427,7 +427,8 @@ class Scheduler:
         self._count(pod.identity)
         self._recheck(pod.cls)
         self._binding[pod.uid] = pod
-        self._start_bind(pod, node, began)
+        if not self._claims_first(pod, node, began):
+            self._start_bind(pod, node, began)
 
     def resolve_class(self, pod: PendingPod) -> None:
         """The class with what the pod and the placed pods want of each other."""
@@ -447,7 +448,8 @@ class Scheduler:
         """A gang's member is placed: it is bound when a request is free."""
         self._count(pod.identity)
         self._binding[pod.uid] = pod
-        self._to_bind.append((pod, node, began))
+        if not self._claims_first(pod, node, began):
+            self._to_bind.append((pod, node, began))
 
     def now(self) -> float:
         """Seconds by the scheduler's clock."""
@@ -462,9 +464,6 @@ class Scheduler:
         self._metrics.of[pod.cls.profile.name].unschedulable.attempted(began)
 
     def _start_bind(self, pod: PendingPod, node: str, began: float) -> None:
-        if self.core.needs(pod.uid) is not None and pod.cls.profile.binds and not self.claims.bound(pod.uid):
-            self._guard.spawn(self._bind_claims(pod, node, began), name="bind claims")
-            return
         self._binds_in_flight += 1
         self._guard.spawn(self._bind(pod, node, began), name="bind")
 
@@ -526,21 +525,27 @@ class Scheduler:
 
     # Binding
 
-    async def _bind_claims(self, pod: PendingPod, node: str, began: float) -> None:
-        """Bind the pod's volumes and devices first: that may take until a volume has been made, so it occupies no bind's place."""
-        try:
-            await self.claims.bind(pod, node, lambda: self._binding.get(pod.uid) is pod)
-        except ClientClosed:
-            return
-        except ClaimsError as error:
-            self._metrics.of[pod.cls.profile.name].error.attempted(began)
-            log.warning("claims of %s/%s for %s: %s", pod.namespace, pod.name, node, error)
-            self._undo(pod)
-            self._event(pod, "Warning", "FailedScheduling", str(error))
-            return
-        if self._binding.get(pod.uid) is pod:
+    def _claims_first(self, pod: PendingPod, node: str, began: float) -> bool:
+        """Bind the pod's volumes and devices, where it has some, and the pod after that: it occupies no bind's place until then."""
+        if self.core.needs(pod.uid) is None or not pod.cls.profile.binds:
+            return False
+        self.claims.start(
+            pod,
+            node,
+            lambda: self._binding.get(pod.uid) is pod,
+            lambda error: self._claims_done(pod, node, began, error),
+        )
+        return True
+
+    def _claims_done(self, pod: PendingPod, node: str, began: float, error: ClaimsError | None) -> None:
+        if error is None:
             self._to_bind.append((pod, node, began))
             self._kick.set()
+            return
+        self._metrics.of[pod.cls.profile.name].error.attempted(began)
+        log.warning("claims of %s/%s for %s: %s", pod.namespace, pod.name, node, error)
+        self._undo(pod)
+        self._event(pod, "Warning", "FailedScheduling", str(error))
 
     async def _bind(self, pod: PendingPod, node: str, began: float) -> None:
         try:
