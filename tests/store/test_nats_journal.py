@@ -1,11 +1,14 @@
 """The JetStream engine on real servers: fenced, never lost, never doubled, whatever is killed."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from lakh.store import nats_client
@@ -18,7 +21,7 @@ from lakh.store.errors import (
     SnapshotFailed,
     Trimmed,
 )
-from lakh.store.nats_client import Reply
+from lakh.store.nats_client import NatsClient, Reply
 from lakh.store.nats_journal import NatsJournal
 from lakh.store.nats_server import NatsServer
 from tests.store.nats_servers import BackgroundServer, cluster, kill
@@ -412,3 +415,34 @@ async def test_cluster_of_three_with_one_killed(tmp_path: Path) -> None:
         await asyncio.wait_for(writing, PATIENCE)
         assert await content(journal) == acknowledged == [b"%d" % n * 100 for n in range(150)]
         await journal.close()
+
+
+async def test_a_leader_that_was_replaced_while_it_was_paused_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers as if nothing had happened, until it notices: a barrier must not rest on that."""
+    monkeypatch.setattr(nats_client, "PING_SECONDS", 600)  # whoever asks it stays with it
+    async with cluster(tmp_path) as servers:
+        clients = [await NatsClient.connect([server.url], token="secret") for server in servers]
+        config = {"name": "t", "subjects": ["t.x"], "num_replicas": 3, "storage": "file"}
+        await clients[0].ensure_stream("t", config)
+        info = msgspec.json.decode((await clients[0]._connection.request("$JS.API.STREAM.INFO.t", b"")).data)
+        leader = int(info["cluster"]["leader"].removeprefix("n"))
+        other = clients[leader - 1]
+        acknowledged = await other.publish("t.x", b"1")
+        assert acknowledged is not None and acknowledged.seq == 1
+        pid = servers[leader].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            # Asked while it is paused: it answers first of all when it goes on.
+            asked = [asyncio.create_task(clients[leader].stream_state("t")) for _ in range(20)]
+            async with asyncio.timeout(60):
+                while (again := await other.publish("t.x", b"2")) is None or again.seq < 2:
+                    await asyncio.sleep(0.1)
+            assert not any(task.done() for task in asked)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert {state.last_seq >= 2 for state in await asyncio.gather(*asked)} == {True}
+        for client in clients:
+            await client.close()

@@ -33,6 +33,8 @@ ELECTION_SECONDS = 9.0
 REQUEST_SECONDS = 2.0
 """For one answer. What went to a leader that died is asked again after this, so it is also how much later than the new leader
 an append may go on."""
+LED_NANOSECONDS = 3_000_000_000
+"""Followers heard within this have not voted for anybody else: they wait 4 s at least (nats-server's raft.go, minElectionTimeout)."""
 PATIENCE_SECONDS = 15.0
 """For a question that is repeated until somebody answers: an election, and a good half of another one."""
 RETRY_SECONDS = 0.05
@@ -109,12 +111,36 @@ class StoredMessage(msgspec.Struct):
         return base64.b64decode(self.data)
 
 
+class Peer(msgspec.Struct):
+    """A follower of a stream, as its leader sees it. `active`: nanoseconds since it was heard, 0 if it never was."""
+
+    active: int = 0
+
+
+class Group(msgspec.Struct):
+    """The servers that have a stream."""
+
+    replicas: list[Peer] | None = None
+
+    @property
+    def led(self) -> bool:
+        """Whether whoever says this is the leader: a majority followed it a moment ago.
+
+        A leader that was paused or cut off answers as before until it notices that it was replaced. But nobody else is elected while a majority
+        hears the leader: followers wait for 4 s at least.
+        """
+        peers = self.replicas or ()
+        heard = sum(0 < peer.active < LED_NANOSECONDS for peer in peers)
+        return heard >= (len(peers) + 1) // 2
+
+
 class Reply(msgspec.Struct):
     """Any answer of the API, also a publish acknowledgement (`seq`)."""
 
     error: ApiProblem | None = None
     seq: int = 0
     state: StreamState | None = None
+    cluster: Group | None = None
     config: StreamConfig | None = None
     message: StoredMessage | None = None
     name: str = ""
@@ -250,8 +276,9 @@ class NatsClient:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def stream_state(self, stream: str, subjects: str | None = None) -> StreamState:
-        """What a stream has; with `subjects` also which subjects match that filter.
+        """What a stream has; with `subjects` also which subjects match that filter. Raises JournalUnavailable.
 
+        It is the leader who says it, not one that was replaced and has not noticed: a barrier rests on this.
         That there is no such stream is believed when it is said for long: in a cluster a new one, created by whomever,
         is not known everywhere at once.
         """
@@ -262,7 +289,10 @@ class NatsClient:
                 f"STREAM.INFO.{stream}", {"subjects_filter": subjects} if subjects else None
             )
             missing = reply.error is not None and reply.error.err_code == STREAM_NOT_FOUND
-            if not missing or loop.time() >= deadline:
+            led = reply.cluster is None or reply.cluster.led
+            if loop.time() >= deadline and not led:
+                raise JournalUnavailable(f"stream {stream}: its leader has lost its followers")
+            if (led and not missing) or loop.time() >= deadline:
                 break
             await asyncio.sleep(RETRY_SECONDS)
         if reply.error is not None or reply.state is None:
