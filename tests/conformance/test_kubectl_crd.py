@@ -162,6 +162,8 @@ def test_what_is_refused(kubectl: Kubectl) -> None:
 
 
 def test_explain_and_discovery(kubectl: Kubectl) -> None:
+    # kubectl keeps discovery on its disk; it looks again for a name it does not know, but not for a short name.
+    kubectl("get", "trainings")
     text = kubectl("explain", "trn.spec").stdout
     assert "What is wanted." in text
     assert "workers\t<integer>" in text
