@@ -107,18 +107,15 @@ class Informers:
         view: type[T],
         *,
         indexes: Iterable[str] = (),
-        namespace: str | None = None,
         field_selector: str | None = None,
     ) -> Informer[T]:
         """The shared informer of `resource`. `view` must be the one in `VIEWS`.
 
-        With a namespace or a selector it is an informer of its own.
+        With a selector it is an informer of its own.
         """
-        if namespace is not None or field_selector is not None:
-            part: Informer[T] = self._make(
-                self._client, resource, view, namespace=namespace, field_selector=field_selector
-            )
-            self._parts.append((f"{resource.plural} {namespace or field_selector}", part))
+        if field_selector is not None:
+            part: Informer[T] = self._make(self._client, resource, view, field_selector=field_selector)
+            self._parts.append((f"{resource.plural} {field_selector}", part))
             self._asked.append(part)
             return part
         wanted = VIEWS.get(resource, view)

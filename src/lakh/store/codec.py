@@ -85,22 +85,41 @@ def decode_batch(data: bytes) -> Batch:
     return batch
 
 
+class _Chunks:
+    """Gathers items into chunks of a snapshot."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, bytes, tuple[str, ...], int, int]] = []
+        self._size_bytes = 0
+
+    def add(self, item: Item) -> bytes | None:
+        """Takes an item; the chunk, when it is full with it."""
+        self._rows.append((item.key, item.value, item.terms, item.create_revision, item.revision))
+        self._size_bytes += len(item.value)
+        full = self._size_bytes >= CHUNK_BYTES or len(self._rows) >= CHUNK_ITEMS
+        return self.rest() if full else None
+
+    def rest(self) -> bytes | None:
+        """The chunk that is not full; None when nothing is left."""
+        if not self._rows:
+            return None
+        chunk = _encoder.encode(self._rows)
+        self._rows.clear()
+        self._size_bytes = 0
+        return chunk
+
+
 async def encode_frozen(frozen: Frozen, writer: str | None = None) -> AsyncGenerator[bytes, None]:
     """The chunks of a snapshot, each made when it is asked for, in well under a millisecond."""
     try:
         yield _encoder.encode((FORMAT_VERSION, frozen.revision, frozen.count, writer))
-        rows: list[tuple[str, bytes, tuple[str, ...], int, int]] = []
-        size_bytes = 0
+        chunks = _Chunks()
         while items := frozen.take(TAKE_ITEMS):
             for item in items:
-                rows.append((item.key, item.value, item.terms, item.create_revision, item.revision))
-                size_bytes += len(item.value)
-                if size_bytes >= CHUNK_BYTES or len(rows) >= CHUNK_ITEMS:
-                    yield _encoder.encode(rows)
-                    rows.clear()
-                    size_bytes = 0
-        if rows:
-            yield _encoder.encode(rows)
+                if (chunk := chunks.add(item)) is not None:
+                    yield chunk
+        if (chunk := chunks.rest()) is not None:
+            yield chunk
     finally:
         frozen.release()
 
@@ -108,17 +127,12 @@ async def encode_frozen(frozen: Frozen, writer: str | None = None) -> AsyncGener
 def encode_snapshot(revision: int, items: list[Item], writer: str | None = None) -> Iterator[bytes]:
     """The chunks of a snapshot. Items are read only, so this may run in another thread."""
     yield _encoder.encode((FORMAT_VERSION, revision, len(items), writer))
-    rows: list[tuple[str, bytes, tuple[str, ...], int, int]] = []
-    size_bytes = 0
+    chunks = _Chunks()
     for item in items:
-        rows.append((item.key, item.value, item.terms, item.create_revision, item.revision))
-        size_bytes += len(item.value)
-        if size_bytes >= CHUNK_BYTES or len(rows) >= CHUNK_ITEMS:
-            yield _encoder.encode(rows)
-            rows.clear()
-            size_bytes = 0
-    if rows:
-        yield _encoder.encode(rows)
+        if (chunk := chunks.add(item)) is not None:
+            yield chunk
+    if (chunk := chunks.rest()) is not None:
+        yield chunk
 
 
 def decode_snapshot_header(chunk: bytes) -> SnapshotHeader:
