@@ -16,7 +16,6 @@ import random
 import resource
 import ssl
 import time
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -30,6 +29,7 @@ from lakh.bench.target import namespace, target
 from lakh.cli import Failure, raise_file_limit
 from lakh.client.client import Client
 from lakh.client.resources import PODS
+from lakh.machinery.process import resident_memory
 from lakh.progress import Progress
 
 # TLS handshakes under way at once.
@@ -90,10 +90,6 @@ async def _server_bytes(client: Client) -> float:
     return scrape.value(scrape.parse(answer.body.decode()), "process_resident_memory_bytes")
 
 
-def _own_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
 async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """Measures. Raises Failure when a watch fails, or an event is lost."""
     watchers: int = options.watchers
@@ -109,12 +105,12 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
     ):
         context = client.config.ssl_context()
         arrived: dict[str, float] = {}
-        before, own_before = await _server_bytes(client), _own_bytes()
+        before, own_before = await _server_bytes(client), resident_memory()
         began = time.perf_counter()
         watches = await _open_all(client, context, where, watchers, arrived, progress)
         opened_seconds = time.perf_counter() - began
         server_bytes = await _server_bytes(client) - before
-        own_bytes = _own_bytes() - own_before
+        own_bytes = resident_memory() - own_before
         try:
             progress.show(
                 f"{watchers} watches open after {opened_seconds:.1f} s; {options.seconds:g} s of events …"

@@ -21,6 +21,7 @@ from lakh.client.client import Client
 from lakh.client.errors import ClientError
 from lakh.client.resources import CONFIGMAPS, LEASES
 from lakh.machinery import times
+from lakh.machinery.process import resident_memory
 
 SAMPLE_SECONDS = 1.0
 PROBE_SECONDS = 0.1
@@ -32,7 +33,6 @@ WRITES = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 LONG_RUNNING = frozenset(("WATCH", "CONNECT"))
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def is_write(labels: dict[str, str]) -> bool:
@@ -76,7 +76,7 @@ class Process:
     def look(self) -> tuple[float, float]:
         """Resident bytes and CPU seconds since the first look; what was last when it is gone."""
         try:
-            resident = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+            resident = resident_memory(self.pid)
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         except (OSError, IndexError):
             return 0.0, self.cpu_seconds

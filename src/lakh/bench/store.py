@@ -28,6 +28,7 @@ from typing import Any
 import msgspec
 
 from lakh.client.client import Client
+from lakh.machinery.process import resident_memory
 from lakh.progress import Progress
 from lakh.store.file_journal import FileJournal
 from lakh.store.journal import Journal
@@ -105,7 +106,7 @@ async def _measure(
 
 
 async def _update_same(partition: Partition, seconds: float) -> dict[str, Any]:
-    lag, before = _LoopLag(), _resident_bytes()
+    lag, before = _LoopLag(), resident_memory()
     ends = time.perf_counter() + seconds
     count = most_disk = 0
     value = os.urandom(VALUE_BYTES)
@@ -123,7 +124,7 @@ async def _update_same(partition: Partition, seconds: float) -> dict[str, Any]:
         "per_minute": round(60 * count / seconds),
         "most_disk_bytes": most_disk,
         "live_bytes": partition.live_bytes,
-        "resident_growth_bytes": _resident_bytes() - before,
+        "resident_growth_bytes": resident_memory() - before,
         "loop_held_max_ms": lag.stop(),
     }
 
@@ -156,8 +157,7 @@ async def _served(directory: Path, server: list[str], count: int) -> dict[str, A
             listed = msgspec.json.decode(answer.body)
             if 1 + listed["metadata"].get("remainingItemCount", 0) != count:
                 raise RuntimeError("the API server serves other objects")
-        pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-        return {"ready_s": round(ready, 2), "resident_bytes": pages * os.sysconf("SC_PAGE_SIZE")}
+        return {"ready_s": round(ready, 2), "resident_bytes": resident_memory(process.pid)}
     finally:
         process.terminate()
         await process.wait()
@@ -262,14 +262,14 @@ def reopen() -> None:
 
     async def work() -> None:
         gc.freeze()
-        before = _resident_bytes()
+        before = resident_memory()
         lag = _LoopLag()
         begin = time.perf_counter()
         partition = await _open(Path(directory), server)
         seconds = time.perf_counter() - begin
         held = lag.stop()
         items = partition.count("pods")
-        grown = _resident_bytes() - before
+        grown = resident_memory() - before
         report: dict[str, float] = {
             "items": items,
             "recovery_s": round(seconds, 2),
@@ -289,11 +289,6 @@ def reopen() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def table(report: dict[str, Any]) -> list[list[str]]:

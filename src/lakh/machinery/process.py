@@ -11,6 +11,12 @@ from lakh.machinery.metrics import Readings, Registry
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
+def resident_memory(pid: int | None = None) -> int:
+    """Resident bytes of a process, by default this one. Linux only; raises OSError elsewhere, and when there is no such process."""
+    with open(f"/proc/{pid or 'self'}/statm") as file:
+        return int(file.read().split()[1]) * _PAGE_BYTES
+
+
 def add_process(add: Registry) -> None:
     """Adds CPU time, memory and start time."""
     began = time.time()
@@ -21,8 +27,7 @@ def add_process(add: Registry) -> None:
 
     def resident_bytes() -> Readings:
         try:
-            with open("/proc/self/statm") as file:
-                return [((), int(file.read().split()[1]) * _PAGE_BYTES)]
+            return [((), resident_memory())]
         except OSError:  # not Linux: the peak is what there is
             return [((), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)]
 
