@@ -14,6 +14,7 @@ filled up.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -117,11 +118,20 @@ class FileTopology:
     def fill_disk(self, rng: random.Random) -> int:
         """Take the small file system's room but for a few KiB. Returns what is left free."""
         spare = rng.randrange(SPARE_BYTES_MAX)
-        stats = os.statvfs(self.data)
-        size = max(0, stats.f_bavail * stats.f_frsize - spare)
+        held = 0
         with self.ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size // stats.f_frsize * stats.f_frsize or 1)
-        return spare
+            while True:
+                stats = os.statvfs(self.data)
+                size = (stats.f_bavail * stats.f_frsize - spare) // stats.f_frsize * stats.f_frsize
+                if size <= 0:
+                    return spare
+                try:
+                    os.posix_fallocate(file.fileno(), held, size)
+                    held += size
+                except OSError as error:
+                    # The server writes meanwhile, so that the room may be gone before it is taken: ask again.
+                    if error.errno != errno.ENOSPC:
+                        raise
 
     def free_disk(self) -> None:
         """Give the room back."""
