@@ -66,6 +66,28 @@ async def world(count: int) -> AsyncIterator[World]:
         await api.stop()
 
 
+def test_heartbeats_have_connections_of_their_own() -> None:
+    """Leases are renewed, however long the requests of pods wait for the other client's connections."""
+
+    async def work() -> None:
+        api = await Api.start()
+        client, statuses = client_of(api)
+        heartbeats, leases = client_of(api)
+        task = asyncio.create_task(Fleet(client, TRN2, 3, heartbeats=heartbeats, wall=wall).run())
+        await asyncio.sleep(30.5)
+        assert {path.partition("/leases")[0] for _, _, path in leases.requests} == {
+            LEASES.partition("/leases")[0]
+        }
+        assert len(leases.sent("PUT", "/leases/")) >= 6
+        assert not [path for _, _, path in statuses.requests if "/leases" in path]
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await api.stop()
+
+    run(work())
+
+
 def test_registration_and_even_renewals() -> None:
     async def work() -> None:
         async with world(200) as w:

@@ -58,6 +58,9 @@ class Strategy:
     columns: tuple[Column, ...] = (NAME_COLUMN, Column("Created At", "date", "", AGE_COLUMN.description))
     # metadata.name and metadata.namespace are always there.
     selectable_fields: Mapping[str, Callable[[Any], str]] = {}
+    # A struct of the parts of a stored object that they read, for a kind that is watched by field a lot: its decoding is a
+    # tenth of the whole object's.
+    selectable_view: type | None = None
 
     def validate_name(self, name: str) -> list[str]:
         """Messages of what is wrong with `metadata.name`; a DNS subdomain unless overridden."""

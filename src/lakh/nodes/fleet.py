@@ -139,7 +139,11 @@ class _Pod:
 
 
 class Fleet:
-    """Kubelets of one instance type, from index `start` on. `run` works until it is cancelled. `wall` tells the time of day."""
+    """Kubelets of one instance type, from index `start` on. `run` works until it is cancelled. `wall` tells the time of day.
+
+    Leases are renewed through `heartbeats`, a client with connections of its own, as in a kubelet: a hundred thousand pods that
+    start at once must not keep the signs of life waiting.
+    """
 
     def __init__(
         self,
@@ -148,10 +152,12 @@ class Fleet:
         count: int,
         start: int = 0,
         *,
+        heartbeats: Client | None = None,
         lease_seconds: int = objects.LEASE_SECONDS,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.client = client
+        self._heartbeats = heartbeats or client
         self.instance = instance
         self.kubelets = {k.name: k for k in (Kubelet(instance, i) for i in range(start, start + count))}
         self.registered = 0
@@ -297,14 +303,16 @@ class Fleet:
             lease = objects.lease_json(kubelet.name, kubelet.uid, now, version, self._lease_seconds)
             try:
                 if version is None:
-                    answer = await self.client.create(LEASES, lease, objects.NODE_LEASES, type=Versioned)
+                    answer = await self._heartbeats.create(LEASES, lease, objects.NODE_LEASES, type=Versioned)
                 else:
-                    answer = await self.client.update(
+                    answer = await self._heartbeats.update(
                         LEASES, lease, objects.NODE_LEASES, name=kubelet.name, type=Versioned
                     )
             except ApiError as e:
                 if is_already_exists(e) or is_conflict(e):
-                    found = await self.client.get(LEASES, kubelet.name, objects.NODE_LEASES, type=Versioned)
+                    found = await self._heartbeats.get(
+                        LEASES, kubelet.name, objects.NODE_LEASES, type=Versioned
+                    )
                     kubelet.lease_version = found.metadata.resourceVersion
                 elif version is not None and (is_not_found(e) or e.code == 400):
                     # Gone: leases may be made by an update, but not with a version.

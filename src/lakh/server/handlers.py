@@ -235,7 +235,7 @@ class Handlers:
         """The selectors of a list, watch or deletecollection."""
         return Selection(
             store.resource,
-            store.codec.decode_stored,
+            store.decode_selectable,
             info.namespace,
             info.name,
             query.get("labelSelector", ""),

@@ -6,6 +6,7 @@ Names, namespaces and index terms are tested without decoding anything.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -57,7 +58,7 @@ class Selection:
     def __init__(
         self,
         resource: Resource,
-        decode: Any,
+        decode: Callable[[bytes], Any],
         namespace: str,
         name: str,
         label_selector: str,

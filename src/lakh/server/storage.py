@@ -103,6 +103,11 @@ class ResourceStore:
         self.partition = partition
         self.codec = self.make_codec(resource)
         self.table = resource.table
+        view = resource.strategy.selectable_view
+        # What field selectors are tested on.
+        self.decode_selectable: Callable[[bytes], Any] = (
+            self.codec.decode_stored if view is None else msgspec.json.Decoder(view).decode
+        )
 
     def __repr__(self) -> str:
         return f"<ResourceStore {self.table}>"

@@ -43,7 +43,7 @@ MIN_WATCH_SECONDS = 1800
 INITIAL_CHUNK = 500
 
 # Events that follow others within this time are sent with the next: a delay only where it is busy.
-GATHER_SECONDS = 0.004
+GATHER_SECONDS = 0.01
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 

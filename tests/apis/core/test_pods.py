@@ -818,3 +818,24 @@ def test_a_stored_pod_updates_to_itself(spec: dict[str, Any]) -> None:
 )
 def test_absent_and_empty_mean_the_same(update: Any, before: dict[str, Any], after: dict[str, Any]) -> None:
     assert update("Pod", pod(before), pod(after))[1] == []
+
+
+def test_the_selectable_view_reads_what_the_whole_object_reads() -> None:
+    stored = msgspec.json.encode(
+        {
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {
+                "nodeName": "n1",
+                "restartPolicy": "Never",
+                "schedulerName": "mine",
+                "serviceAccountName": "robot",
+                "hostNetwork": True,
+                "containers": [],
+            },
+            "status": {"phase": "Running", "podIP": "10.0.0.1", "nominatedNodeName": "n2"},
+        }
+    )
+    for value in (stored, b'{"metadata":{}}'):
+        whole, view = (msgspec.json.decode(value, type=t) for t in (POD, STRATEGY.selectable_view))
+        for field, read in STRATEGY.selectable_fields.items():
+            assert read(view) == read(whole), field

@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgspec
+
 from lakh.apis import structs
 from lakh.apis.containers import quality_of_service
 from lakh.apis.core import pod_subresources
@@ -70,6 +72,32 @@ _SELECTABLE = {
     "status.nominatedNodeName": status_field("nominatedNodeName"),
 }
 
+
+class _SelectableMeta(msgspec.Struct, gc=False):
+    name: str | None = None
+    namespace: str | None = None
+
+
+class _SelectableSpec(msgspec.Struct, gc=False):
+    nodeName: str | None = None
+    restartPolicy: str | None = None
+    schedulerName: str | None = None
+    serviceAccountName: str | None = None
+    hostNetwork: bool | None = None
+
+
+class _SelectableStatus(msgspec.Struct, gc=False):
+    phase: str | None = None
+    podIP: str | None = None
+    nominatedNodeName: str | None = None
+
+
+class _SelectableView(msgspec.Struct, gc=False):
+    metadata: _SelectableMeta
+    spec: _SelectableSpec | None = None
+    status: _SelectableStatus | None = None
+
+
 _ENDED = {
     phase: [{"type": "Completed", "status": "True", "reason": phase, "message": message}]
     for phase, message in (
@@ -105,6 +133,7 @@ class PodStrategy(Strategy):
         ),
     )
     selectable_fields = _SELECTABLE
+    selectable_view = _SelectableView
 
     def default(self, obj: Any) -> None:
         """Upstream's SetDefaults_Pod."""
