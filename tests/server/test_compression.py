@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
+
+from lakh.server import compression
 
 from .harness import CONFIGMAPS, Api, configmap
 
@@ -57,3 +61,24 @@ async def test_protobuf_too(api: Api) -> None:
     plain = await api.get(CONFIGMAPS, accept=accept)
     packed = await api.get(CONFIGMAPS, accept=accept, accept_encoding="gzip")
     assert gzip.decompress(packed.body) == plain.body
+
+
+async def test_long_answers_leave_the_loop_alone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    squeeze = compression._squeeze
+    in_loop: list[int] = []
+    apart: list[int] = []
+
+    def noted(gzip: Any, pieces: Sequence[bytes], last: bool) -> list[bytes]:
+        here = threading.current_thread() is threading.main_thread()
+        (in_loop if here else apart).append(sum(map(len, pieces)))
+        return squeeze(gzip, pieces, last)
+
+    monkeypatch.setattr(compression, "_squeeze", noted)
+    for n in range(300):
+        await api.post(CONFIGMAPS, configmap(f"e{n}", k="v" * 5_000))
+    for accept in ("application/json", "application/vnd.kubernetes.protobuf"):
+        plain = await api.get(CONFIGMAPS, accept=accept)
+        packed = await api.get(CONFIGMAPS, accept=accept, accept_encoding="gzip")
+        assert gzip.decompress(packed.body) == plain.body
+    assert sum(apart) > 3_000_000
+    assert max(in_loop, default=0) <= compression.INLINE_BYTES
