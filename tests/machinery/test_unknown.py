@@ -107,11 +107,18 @@ def test_quantities_and_ports():
     assert unknown.type_error({"spec": None}, NODE) is None
 
 
-def test_null_is_an_absent_field_but_no_item():
+def test_null_is_an_absent_field_and_as_an_item_the_zero_value():
     assert unknown.type_error(None, NODE) == "json: cannot unmarshal null into Go value of type v1.Deployment"
-    assert unknown.type_error({"metadata": {"finalizers": [None]}}, NODE) == (
-        "json: cannot unmarshal null into Go struct field ObjectMeta.metadata.finalizers of type string"
-    )
+    obj = {
+        "metadata": {"finalizers": [None], "labels": {"a": None, "b": "c"}},
+        "spec": {"template": {"spec": {"containers": [None, {"resources": {"limits": {"cpu": None}}}]}}},
+    }
+    assert unknown.type_error(obj, NODE) is None
+    pruned = unknown.prune(obj, NODE)
+    assert pruned["metadata"] == {"finalizers": [""], "labels": {"a": "", "b": "c"}}
+    containers = [{}, {"resources": {"limits": {"cpu": "0"}}}]
+    assert pruned["spec"]["template"]["spec"]["containers"] == containers
+    assert obj["metadata"]["labels"]["a"] is None
 
 
 @given(json_values)

@@ -7,6 +7,7 @@ words of Kubernetes' strict decoder. Findings come in the order of the document 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -49,7 +50,10 @@ def _unknown(value: Any, node: Node | None, path: str, found: list[str], depth: 
 
 
 def prune(obj: Any, node: Node | None) -> Any:
-    """The object without the fields that the schema does not have. Unchanged parts are shared."""
+    """The object without the fields that the schema does not have. Unchanged parts are shared.
+
+    Null stands for an absent field; as an item of a list or a value of a map it becomes the type's zero value, as Go decodes it.
+    """
     if node is None:
         return obj
     kind = node.type
@@ -61,13 +65,32 @@ def prune(obj: Any, node: Node | None) -> Any:
         }
     if kind == "map" and isinstance(obj, dict):
         element = node.element
-        if element.type in ("struct", "map", "list"):
-            return {name: prune(child, element) for name, child in obj.items()}
+        if element.type in ("struct", "map", "list") or None in obj.values():
+            return {name: _inner(child, element) for name, child in obj.items()}
     if kind == "list" and isinstance(obj, list):
         element = node.element
-        if element.type in ("struct", "map", "list"):
-            return [prune(item, element) for item in obj]
+        if element.type in ("struct", "map", "list") or None in obj:
+            return [_inner(item, element) for item in obj]
     return obj
+
+
+def _inner(value: Any, node: Node) -> Any:
+    return (
+        _ZEROS.get(node.type, dict)() if value is None and node.format != "date-time" else prune(value, node)
+    )
+
+
+# Of what an item or a map's value may be; the zero time has no form but null, and stays one.
+_ZEROS: dict[str, Callable[[], Any]] = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "list": list,
+    "quantity": lambda: "0",
+    "int-or-string": int,
+    "any": lambda: None,
+}
 
 
 _lexeme = re.compile(rb'[\s]*(?:("(?:[^"\\]|\\.)*")|([{}\[\],:])|([^\s{}\[\],:"]+))', re.DOTALL).match
@@ -167,19 +190,14 @@ def _unquote(text: bytes) -> str:
 def type_error(obj: Any, node: Node | None, kind: str = "") -> str | None:
     """Why a decoded object does not fit its schema, as Go's decoder would say it; None when it does.
 
-    `json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`. Null stands for an absent field; as an
-    item of a list or a value of a map it is refused, which Go's decoder does not do. `kind` names the outermost type if the schema does not.
+    `json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`. Null fits
+    everywhere below the top, as there. `kind` names the outermost type if the schema does not.
     """
     if node is None:
         return None
-    return _inner_mismatch(obj, node, "", kind or _type_name(node), 0)
-
-
-def _inner_mismatch(value: Any, node: Node, path: str, owner: str, depth: int) -> str | None:
-    """`_mismatch` of a value that may not be null."""
-    if value is None and node.type != "any":
-        return _message(value, _go_type(node), path, owner)
-    return _mismatch(value, node, path, owner, depth)
+    if obj is None:
+        return _message(None, _go_type(node), "", "")
+    return _mismatch(obj, node, "", kind or _type_name(node), 0)
 
 
 def _mismatch(value: Any, node: Node, path: str, owner: str, depth: int) -> str | None:
@@ -201,13 +219,13 @@ def _mismatch(value: Any, node: Node, path: str, owner: str, depth: int) -> str 
             if not isinstance(value, dict):
                 return _message(value, wanted, path, owner)
             for child in value.values():
-                if text := _inner_mismatch(child, node.element, path, owner, depth + 1):
+                if text := _mismatch(child, node.element, path, owner, depth + 1):
                     return text
         case "list":
             if not isinstance(value, list):
                 return _message(value, wanted, path, owner)
             for child in value:
-                if text := _inner_mismatch(child, node.element, path, owner, depth + 1):
+                if text := _mismatch(child, node.element, path, owner, depth + 1):
                     return text
         case "string":
             if not isinstance(value, str):
