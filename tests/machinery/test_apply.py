@@ -15,6 +15,7 @@ from lakh.machinery.apply import (
     update_managed_fields,
 )
 from lakh.machinery.errors import StatusError
+from lakh.machinery.tracking import Endpoint
 
 from .strategies import deployment, deployments, json_values
 
@@ -27,11 +28,12 @@ T1, T2, T3 = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z", "2026-01-01T00:00:0
 
 
 def update(old, new, managers, manager="kubectl", time=T1, node=NODE, **more):
-    return update_managed_fields(old, new, managers, manager, "apps/v1", time, node=node, **more)
+    return update_managed_fields(old, new, managers, manager, time, Endpoint("apps/v1", node, **more))
 
 
-def ssa(live, applied, managers=(), manager="m", time=T1, node=NODE, **more):
-    return server_side_apply(live, applied, list(managers), manager, "apps/v1", time, node=node, **more)
+def ssa(live, applied, managers=(), manager="m", time=T1, node=NODE, force=False, **more):
+    endpoint = Endpoint("apps/v1", node, **more)
+    return server_side_apply(live, applied, list(managers), manager, time, endpoint, force=force)
 
 
 def owners(managers):

@@ -160,6 +160,12 @@ class Api:
     async def patch(self, path: str, body: Any, kind: str = "merge-patch+json", **options: str) -> Answer:
         return await self.call("PATCH", path, body, content_type=f"application/{kind}", **options)
 
+    async def apply(
+        self, path: str, body: Any, manager: str, *, force: bool = False, query: str = ""
+    ) -> Answer:
+        path = f"{path}?fieldManager={manager}{'&force=true' if force else ''}{query}"
+        return await self.patch(path, body, "apply-patch+yaml")
+
     async def delete(self, path: str, body: Any = None, **options: str) -> Answer:
         return await self.call("DELETE", path, body, **options)
 

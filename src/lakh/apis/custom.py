@@ -19,6 +19,7 @@ from lakh.apis.registry import SCALE, Column, Resource, Scale, Strategy, Subreso
 from lakh.machinery import dynamic, jsonpath, rules, times
 from lakh.machinery.errors import FieldError, invalid_value
 from lakh.machinery.schema import Node
+from lakh.machinery.shapes import Shape, shape_of
 from lakh.machinery.structural import Structural
 
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
@@ -33,6 +34,9 @@ RULES_SKIPPED = FieldError(
     "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors "
     "to complete validation",
 )
+
+# Of one definition; a write needs the object before and after it in each version that somebody applied.
+CONVERSIONS_KEPT = 256
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -58,6 +62,54 @@ class Unstructured:
         return f"<Unstructured {self.metadata.name} {list(self.content)}>"
 
 
+class ConversionNeeded(Exception):
+    """An object must be converted by a webhook before a write can be decided: `remember` the answer, and decide again."""
+
+    def __init__(self, versions: CustomVersions, obj: dict[str, Any], api_version: str) -> None:
+        super().__init__(api_version)
+        self.versions = versions
+        self.obj = obj
+        self.api_version = api_version
+
+
+class CustomVersions:
+    """The served versions of a definition, as `machinery.tracking` wants them.
+
+    Without a webhook only apiVersion and the schema differ. What a webhook said is remembered, by the object's bytes: it is a function of those.
+    """
+
+    def __init__(self, conversion: Any = None) -> None:
+        # The webhook's configuration, if one converts.
+        self.conversion = conversion
+        self.resources: dict[str, CustomResource] = {}
+        self._known: dict[tuple[str, bytes], dict[str, Any]] = {}
+
+    def shape(self, api_version: str) -> Shape | None:
+        """The shape of objects of a version; None when it is not served."""
+        resource = self.resources.get(api_version)
+        return None if resource is None else shape_of(resource.structural.node)
+
+    def convert(self, obj: dict[str, Any], api_version: str) -> dict[str, Any]:
+        """A plain object in another version; raises `ConversionNeeded` when only a webhook knows."""
+        target = self.resources[api_version]
+        converted: dict[str, Any] = {**obj, "kind": target.kind}
+        if self.conversion is not None and obj["apiVersion"] != api_version:
+            found = self._known.get((api_version, _encode(converted)))
+            if found is None:
+                raise ConversionNeeded(self, converted, api_version)
+            converted = found
+        converted = {name: dynamic.clone(value) for name, value in converted.items()}
+        converted["apiVersion"] = api_version
+        target.structural.prune(converted)
+        return converted
+
+    def remember(self, obj: dict[str, Any], api_version: str, converted: dict[str, Any]) -> None:
+        """Keeps what the webhook said."""
+        while len(self._known) >= CONVERSIONS_KEPT:
+            del self._known[next(iter(self._known))]
+        self._known[api_version, _encode(obj)] = converted
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class CustomResource(Resource):
     """A served version of a custom resource. `current_from` is the revision of the write that made its schema what it is: objects written
@@ -70,6 +122,7 @@ class CustomResource(Resource):
     mixed: bool = False
     webhook: bool = False
     conversion: Any = None
+    versions: CustomVersions = None  # type: ignore[assignment]
 
     @property
     def list_name(self) -> str:
@@ -279,6 +332,7 @@ def resources_of(definition: Any, current_from: Mapping[str, int]) -> list[Custo
     served = [v for v in spec.versions if v.served]
     mixed = any(_raw(v) != _raw(served[0]) for v in spec.versions) if served else False
     found = []
+    versions = CustomVersions(spec.conversion.webhook if spec.conversion.strategy == "Webhook" else None)
     for version in served:
         api_version = f"{spec.group}/{version.name}"
         structural = Structural(_raw(version), object_meta_node())
@@ -309,8 +363,10 @@ def resources_of(definition: Any, current_from: Mapping[str, int]) -> list[Custo
                 mixed=mixed,
                 webhook=spec.conversion.strategy == "Webhook" and not version.storage,
                 conversion=spec.conversion.webhook,
+                versions=versions,
             )
         )
+    versions.resources.update((resource.api_version, resource) for resource in found)
     return found
 
 

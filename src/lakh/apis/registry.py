@@ -40,6 +40,10 @@ AGE_COLUMN = Column(
 )
 
 
+# What upstream's ResetObjectMetaForStatus restores.
+STATUS_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")
+
+
 class Strategy:
     """What is particular to a kind. The methods here do nothing beyond what every kind needs; override what differs.
 
@@ -53,6 +57,12 @@ class Strategy:
     allow_unconditional_update: bool = True
     # Whether finalizers without a domain are fine: built-in kinds know only three of them.
     any_finalizer: bool = False
+    # What writes to an endpoint leave alone beside spec or status, by subresource ("" is the object itself): upstream's GetResetFields.
+    resets: Mapping[str, tuple[str, ...]] = {}
+    # Where writes leave everything else alone, what they write (`*` any item): upstream's GetResetFieldsFilter.
+    writes: Mapping[str, tuple[str, ...]] = {}
+    # Metadata that an update of status leaves alone.
+    status_keeps: tuple[str, ...] = ()
     # Finalizers of garbage collection by default: "background" for all but a few old kinds.
     default_propagation: str = "Background"
     columns: tuple[Column, ...] = (NAME_COLUMN, Column("Created At", "date", "", AGE_COLUMN.description))
@@ -106,6 +116,8 @@ class Strategy:
             if name not in ("metadata", "status", "apiVersion", "kind"):
                 setattr(new, name, getattr(old, name))
         new.metadata.generation = old.metadata.generation
+        for name in self.status_keeps:
+            setattr(new.metadata, name, getattr(old.metadata, name))
 
     def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
         """All findings on an update of status."""

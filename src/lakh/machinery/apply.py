@@ -12,7 +12,7 @@ when it does.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,8 @@ import msgspec
 from lakh.machinery import fieldset, times
 from lakh.machinery.errors import StatusError, bad_request, show
 from lakh.machinery.fieldset import EMPTY, FieldSet, added
-from lakh.machinery.schema import Node
-from lakh.machinery.shapes import Shape, field_key, shape_of
+from lakh.machinery.shapes import Shape, field_key
+from lakh.machinery.tracking import Endpoint
 from lakh.machinery.typed import compare, merge, problems, remove, with_named_fields
 
 Entry = dict[str, Any]
@@ -247,62 +247,96 @@ def _entry_dict(entry: Any) -> Entry:
     return entry
 
 
-def update_managed_fields(
-    old: Any,
-    new: Any,
-    managers: list[Entry],
-    manager: str,
-    api_version: str,
-    time: str,
-    *,
-    node: Node | None,
-    subresource: str = "",
-    ignored: Collection[str] = (),
-) -> list[Entry]:
-    """The entries after a create (`old` None), update or patch by `manager`.
+_Cut = tuple[FieldSet, FieldSet]
 
-    `ignored` are top-level fields that this endpoint does not write: `status` of a main resource that has it as a subresource, `spec` of the
-    status endpoint. When nothing is changed, the argument itself comes back.
+
+class _Cuts:
+    """What a write adds or modifies, and what it removes, in the version that an entry speaks of: `here` in the endpoint's own.
+
+    `old` and `new` make the whole plain objects, which only other versions need.
     """
+
+    __slots__ = ("_endpoint", "_found", "_new", "_old")
+
+    def __init__(
+        self, endpoint: Endpoint, here: _Cut, old: Callable[[], JSONObject], new: Callable[[], JSONObject]
+    ) -> None:
+        self._endpoint = endpoint
+        self._old = old
+        self._new = new
+        self._found: dict[str | None, _Cut | None] = {endpoint.api_version: here}
+
+    def of(self, entry: Entry) -> _Cut | None:
+        """Both sets for an entry; None when there is no such version any more."""
+        api_version = entry.get("apiVersion")
+        if api_version not in self._found:
+            self._found[api_version] = self._compared(api_version or "")
+        return self._found[api_version]
+
+    def _compared(self, api_version: str) -> _Cut | None:
+        endpoint = self._endpoint
+        versions = endpoint.versions
+        if versions is None or not api_version:
+            return self._found[endpoint.api_version]
+        shape = versions.shape(api_version)
+        if shape is None:
+            return None
+        before, after = (versions.convert(make(), api_version) for make in (self._old, self._new))
+        return _kept(
+            endpoint, *_changes(_managed(before, endpoint.ignored), _managed(after, endpoint.ignored), shape)
+        )
+
+
+def _kept(endpoint: Endpoint, changed: FieldSet, removed: FieldSet) -> _Cut:
+    kept = endpoint.kept
+    return (changed, removed) if kept is None else (kept(changed), kept(removed))
+
+
+def update_managed_fields(
+    old: Any, new: Any, managers: list[Entry], manager: str, time: str, endpoint: Endpoint
+) -> list[Entry]:
+    """The entries after a create (`old` None), update or patch by `manager`. When nothing is changed, the argument itself comes back."""
+    ignored, api_version = endpoint.ignored, endpoint.api_version
+    own: Identity = (manager or "unknown", "Update", api_version, endpoint.subresource)
     if old is None:
-        fields = _created(_managed(_plain(new), ignored), shape_of(node))
-        if not managers:
-            return (
-                [_entry(manager or "unknown", "Update", api_version, time, fields, subresource)]
-                if fields
-                else []
-            )
-        changed, removed = fields, EMPTY
-    else:
-        if not managers:
-            # Whoever reset the entries wants none until the next apply.
-            return managers
-        before, after = _differing(old, new)
-        changed, removed = _changes(_managed(before, ignored), _managed(after, ignored), shape_of(node))
-        if not changed and not removed:
-            return managers
-    taken = fieldset.union(changed, removed) if removed else changed
-    own: Identity = (manager or "unknown", "Update", api_version, subresource)
+        changed, _ = _kept(endpoint, _created(_managed(_plain(new), ignored), endpoint.shape), EMPTY)
+        return [_entry(*own[:3], time, changed, endpoint.subresource)] if changed else []
+    if not managers:
+        # Whoever reset the entries wants none until the next apply.
+        return managers
+    before, after = _differing(old, new)
+    changed, removed = _changes(_managed(before, ignored), _managed(after, ignored), endpoint.shape)
+    if not changed and not removed:
+        return managers
+
+    changed, removed = _kept(endpoint, changed, removed)
+    cuts = _Cuts(
+        endpoint,
+        (changed, removed),
+        lambda: {**_plain(old), "apiVersion": api_version},
+        lambda: {**_plain(new), "apiVersion": api_version},
+    )
     entries: list[Entry] = []
     mine: Entry | None = None
     for entry in managers:
         if _identity(entry) == own:
             mine = entry
-            continue
-        entries += _without(entry, taken)
+        elif (cut := cuts.of(entry)) is not None:
+            entries += _without(entry, cut)
     before_fields = _fields(mine) if mine is not None else EMPTY
     fields = fieldset.union(fieldset.difference(before_fields, removed), changed)
     if not fieldset.is_empty(fields):
         if changed or mine is None:
-            entries.append(_entry(*own[:3], time, fields, subresource))
+            entries.append(_entry(*own[:3], time, fields, endpoint.subresource))
         else:
             entries.append({**mine, "fieldsV1": fields})
     return _sorted(_capped(entries))
 
 
-def _without(entry: Entry, gone: FieldSet) -> list[Entry]:
+def _without(entry: Entry, cut: _Cut) -> list[Entry]:
+    """An entry without what was changed and what was removed; none when nothing is left of it."""
     before = _fields(entry)
-    fields = fieldset.difference(before, gone)
+    fields = fieldset.difference(fieldset.difference(before, cut[0]), cut[1])
     if fields is before:
         return [entry]
     return [] if fieldset.is_empty(fields) else [{**entry, "fieldsV1": fields}]
@@ -385,13 +419,10 @@ def server_side_apply(
     applied: Any,
     managers: list[Entry],
     manager: str,
-    api_version: str,
     time: str,
+    endpoint: Endpoint,
     *,
-    node: Node | None,
     force: bool = False,
-    subresource: str = "",
-    ignored: Collection[str] = (),
 ) -> Applied:
     """Merges what `manager` wants (`applied`) into `live`, which is None for an object that is not there yet.
 
@@ -400,18 +431,7 @@ def server_side_apply(
     config = _plain(applied)
     live_object = None if live is None else _without_managed_fields(_plain(live))
     try:
-        return _apply_as_kubectl_may(
-            live_object,
-            config,
-            managers,
-            manager,
-            api_version,
-            time,
-            shape_of(node),
-            force,
-            subresource,
-            ignored,
-        )
+        return _apply_as_kubectl_may(live_object, config, managers, manager, time, endpoint, force)
     except RecursionError:
         raise bad_request("the configuration is nested too deeply") from None
 
@@ -421,26 +441,21 @@ def _apply_as_kubectl_may(
     config: JSONObject,
     managers: list[Entry],
     manager: str,
-    api_version: str,
     time: str,
-    shape: Shape,
+    endpoint: Endpoint,
     force: bool,
-    subresource: str,
-    ignored: Collection[str],
 ) -> Applied:
     """`_apply`, and what kubectl is allowed beyond it: taking over what its client-side apply held."""
-    _check(config, api_version, shape)
+    _check(config, endpoint.api_version, endpoint.shape)
     if not managers and live_object is not None:
-        fields = _created(_managed(live_object, ignored), shape)
-        if fields:
-            managers = [_entry(BEFORE_FIRST_APPLY, "Update", api_version, time, fields, subresource)]
-    arguments = (live_object, config, managers, manager, api_version, time, shape, subresource, ignored)
+        managers = update_managed_fields(None, live_object, [], BEFORE_FIRST_APPLY, time, endpoint)
+    arguments = (live_object, config, managers, manager, time, endpoint)
     try:
         outcome = _apply(*arguments, force)
     except ApplyConflict as error:
         if manager != "kubectl" or live_object is None:
             raise
-        allowed = _held_by_last_applied(live_object, api_version, shape)
+        allowed = _held_by_last_applied(live_object, endpoint.api_version, endpoint.shape)
         if allowed is None:
             raise
         remaining = [(e, path) for e, path in error.conflicts if not fieldset.has(allowed, path)]
@@ -485,62 +500,89 @@ def _apply(
     config: JSONObject,
     managers: list[Entry],
     manager: str,
-    api_version: str,
     time: str,
-    shape: Shape,
-    subresource: str,
-    ignored: Collection[str],
+    endpoint: Endpoint,
     force: bool,
 ) -> Applied:
-    own: Identity = (manager or "unknown", "Apply", "", subresource)
+    shape, ignored = endpoint.shape, endpoint.ignored
+    own: Identity = (manager or "unknown", "Apply", "", endpoint.subresource)
     last = next((e for e in managers if _identity(e) == own), None)
     others = [e for e in managers if e is not last]
     wanted = fieldset.of_shape(_managed(config, ignored), shape)
+    if endpoint.kept is not None:
+        wanted = endpoint.kept(wanted)
     merged = config if live is None else merge(live, config, shape)
     if last is not None:
         # What nobody manages (names, times) is stated all the same, and stays.
         held = fieldset.union(fieldset.of_shape(config, shape), _IDENTITY)
-        merged = _prune(merged, _fields(last), fieldset.union(wanted, held), others, shape)
-    changed, removed = _changes(
-        None if live is None else _managed(live, ignored), _managed(merged, ignored), shape
+        merged = _prune(merged, last, fieldset.union(wanted, held), others, endpoint)
+    cut = _kept(
+        endpoint,
+        *_changes(None if live is None else _managed(live, ignored), _managed(merged, ignored), shape),
     )
-    conflicts = [
-        (entry, path)
-        for entry in sorted(others, key=_identity)
-        for path in fieldset.iterate(fieldset.intersection(_fields(entry), changed))
-    ]
+    cuts = _Cuts(endpoint, cut, lambda: live or {}, lambda: merged)
+    conflicts: list[tuple[Entry, tuple[str, ...]]] = []
+    entries: list[Entry] = []
+    for entry in sorted(others, key=_identity):
+        at = cuts.of(entry)
+        if at is not None:
+            conflicts += [
+                (entry, path) for path in fieldset.iterate(fieldset.intersection(_fields(entry), at[0]))
+            ]
+            entries += _without(entry, at)
     if conflicts and not force:
         raise ApplyConflict(conflicts)
-    taken = fieldset.union(changed, removed)
-    entries = [kept for entry in others for kept in _without(entry, taken)]
     differs = live is None or live != merged
     if not fieldset.is_empty(wanted):
         if last is not None and not differs and fieldset.equal(_fields(last), wanted):
-            entries.append({**last, "apiVersion": api_version})
+            entries.append({**last, "apiVersion": endpoint.api_version})
         else:
-            entries.append(_entry(own[0], "Apply", api_version, time, wanted, subresource))
+            entries.append(_entry(own[0], "Apply", endpoint.api_version, time, wanted, endpoint.subresource))
     return Applied(merged, _sorted(entries), differs)
 
 
 def _prune(
-    merged: JSONObject, last: FieldSet, wanted: FieldSet, others: list[Entry], shape: Shape
+    merged: JSONObject, last: Entry, wanted: FieldSet, others: list[Entry], endpoint: Endpoint
 ) -> JSONObject:
-    """Removes what the manager applied before, does not apply now, and nobody else holds."""
-    if fieldset.contains(wanted, last):
+    """Removes what the manager applied before, does not apply now, and nobody else holds, each in the version that its entry speaks of."""
+    here, versions, last_fields = endpoint.api_version, endpoint.versions, _fields(last)
+    before = here if versions is None else last.get("apiVersion") or here
+    if before == here and fieldset.contains(wanted, last_fields):
         return merged
-    held = wanted
+    held = {before: _IDENTITY, here: wanted}
     for entry in others:
-        held = fieldset.union(held, _fields(entry))
-    last_named = with_named_fields(last, shape)
-    everything = with_named_fields(fieldset.of_shape(merged, shape), shape)
-    bare = remove(merged, last_named, shape) or {}
-    keep = fieldset.union(
-        with_named_fields(fieldset.of_shape(bare, shape), shape), with_named_fields(held, shape)
-    )
-    owned = remove(merged, fieldset.difference(everything, keep), shape) or {}
-    still = with_named_fields(fieldset.of_shape(owned, shape), shape)
-    gone = fieldset.intersection(fieldset.difference(everything, still), last_named)
-    return remove(merged, gone, shape) or {}
+        at = here if versions is None else entry.get("apiVersion") or here
+        held[at] = fieldset.union(held.get(at, EMPTY), _fields(entry))
+    shapes = {here: endpoint.shape}
+    for at in held:
+        if versions is not None and at != here and (found := versions.shape(at)) is not None:
+            shapes[at] = found
+    if before not in shapes:
+        return merged
+
+    def converted(obj: JSONObject, to: str) -> JSONObject:
+        return obj if versions is None or obj["apiVersion"] == to else versions.convert(obj, to)
+
+    shape = shapes[before]
+    last_named = with_named_fields(last_fields, shape)
+    merged = converted(merged, before)
+    owned = _cut(merged, last_named, shape)
+    for at, fields in held.items():
+        if at in shapes:
+            whole, owned = converted(merged, at), converted(owned, at)
+            keep = fieldset.union(_named(owned, shapes[at]), with_named_fields(fields, shapes[at]))
+            owned = _cut(whole, fieldset.difference(_named(whole, shapes[at]), keep), shapes[at])
+    lost = fieldset.difference(_named(merged, shape), _named(converted(owned, before), shape))
+    return converted(_cut(merged, fieldset.intersection(lost, last_named), shape), here)
+
+
+def _cut(obj: JSONObject, gone: FieldSet, shape: Shape) -> JSONObject:
+    """The object without the members of a set, of a version and a kind all the same."""
+    return {n: obj[n] for n in ("apiVersion", "kind") if n in obj} | (remove(obj, gone, shape) or {})
+
+
+def _named(obj: JSONObject, shape: Shape) -> FieldSet:
+    return with_named_fields(fieldset.of_shape(obj, shape), shape)
 
 
 def _held_by_last_applied(live: JSONObject, api_version: str, shape: Shape) -> FieldSet | None:

@@ -13,8 +13,10 @@ import msgspec
 
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
+from lakh.apis.versions import BuiltinVersions, endpoint_of
 from lakh.machinery import errors, goyaml, protobuf, unknown
 from lakh.machinery.schema import Node
+from lakh.machinery.tracking import Endpoint, Versions
 from lakh.server.messages import Messages
 
 # `{"metadata":{`, with which every object at rest begins.
@@ -118,7 +120,17 @@ class FieldValidation:
 class Codec:
     """Encodes and decodes the objects of one resource."""
 
-    __slots__ = ("_decoder", "_messages", "api_version", "kind", "node", "prefix", "resource", "struct")
+    __slots__ = (
+        "_decoder",
+        "_endpoints",
+        "_messages",
+        "api_version",
+        "kind",
+        "node",
+        "prefix",
+        "resource",
+        "struct",
+    )
 
     # Whether objects may be asked for as protobuf.
     has_messages = True
@@ -127,6 +139,7 @@ class Codec:
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
+        self._endpoints: dict[str, Endpoint] = {}
         self._messages: Messages | None = None
         self.kind = resource.kind
         self.api_version = resource.api_version
@@ -240,6 +253,20 @@ class Codec:
     def managed(self, obj: Any) -> Any:
         """An object as field ownership looks at it."""
         return obj
+
+    def endpoint(self, subresource: str) -> Endpoint:
+        """The object itself ("") or a subresource, as field ownership looks at it; made once."""
+        found = self._endpoints.get(subresource)
+        if found is None:
+            strategy = self.resource.strategy
+            found = self._endpoints[subresource] = endpoint_of(
+                self.api_version, self.node, strategy, subresource, self.versions()
+            )
+        return found
+
+    def versions(self) -> Versions:
+        """The versions of its objects."""
+        return BuiltinVersions(self.resource)
 
     def decode_stored(self, value: bytes) -> Any:
         """An object at rest."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
+from lakh.apis.custom import ConversionNeeded
 from lakh.machinery import errors
 from lakh.server import backend
 from lakh.server.backend import BackendError
@@ -26,6 +28,8 @@ CALL_SECONDS = 30.0
 # Objects in a review, and how large an answer may be.
 BATCH = 500
 ANSWER_MAX_BYTES = 64 * 1024 * 1024
+# Conversions that one write may need: of the object before and after it, in each version that a manager of its fields used.
+CONVERSIONS_MAX = 32
 GROUP = "apiextensions.k8s.io"
 REVIEW_VERSIONS = ("v1", "v1beta1")
 DEFAULT_PORT = 443
@@ -33,6 +37,7 @@ DEFAULT_PORT = 443
 _decode = msgspec.json.Decoder().decode
 
 Plain = dict[str, Any]
+T = TypeVar("T")
 
 
 class Webhook:
@@ -118,6 +123,19 @@ class Webhook:
 
 def _failure(text: str) -> errors.StatusError:
     return errors.StatusError(500, "", text)
+
+
+async def decided(connect: Connect, decide: Callable[[], T | Awaitable[T]]) -> T:
+    """What `decide` returns, which is called again when a webhook has converted what it needed for that; raises 500."""
+    for _ in range(CONVERSIONS_MAX):
+        try:
+            result = decide()
+            return await result if isinstance(result, Awaitable) else result
+        except ConversionNeeded as need:
+            webhook = Webhook(need.versions.conversion, connect)
+            (converted,) = await webhook.convert([need.obj], need.api_version)
+            need.versions.remember(need.obj, need.api_version, converted)
+    raise errors.internal("the managers of the object's fields use too many of its versions")
 
 
 def _converted(answer: bytes, version: str, uid: str, what: str) -> list[Plain]:

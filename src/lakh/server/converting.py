@@ -2,7 +2,7 @@
 
 Each verb is the stored version's, done on its store, with what goes in and what comes out converted; the client's version decides about
 validation, pruning, defaults and columns. A patch is applied to the converted object and put back by compare and swap. Watches convert event by
-event, in order. Field ownership is kept in the stored version's terms, so server-side apply is served on that version only.
+event, in order. Who applies holds fields of the version that was applied; who updates holds fields of the stored one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from lakh.apis.custom import CustomResource
 from lakh.machinery import errors
+from lakh.machinery.apply import ApplyConflict
 from lakh.server import http1, listing, tables
 from lakh.server.authn import User
 from lakh.server.codec import FieldValidation, encode_json, load_json
-from lakh.server.conversion import Plain, Webhook
+from lakh.server.context import is_true
+from lakh.server.conversion import Plain, Webhook, decided
 from lakh.server.custom_codec import CustomCodec
 from lakh.server.custom_store import CustomStore
 from lakh.server.exchange import Request, Response, Stream, StreamResponse
+from lakh.server.ownership import Applied
 from lakh.server.patches import APPLY_PATCH, parse_patch
 from lakh.server.routing import RequestInfo
 from lakh.server.storage import ResourceStore
@@ -233,11 +236,7 @@ class Converting:
     ) -> Response | StreamResponse:
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
         if kind == APPLY_PATCH:
-            raise errors.StatusError(
-                501,
-                "NotImplemented",
-                f"server-side apply is served on the stored version only: {self.stored.api_version}",
-            )
+            return await self._apply(request, info, query, user)
         context = self.handlers.context(request, query, user)
         codec = self.view.codec
         change = parse_patch(kind, request.body, self.view)
@@ -261,6 +260,54 @@ class Converting:
             answer.headers += context.warning_headers()
             return answer
         raise AssertionError("unreachable")
+
+    async def _apply(
+        self, request: Request, info: RequestInfo, query: dict[str, str], user: User
+    ) -> Response:
+        for _ in range(PATCH_TRIES - 1):
+            try:
+                return await self._apply_once(request, info, query, user)
+            except errors.StatusError as e:
+                if e.code != 409 or isinstance(e, ApplyConflict) or b"resourceVersion" in request.body:
+                    raise
+        return await self._apply_once(request, info, query, user)
+
+    async def _apply_once(
+        self, request: Request, info: RequestInfo, query: dict[str, str], user: User
+    ) -> Response:
+        """Server-side apply in the client's version, whose fields its manager then holds."""
+        context = self.handlers.apply_context(request, query, user)
+        applied = Applied(request.body, self.view.codec, context, is_true(query, "force"))
+        item = self.store.partition.head(self.store.key(info.namespace, info.name))
+        live = None
+        if item is not None:
+            await self.store.partition.settle(item.revision)
+            live = load_json(self.view.codec.serve((await self._item(item)).value, item.revision))
+        obj = await decided(
+            self.handlers.subresources.connect,
+            lambda: applied.to(live, info.subresource, info.namespace, info.name),
+        )
+        self._validate(obj)
+        plain = load_json(await self._stored(self.view.codec.to_plain(obj)))
+        new = self.store.codec.convert(plain, FieldValidation.IGNORE, context.warnings)
+        if item is not None and not new.metadata.resourceVersion:
+            # What was decided rests on this revision.
+            new.metadata.resourceVersion = str(item.revision)
+        written, created = await self.store.update(
+            context,
+            info.namespace,
+            info.name,
+            lambda item, old: new,
+            subresource=info.subresource,
+            create=(lambda: new) if item is None and not info.subresource else None,
+        )
+        status = 201 if created else 200
+        if isinstance(written, Item):
+            return self._shown(request, await self._item(written), query, status, context)
+        # A dry run's: of an object that is there the answer, of a new one its form at rest.
+        plain = load_json(self.store.codec.serve_unsaved(written) if created else written)
+        (shown,) = await self.webhook.convert([plain], self.resource.api_version)
+        return Response(status, encode_json(shown), headers=context.warning_headers())
 
 
 class _Events:

@@ -13,6 +13,7 @@ import msgspec
 from lakh.apis.custom import OBJECT_META, CustomResource, Unstructured, object_meta_node
 from lakh.apis.definitions import schema
 from lakh.machinery import dynamic, unknown
+from lakh.machinery.tracking import Versions
 from lakh.server.codec import Codec, FieldValidation, load_json, yaml_findings
 
 _encode_metadata = msgspec.json.Encoder().encode
@@ -33,6 +34,7 @@ class CustomCodec(Codec):
 
     def __init__(self, resource: CustomResource) -> None:
         self.resource = resource
+        self._endpoints = {}
         self.kind = resource.kind
         self.api_version = resource.api_version
         self.struct = schema().struct(OBJECT_META)
@@ -102,6 +104,10 @@ class CustomCodec(Codec):
     def managed(self, obj: Any) -> Any:
         """The object as field ownership looks at it. Shares the content."""
         return {"metadata": msgspec.to_builtins(obj.metadata), **obj.content}
+
+    def versions(self) -> Versions:
+        """The versions that its definition serves."""
+        return self.resource.versions
 
     def decode_stored(self, value: bytes) -> Any:
         """An object at rest, as the schema of today has it."""

@@ -24,6 +24,7 @@ class CustomStore(ResourceStore):
         super().__init__(resource, partition)
         assert isinstance(resource, CustomResource)
         self.converted = resource.webhook
+        self.has_webhook = resource.versions.conversion is not None
         self.terminating = False
 
     def make_codec(self, resource: Resource) -> Codec:

@@ -14,7 +14,7 @@ import msgspec
 
 from lakh.apis.custom import CustomResource
 from lakh.machinery import errors
-from lakh.server import listing, messages, negotiate, ownership, tables
+from lakh.server import listing, messages, negotiate, tables
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.codec import (
@@ -22,14 +22,14 @@ from lakh.server.codec import (
     MalformedError,
     encode_json,
     load_json,
-    read_apply,
     read_body,
-    yaml_findings,
 )
 from lakh.server.compression import compressed
 from lakh.server.consistency import reach
 from lakh.server.context import Admit, Context, dry_run, field_manager, field_validation, is_true
+from lakh.server.conversion import decided
 from lakh.server.converting import Converting
+from lakh.server.ownership import Applied
 from lakh.server.patches import APPLY_PATCH, content_type, parse_patch, patch_findings, refused_patch
 from lakh.server.rendering import Answer, negotiated, render, to_protobuf, to_yaml
 from lakh.server.reviews import Reviews
@@ -82,9 +82,16 @@ class Handlers:
     def handle(self, request: Request, info: RequestInfo, query: dict[str, str], user: User) -> Answer:
         """Answers a request for a resource; raises StatusError."""
         store = self.cluster.store(info.resource)
-        verb = info.verb
         if store.converted:
             return self._converting(store).handle(request, info, query, user)
+        if store.has_webhook and info.verb in ("patch", "update"):
+            return decided(self.subresources.connect, lambda: self._handle(request, info, query, user, store))
+        return self._handle(request, info, query, user, store)
+
+    def _handle(
+        self, request: Request, info: RequestInfo, query: dict[str, str], user: User, store: ResourceStore
+    ) -> Answer:
+        verb = info.verb
         if info.subresource:
             return self._subresource(request, info, query, user, store)
         resource = info.resource
@@ -410,26 +417,11 @@ class Handlers:
         subresource: str,
     ) -> Response:
         context = self.apply_context(request, query, user)
-        force = is_true(query, "force")
-        body = read_apply(request.body)
-        applied = load_json(body)
-        if not isinstance(applied, dict):
-            raise errors.bad_request("error decoding YAML: an applied configuration is an object")
-        if applied.get("apiVersion") != store.codec.api_version or applied.get("kind") != store.codec.kind:
-            raise errors.bad_request("apiVersion and kind must be set and match the request for apply patch")
-        twice = yaml_findings(body) if context.validation != FieldValidation.IGNORE else []
+        applied = Applied(request.body, store.codec, context, is_true(query, "force"))
 
         def mutate(item: Item | None, old: Any) -> Any:
             live = load_json(store.serve(item)) if item is not None else None
-            merged = ownership.apply(
-                store.codec, live, applied, context, subresource, force, info.namespace, info.name
-            )
-            # Only now, as upstream: fields that the schema does not have, and conflicts, are said first.
-            if twice and context.validation == FieldValidation.STRICT:
-                raise errors.bad_request(f"error strict decoding YAML: {twice[0]}")
-            for text in twice:
-                context.warnings += text.split("\n  ")[1:]
-            return store.codec.convert(merged, FieldValidation.IGNORE, context.warnings)
+            return applied.to(live, subresource, info.namespace, info.name)
 
         create = None
         if not subresource:

@@ -7,10 +7,9 @@ from typing import Any
 import msgspec
 
 from lakh.machinery import apply as ssa
-from lakh.server.codec import Codec
+from lakh.machinery import errors
+from lakh.server.codec import Codec, FieldValidation, load_json, read_apply, yaml_findings
 from lakh.server.context import Context
-
-STATUS = ("status",)
 
 # Of ManagedFieldsEntry, as its Struct encodes them: unchanged entries must be unchanged bytes.
 ENTRY_FIELDS = ("apiVersion", "fieldsType", "fieldsV1", "manager", "operation", "subresource", "time")
@@ -19,17 +18,6 @@ ENTRY_FIELDS = ("apiVersion", "fieldsType", "fieldsV1", "manager", "operation", 
 def _ordered(entries: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
     """Entries in the order of their fields at rest; None when there are none."""
     return [{n: e[n] for n in ENTRY_FIELDS if n in e} for e in entries] or None
-
-
-def _ignored(codec: Codec, subresource: str) -> tuple[str, ...]:
-    """The top-level fields that an endpoint does not write (upstream's reset fields)."""
-    if subresource == "status":
-        return tuple(
-            name
-            for name, _ in codec.node.fields()
-            if name not in ("apiVersion", "kind", "metadata", "status")
-        )
-    return STATUS if codec.resource.strategy.has_status and not subresource else ()
 
 
 def track_create(codec: Codec, obj: Any, context: Context) -> None:
@@ -43,10 +31,8 @@ def track_create(codec: Codec, obj: Any, context: Context) -> None:
             codec.managed(obj),
             [],
             context.manager,
-            codec.api_version,
             context.now,
-            node=codec.node,
-            ignored=_ignored(codec, ""),
+            codec.endpoint(""),
         )
     )
 
@@ -77,13 +63,37 @@ def track_update(codec: Codec, old: Any, new: Any, context: Context, subresource
             codec.managed(new),
             managers,
             context.manager,
-            codec.api_version,
             context.now,
-            node=codec.node,
-            subresource=subresource,
-            ignored=_ignored(codec, subresource),
+            codec.endpoint(subresource),
         )
     )
+
+
+class Applied:
+    """An applied configuration of a request; raises 400 when it is none, or not of this kind and version."""
+
+    def __init__(self, body: bytes, codec: Codec, context: Context, force: bool) -> None:
+        self._codec = codec
+        self._context = context
+        self._force = force
+        body = read_apply(body)
+        self.config = load_json(body)
+        if not isinstance(self.config, dict):
+            raise errors.bad_request("error decoding YAML: an applied configuration is an object")
+        if (self.config.get("apiVersion"), self.config.get("kind")) != (codec.api_version, codec.kind):
+            raise errors.bad_request("apiVersion and kind must be set and match the request for apply patch")
+        self._twice = yaml_findings(body) if context.validation != FieldValidation.IGNORE else []
+
+    def to(self, live: dict[str, Any] | None, subresource: str, namespace: str, name: str) -> Any:
+        """What it makes of the live object, its managers included; raises 409 for conflicts, and 400."""
+        codec, context = self._codec, self._context
+        merged = apply(codec, live, self.config, context, subresource, self._force, namespace, name)
+        # Only now, as upstream: fields that the schema does not have, and conflicts, are said first.
+        if self._twice and context.validation == FieldValidation.STRICT:
+            raise errors.bad_request(f"error strict decoding YAML: {self._twice[0]}")
+        for text in self._twice:
+            context.warnings += text.split("\n  ")[1:]
+        return codec.convert(merged, FieldValidation.IGNORE, context.warnings)
 
 
 def apply(
@@ -103,12 +113,9 @@ def apply(
         applied,
         managers,
         context.manager,
-        codec.api_version,
         context.now,
-        node=codec.node,
+        codec.endpoint(subresource),
         force=force,
-        subresource=subresource,
-        ignored=_ignored(codec, subresource),
     )
     obj = dict(outcome.obj)
     metadata = dict(obj.get("metadata") or {})

@@ -94,8 +94,9 @@ def generate_name(base: str) -> str:
 class ResourceStore:
     """The objects of one resource."""
 
-    # Whether a webhook has to tell what stored objects are in this version.
+    # Whether a webhook has to tell what stored objects are in this version, and what they are in others.
     converted = False
+    has_webhook = False
 
     def __init__(self, resource: Resource, partition: Partition) -> None:
         self.resource = resource

@@ -7,6 +7,7 @@ deadline, added tolerations, removed gates), so it is checked by comparing the r
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -112,6 +113,18 @@ class PodStrategy(Strategy):
 
     has_status = True
     generation = True
+    resets: Mapping[str, tuple[str, ...]] = {
+        "status": ("metadata.deletionTimestamp", "metadata.ownerReferences")
+    }
+    writes: Mapping[str, tuple[str, ...]] = {
+        "ephemeralcontainers": ("spec.ephemeralContainers",),
+        "resize": (
+            "spec.containers.*.resources",
+            "spec.containers.*.resizePolicy",
+            "spec.initContainers.*.resources",
+            "spec.initContainers.*.resizePolicy",
+        ),
+    }
     columns = (
         NAME_COLUMN,
         Column("Ready", description="The aggregate readiness state of this pod for accepting traffic."),

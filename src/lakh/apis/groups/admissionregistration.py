@@ -6,8 +6,8 @@ from typing import Any
 
 from lakh.apis import meta
 from lakh.apis.groups import printing
-from lakh.apis.groups.base import GroupStrategy, child, declare
-from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
+from lakh.apis.groups.base import METADATA_RESETS, GroupStrategy, child, declare
+from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, STATUS_METADATA, Column
 from lakh.machinery import cel, names
 from lakh.machinery.errors import (
     FieldError,
@@ -230,6 +230,9 @@ class _PolicyBase(GroupStrategy):
 
 class PolicyStrategy(_PolicyBase):
     """Validating and mutating admission policies."""
+
+    resets = METADATA_RESETS
+    status_keeps = STATUS_METADATA
 
     def __init__(self, mutating: bool) -> None:
         self._mutating = mutating

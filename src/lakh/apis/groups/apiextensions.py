@@ -9,7 +9,7 @@ import msgspec
 
 from lakh.apis import meta
 from lakh.apis.groups import apiextensions_schema
-from lakh.apis.groups.base import GroupStrategy, child, declare
+from lakh.apis.groups.base import METADATA_RESETS, GroupStrategy, child, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
 from lakh.machinery import jsonpath, names
 from lakh.machinery.errors import (
@@ -63,6 +63,8 @@ class CustomResourceDefinitionStrategy(GroupStrategy):
     """Custom resource definitions."""
 
     has_status = True
+    # Metadata is written all the same: finalizers go with a status, as upstream's controller does it.
+    resets = METADATA_RESETS
     generation = True
     allow_unconditional_update = False
     any_finalizer = True

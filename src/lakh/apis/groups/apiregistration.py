@@ -6,8 +6,8 @@ from typing import Any
 
 from lakh.apis import meta
 from lakh.apis.groups import printing
-from lakh.apis.groups.base import GroupStrategy, child, declare, new
-from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
+from lakh.apis.groups.base import METADATA_RESETS, GroupStrategy, child, declare, new
+from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, STATUS_METADATA, Column
 from lakh.machinery import names, times
 from lakh.machinery.errors import FieldError, invalid_value, required
 
@@ -22,6 +22,8 @@ class APIServiceStrategy(GroupStrategy):
     """API services."""
 
     has_status = True
+    resets = METADATA_RESETS
+    status_keeps = STATUS_METADATA
     allow_unconditional_update = False
     columns = (
         NAME_COLUMN,

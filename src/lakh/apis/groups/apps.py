@@ -54,6 +54,8 @@ class DeploymentStrategy(GroupStrategy):
 
     has_status = True
     generation = True
+    resets: Mapping[str, tuple[str, ...]] = {"status": ("metadata.labels",)}
+    status_keeps = ("labels",)
     columns = (
         NAME_COLUMN,
         Column("Ready", description="Number of the pod with ready state"),

@@ -7,6 +7,7 @@ resources says only what is particular.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, get_args
 
@@ -55,6 +56,9 @@ def new(parent: Any, name: str, **values: Any) -> Any:
     owner: Any = type(parent)
     return _child_type(owner, name)(**values)
 
+
+# Of kinds whose status is written without metadata.
+METADATA_RESETS: Mapping[str, tuple[str, ...]] = {"status": ("metadata",)}
 
 _ZEROS: dict[str, Any] = {"integer": 0, "boolean": False}
 

@@ -59,6 +59,11 @@ class CertificateSigningRequestStrategy(GroupStrategy):
     """Certificate signing requests. The server fills in who asks."""
 
     has_status = True
+    resets: Mapping[str, tuple[str, ...]] = {
+        "": ("spec",),
+        "status": ("status.conditions",),
+        "approval": ("spec", "status.certificate"),
+    }
     selectable_fields = _FIELDS
     columns = (
         NAME_COLUMN,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lakh.apis.groups import printing
-from lakh.apis.groups.base import GroupStrategy, child, declare
-from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
+from lakh.apis.groups.base import METADATA_RESETS, GroupStrategy, child, declare
+from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, STATUS_METADATA, Column
 from lakh.machinery.errors import (
     FieldError,
     forbidden_field,
@@ -33,6 +33,8 @@ class FlowSchemaStrategy(GroupStrategy):
     """Flow schemas."""
 
     has_status = True
+    resets = METADATA_RESETS
+    status_keeps = STATUS_METADATA
     generation = True
     columns = (
         NAME_COLUMN,
@@ -117,6 +119,8 @@ class PriorityLevelConfigurationStrategy(GroupStrategy):
     """Priority levels."""
 
     has_status = True
+    resets = METADATA_RESETS
+    status_keeps = STATUS_METADATA
     generation = True
     columns = (
         NAME_COLUMN,

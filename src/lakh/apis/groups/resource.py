@@ -7,8 +7,8 @@ from typing import Any
 
 from lakh.apis import meta
 from lakh.apis.groups import printing
-from lakh.apis.groups.base import GroupStrategy, child, declare
-from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
+from lakh.apis.groups.base import METADATA_RESETS, GroupStrategy, child, declare
+from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, STATUS_METADATA, Column
 from lakh.apis.resourcelists import canonical
 from lakh.machinery import names
 from lakh.machinery.errors import (
@@ -43,6 +43,8 @@ class ResourceClaimStrategy(GroupStrategy):
     """Claims of devices."""
 
     has_status = True
+    resets = METADATA_RESETS
+    status_keeps = STATUS_METADATA
     columns = (
         NAME_COLUMN,
         Column("State", description="A summary of the current state (allocated, pending, reserved)."),

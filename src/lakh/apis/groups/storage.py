@@ -6,8 +6,8 @@ from typing import Any
 
 from lakh.apis import meta
 from lakh.apis.groups import printing
-from lakh.apis.groups.base import GroupStrategy, child, declare
-from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
+from lakh.apis.groups.base import METADATA_RESETS, GroupStrategy, child, declare
+from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, STATUS_METADATA, Column
 from lakh.machinery import names, quantity
 from lakh.machinery.errors import (
     FieldError,
@@ -314,6 +314,8 @@ class VolumeAttachmentStrategy(GroupStrategy):
     """Volumes that are to be attached to nodes."""
 
     has_status = True
+    resets = METADATA_RESETS
+    status_keeps = STATUS_METADATA
     allow_unconditional_update = False
     columns = (
         NAME_COLUMN,
