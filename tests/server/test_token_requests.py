@@ -245,3 +245,15 @@ def test_static_tokens_are_for_this_server(tmp_path: Any) -> None:
     assert (found[0].name, found[1]) == ("jane", (ISSUER,))
     assert authenticator.review_token("t1", ("x",)) is None
     assert authenticator.review_token("t2", ()) is None
+
+
+async def test_token_requests_are_admitted(api: Api) -> None:
+    """Upstream's NamespaceLifecycle: nothing is created in a namespace that goes, subresources included."""
+    assert (await api.call("POST", "/api/v1/namespaces", {"metadata": {"name": "going"}})).status == 201
+    accounts = "/api/v1/namespaces/going/serviceaccounts"
+    assert (await api.call("POST", accounts, {"metadata": {"name": "web"}})).status == 201
+    assert (await api.call("POST", f"{accounts}/web/token", {"spec": {}})).status == 201
+    await api.call("DELETE", "/api/v1/namespaces/going")
+    answer = await api.call("POST", f"{accounts}/web/token", {"spec": {}})
+    assert (answer.status, answer.json["reason"]) == (403, "Forbidden")
+    assert answer.json["details"]["causes"][0]["reason"] == "NamespaceTerminating"

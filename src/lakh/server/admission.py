@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from lakh.apis.definitions import schema
+from lakh.apis.groups.resource import ADMIN_ACCESS_LABEL, asks_for_admin_access
 from lakh.machinery import errors
 from lakh.server.cluster import Cluster
 from lakh.server.context import Context
@@ -27,6 +28,8 @@ from lakh.store.state import Event
 IMMORTAL_NAMESPACES = frozenset(("default", "kube-system", "kube-public"))
 TOLERATION_SECONDS = 300
 NOT_READY = "node.kubernetes.io/not-ready"
+CLAIMS = "resourceclaims.resource.k8s.io"
+CLAIM_TEMPLATES = "resourceclaimtemplates.resource.k8s.io"
 PODGROUPS = "podgroups.scheduling.k8s.io"
 UNREACHABLE = "node.kubernetes.io/unreachable"
 
@@ -57,6 +60,8 @@ class Admission:
         if verb == "create" and store.resource.namespaced:
             self.namespace_lifecycle(store, obj)
         if subresource:
+            if subresource == "status" and table == CLAIMS:
+                self.device_admin_access(store, obj, old, subresource)
             return
         if table == "pods":
             if verb == "create":
@@ -85,6 +90,23 @@ class Admission:
                 self.requestor(context, obj.spec)
         elif table == "priorityclasses.scheduling.k8s.io":
             self.one_global_default(store, obj)
+        elif table in (CLAIMS, CLAIM_TEMPLATES):
+            self.device_admin_access(store, obj, old, subresource)
+
+    def device_admin_access(self, store: ResourceStore, obj: Any, old: Any, subresource: str) -> None:
+        """Devices are given to administrators in namespaces with a label only (upstream's AuthorizedForAdmin)."""
+        path = asks_for_admin_access(obj, old, subresource)
+        if not path:
+            return
+        namespace = self.cluster.namespace(obj.metadata.namespace)
+        labels = (namespace.metadata.labels if namespace is not None else None) or {}
+        if labels.get(ADMIN_ACCESS_LABEL) != "true":
+            finding = errors.forbidden_field(
+                path,
+                f"admin access to devices requires the `{ADMIN_ACCESS_LABEL}: true` label on the containing namespace",
+            )
+            resource = store.resource
+            raise errors.invalid(resource.group, resource.kind, obj.metadata.name or "", [finding])
 
     def namespace_lifecycle(self, store: ResourceStore, obj: Any) -> None:
         """Objects are created in namespaces that exist and stay."""

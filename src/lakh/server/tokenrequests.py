@@ -50,7 +50,7 @@ class TokenRequests:
         self._codec = Codec(TOKEN_REQUESTS)
 
     def create(self, context: Context, body: bytes, namespace: str, name: str) -> Response:
-        """A token for a service account; raises 400, 404, 409, 422."""
+        """A token for a service account; admitted as the creation of a subresource; raises 400, 403, 404, 409, 422."""
         asked = self._codec.decode(body, context.validation, context.warnings)
         metadata = asked.metadata
         for field, given, wanted in (
@@ -62,7 +62,10 @@ class TokenRequests:
                 detail = f"must match the service account {what} if specified"
                 finding = errors.invalid_value(f"metadata.{field}", given, detail)
                 raise errors.invalid(GROUP, KIND, name, [finding])
-        account = self._get("serviceaccounts", namespace, name)
+        metadata.name, metadata.namespace = name, namespace
+        accounts = self.cluster.named("", "v1", "serviceaccounts")
+        account = accounts.decode(accounts.get(namespace, name))
+        context.admit("create", accounts, asked, None, "token")
         spec = asked.spec
         seconds = DEFAULT_EXPIRATION_SECONDS if spec is None else spec.expirationSeconds
         if seconds is None:
@@ -87,12 +90,7 @@ class TokenRequests:
         )
         answer = msgspec.to_builtins(asked)
         answer.update(kind=KIND, apiVersion=f"{GROUP}/v1")
-        answer["metadata"] = {
-            **answer.get("metadata", {}),
-            "name": name,
-            "namespace": namespace,
-            "creationTimestamp": context.now,
-        }
+        answer["metadata"]["creationTimestamp"] = context.now
         answer["spec"] = {
             **answer.get("spec", {}),
             "audiences": list(audiences),

@@ -33,6 +33,17 @@ class Kind:
         self.strategy.prepare_for_create(obj)
         return obj
 
+    def create_findings(self, plain: dict[str, Any]) -> list[Any]:
+        return list(self.strategy.validate(self.created(plain)))
+
+    def update_findings(self, old: dict[str, Any], new: dict[str, Any], subresource: str = "") -> list[Any]:
+        before, after = self.decode(old), self.decode(new)
+        if subresource == "status":
+            self.strategy.prepare_for_status_update(after, before)
+            return list(self.strategy.validate_status_update(after, before))
+        self.strategy.prepare_for_update(after, before)
+        return list(self.strategy.validate_update(after, before))
+
     def create_errors(self, plain: dict[str, Any]) -> list[str]:
         return [str(e) for e in self.strategy.validate(self.created(plain))]
 
