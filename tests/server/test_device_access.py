@@ -39,7 +39,7 @@ async def test_the_namespace_must_consent(api: Api) -> None:
             f"Forbidden: admin access to devices requires the `{LABEL}: true` label on the containing namespace"
         )
     label = {"metadata": {"labels": {LABEL: "true"}}}
-    assert (await api.call("PATCH", "/api/v1/namespaces/default", label)).status == 200
+    assert (await api.patch("/api/v1/namespaces/default", label)).status == 200
     assert (await api.call("POST", CLAIMS, claim(True))).status == 201
     assert (await api.call("POST", TEMPLATES, template)).status == 201
 

@@ -1,7 +1,8 @@
 """Admission: what the cluster says to an object beyond its own validity.
 
 The plugins that upstream enables by default and that have something to say here, in upstream's order: NamespaceLifecycle, ServiceAccount,
-TaintNodesByCondition, Priority, DefaultTolerationSeconds, DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass. Each is a function of the cluster
+TaintNodesByCondition, Priority, DefaultTolerationSeconds, DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass,
+DefaultIngressClass. Each is a function of the cluster
 and the object; it changes the object or raises 403. Verdicts rest on durable state: no pod is stored in a namespace that a crash takes back.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from lakh.apis.definitions import schema
+from lakh.apis.groups.networking_validation import ANNOTATION_INGRESS_CLASS
+from lakh.apis.groups.printing import is_default
 from lakh.apis.groups.resource import ADMIN_ACCESS_LABEL, asks_for_admin_access
 from lakh.machinery import errors
 from lakh.server.cluster import Cluster
@@ -26,6 +29,7 @@ from lakh.server.storage_admission import (
 from lakh.store.state import Event
 
 IMMORTAL_NAMESPACES = frozenset(("default", "kube-system", "kube-public"))
+IS_DEFAULT_INGRESS_CLASS = "ingressclass.kubernetes.io/is-default-class"
 TOLERATION_SECONDS = 300
 NOT_READY = "node.kubernetes.io/not-ready"
 CLAIMS = "resourceclaims.resource.k8s.io"
@@ -90,8 +94,29 @@ class Admission:
                 self.requestor(context, obj.spec)
         elif table == "priorityclasses.scheduling.k8s.io":
             self.one_global_default(store, obj)
+        elif table == "ingresses.networking.k8s.io":
+            if verb == "create":
+                self.default_ingress_class(store, obj)
         elif table in (CLAIMS, CLAIM_TEMPLATES):
             self.device_admin_access(store, obj, old, subresource)
+
+    def default_ingress_class(self, store: ResourceStore, ingress: Any) -> None:
+        """An ingress without a class gets the default one."""
+        spec, annotations = ingress.spec, ingress.metadata.annotations or {}
+        if spec is None or spec.ingressClassName is not None or ANNOTATION_INGRESS_CLASS in annotations:
+            return
+        classes = self.cluster.named(store.resource.group, "v1", "ingressclasses")
+        found = (classes.codec.decode_stored(i.value) for i in classes.partition.range(classes.table).items)
+        defaults = [c.metadata.name for c in found if is_default(c, IS_DEFAULT_INGRESS_CLASS)]
+        if len(defaults) > 1:
+            raise errors.forbidden(
+                store.resource.group,
+                store.resource.plural,
+                ingress.metadata.name or "",
+                f"Internal error occurred: {len(defaults)} default IngressClasses were found, only 1 allowed",
+            )
+        if defaults:
+            spec.ingressClassName = defaults[0]
 
     def device_admin_access(self, store: ResourceStore, obj: Any, old: Any, subresource: str) -> None:
         """Devices are given to administrators in namespaces with a label only (upstream's AuthorizedForAdmin)."""

@@ -137,8 +137,10 @@ BAD = [
         "networkpolicies",
         {"spec": {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {**PEER, "cidr": "010.0.0.0/08"}}]}]}},
         [
+            'spec.ingress[0].from[0].ipBlock.cidr: Invalid value: "010.0.0.0/08": must not have leading 0s in IP or '
+            "prefix length",
             'spec.ingress[0].from[0].ipBlock.except[0]: Invalid value: "11.0.0.0/24": must be a strict subset of '
-            "`cidr`"
+            "`cidr`",
         ],
     ),
     ("storageclasses", {}, ["provisioner: Required value"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from lakh.apis.groups import networking_validation as rules
 from lakh.apis.groups import printing
 from lakh.apis.groups.base import GroupStrategy, child, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
+from lakh.machinery import addresses
 from lakh.machinery.errors import FieldError
 
 GROUP = "networking.k8s.io"
@@ -45,6 +45,19 @@ class IngressStrategy(GroupStrategy):
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """As a new one, but annotation and class may both be there."""
         return rules.validate_ingress(new, creating=False)
+
+    def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
+        """Names and addresses."""
+        return rules.validate_ingress_status(new.status, old.status)
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """The annotation that was there before the field."""
+        if old is not None or rules.ANNOTATION_INGRESS_CLASS not in (obj.metadata.annotations or {}):
+            return []
+        return [
+            f'annotation "{rules.ANNOTATION_INGRESS_CLASS}" is deprecated, please use '
+            "'spec.ingressClassName' instead"
+        ]
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get ingresses` shows it."""
@@ -98,9 +111,9 @@ class IngressClassStrategy(GroupStrategy):
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """The controller stays."""
-        found = self.validate(new)
+        found: list[FieldError] = []
         meta.immutable(new.spec.controller, old.spec.controller, "spec.controller", found)
-        return found
+        return found + self.validate(new)
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get ingressclasses` shows it."""
@@ -136,6 +149,18 @@ class NetworkPolicyStrategy(GroupStrategy):
         """A whole policy."""
         return rules.validate_network_policy(obj)
 
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """As a new one, but networks that were there before stay."""
+        return rules.validate_network_policy(new, old)
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """Networks in odd forms."""
+        return [
+            warning
+            for path, text in rules.policy_networks(obj)
+            for warning in addresses.cidr_warnings(text, path)
+        ]
+
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get networkpolicies` shows it."""
         return [
@@ -155,11 +180,7 @@ class IPAddressStrategy(GroupStrategy):
 
     def validate_name(self, name: str) -> list[str]:
         """An address in its canonical form."""
-        try:
-            canonical = str(ipaddress.ip_address(name))
-        except ValueError:
-            return ["must be a valid IP address"]
-        return [] if canonical == name else ["must be a valid IP address in canonical form"]
+        return addresses.canonical_ip(name)
 
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole address."""
@@ -167,7 +188,7 @@ class IPAddressStrategy(GroupStrategy):
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """The parent stays."""
-        found = self.validate(new)
+        found: list[FieldError] = []
         meta.immutable(new.spec.parentRef, old.spec.parentRef, "spec.parentRef", found)
         return found
 
@@ -198,11 +219,15 @@ class ServiceCIDRStrategy(GroupStrategy):
         """The ranges stay; a second family may be added."""
         found: list[FieldError] = []
         before, after = old.spec.cidrs or [], new.spec.cidrs or []
-        if len(before) == 1 and len(after) == 2:
+        if len(before) == len(after):
+            for index, text in enumerate(before):
+                meta.immutable(after[index], text, f"spec.cidrs[{index}]", found)
+        elif len(before) == 1 and len(after) == 2:
             meta.immutable(after[0], before[0], "spec.cidrs[0]", found)
+            found += self.validate(new)
         else:
             meta.immutable(after, before, "spec.cidrs", found)
-        return found + self.validate(new)
+        return found
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get servicecidrs` shows it."""

@@ -5,7 +5,6 @@ Selectors are compiled, with `device` of any type; upstream's compiler knows the
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Set
 from typing import Any
 
@@ -14,7 +13,7 @@ from lakh.apis.conditions import validate_conditions
 from lakh.apis.groups import resource_checks as check
 from lakh.apis.placement import validate_node_selector
 from lakh.apis.resourcelists import is_extended
-from lakh.machinery import cel, names
+from lakh.machinery import addresses, cel
 from lakh.machinery.errors import (
     FieldError,
     forbidden_field,
@@ -313,21 +312,7 @@ def _device_status(device: Any, allocated: Set[str], path: str, found: list[Fiel
 
 
 def _interface_address(text: str, path: str, found: list[FieldError]) -> None:
-    if names.cidr(text):
-        found.append(
-            invalid_value(
-                path, text, "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)"
-            )
-        )
-        return
-    address, _, bits = text.partition("/")
-    parsed, size = names.parse_ip(address), int(bits)
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    if mapped is not None:
-        parsed, size = mapped, max(size - 96, 0)
-    canonical = f"{parsed}/{size}"
-    if text != canonical:
-        found.append(invalid_value(path, text, f'must be in canonical form ("{canonical}")'))
+    meta.report(addresses.interface(text), path, text, found)
 
 
 def _allocation(allocation: Any, requests: RequestNames, path: str, found: list[FieldError]) -> None:
