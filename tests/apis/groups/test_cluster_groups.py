@@ -90,7 +90,7 @@ BAD = [
     (
         "rolebindings",
         {"roleRef": ROLE_REF, "subjects": [{"kind": "Robot", "name": "x"}]},
-        ['subjects[0].kind: Unsupported value: "Robot": supported values: "Group", "ServiceAccount", "User"'],
+        ['subjects[0].kind: Unsupported value: "Robot": supported values: "ServiceAccount", "User", "Group"'],
     ),
     (
         "clusterrolebindings",

@@ -67,6 +67,10 @@ class HorizontalPodAutoscalerStrategy(GroupStrategy):
         """A whole autoscaler."""
         return validate_autoscaler(obj)
 
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """As a new one; who scales to zero already may go on."""
+        return validate_autoscaler(new, old)
+
     def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
         """Replica counts are not negative."""
         found: list[FieldError] = []
@@ -112,6 +116,10 @@ class HorizontalPodAutoscalerV1Strategy(HorizontalPodAutoscalerStrategy):
     def validate(self, obj: Any) -> list[FieldError]:
         """As v2."""
         return validate_autoscaler(_as_v2(obj))
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """As v2."""
+        return validate_autoscaler(_as_v2(new), _as_v2(old))
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As v2."""

@@ -12,13 +12,12 @@ from lakh.apis.groups import printing
 from lakh.apis.groups.base import GroupStrategy, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
 from lakh.machinery import times
-from lakh.machinery.errors import FieldError, forbidden_field, invalid_value, not_supported
+from lakh.machinery.errors import FieldError, invalid_value
 
 GROUP = "coordination.k8s.io"
 
 # `2026-01-02T15:04:05.000000Z`, as clients of Kubernetes write it.
 _MICRO_TIME_LENGTH = 27
-_STRATEGIES = ("OldestEmulationVersion",)
 
 
 class LeaseStrategy(GroupStrategy):
@@ -43,6 +42,15 @@ class LeaseStrategy(GroupStrategy):
         if acquire is not None and (len(acquire) != _MICRO_TIME_LENGTH or acquire[-1] != "Z"):
             spec.acquireTime = _micro(acquire)
 
+    def prepare_for_create(self, obj: Any) -> None:
+        """Coordinated leader election (KEP-4355) is off by default: its fields are dropped."""
+        if obj.spec is not None:
+            obj.spec.strategy = obj.spec.preferredHolder = None
+
+    def prepare_for_update(self, new: Any, old: Any) -> None:
+        """As on create."""
+        self.prepare_for_create(new)
+
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole lease."""
         spec = obj.spec
@@ -55,12 +63,6 @@ class LeaseStrategy(GroupStrategy):
         if transitions is not None and transitions < 0:
             found.append(
                 invalid_value("spec.leaseTransitions", transitions, "must be greater than or equal to 0")
-            )
-        if spec.strategy and spec.strategy not in _STRATEGIES and "/" not in spec.strategy:
-            found.append(not_supported("spec.strategy", spec.strategy, _STRATEGIES))
-        if spec.preferredHolder and not spec.strategy:
-            found.append(
-                forbidden_field("spec.preferredHolder", "may only be specified when `strategy` is defined")
             )
         return found
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from lakh.apis import meta
 from lakh.apis.groups import printing
 from lakh.apis.groups.base import GroupStrategy, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
-from lakh.machinery import names
+from lakh.machinery import addresses, names
 from lakh.machinery.errors import (
     FieldError,
     duplicate,
@@ -27,6 +28,10 @@ MAX_PORTS = 20_000
 MAX_ENDPOINTS = 1000
 MAX_ZONE_HINTS = 8
 MAX_NODE_HINTS = 8
+MAX_TOPOLOGY_LABELS = 16
+
+MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+_OWN_CONTROLLERS = ("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io")
 
 ITEMS_SHOWN = 3
 
@@ -54,97 +59,174 @@ class EndpointSliceStrategy(GroupStrategy):
             if port.protocol is None:
                 port.protocol = "TCP"
 
+    def prepare_for_create(self, obj: Any) -> None:
+        """Topology is a field of the old API."""
+        super().prepare_for_create(obj)
+        _drop_topology(obj)
+
+    def prepare_for_update(self, new: Any, old: Any) -> None:
+        """Topology is a field of the old API; it stays in endpoints that stay. Labels count as spec."""
+        if not meta.same(new.endpoints, old.endpoints):
+            _drop_topology(new)
+        super().prepare_for_update(new, old)
+        if new.metadata.generation == old.metadata.generation and not meta.same(
+            new.metadata.labels, old.metadata.labels
+        ):
+            new.metadata.generation = (old.metadata.generation or 0) + 1
+
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole slice."""
-        found: list[FieldError] = []
-        kind = obj.addressType or ""
-        if not kind:
-            found.append(required("addressType"))
-        elif kind not in _ADDRESS_TYPES:
-            found.append(not_supported("addressType", kind, _ADDRESS_TYPES))
-        endpoints = obj.endpoints or ()
-        if len(endpoints) > MAX_ENDPOINTS:
-            found.append(too_many("endpoints", len(endpoints), MAX_ENDPOINTS))
-        else:
-            for index, endpoint in enumerate(endpoints):
-                _validate_endpoint(endpoint, kind, f"endpoints[{index}]", found)
-        _validate_ports(obj.ports or (), found)
-        return found
+        return _validate_slice(obj, frozenset())
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
-        """The address type stays."""
-        found = self.validate(new)
+        """The address type stays; addresses that were there before may be in an old form."""
+        known = frozenset(address for e in old.endpoints or () for address in e.addresses or ())
+        found = _validate_slice(new, known)
         meta.immutable(new.addressType, old.addressType, "addressType", found)
+        return found
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """Names instead of addresses, and addresses in odd forms; Kubernetes' own controllers write none."""
+        found: list[str] = []
+        if obj.addressType == "FQDN":
+            found.append("spec.addressType: FQDN endpoints are deprecated")
+        elif (obj.metadata.labels or {}).get(MANAGED_BY) not in _OWN_CONTROLLERS:
+            for index, endpoint in enumerate(obj.endpoints or ()):
+                for position, address in enumerate(endpoint.addresses or ()):
+                    path = f"endpoints[{index}].addresses[{position}]"
+                    found += addresses.ip_warnings(address, path)
         return found
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get endpointslices` shows it."""
         ports = (str(p.port) if p.port is not None else p.name or "*" for p in obj.ports or ())
-        addresses = (address for e in obj.endpoints or () for address in e.addresses or ())
+        given = (address for e in obj.endpoints or () for address in e.addresses or ())
         return [
             obj.metadata.name,
             obj.addressType or "",
             printing.listed(ports, ITEMS_SHOWN),
-            printing.listed(addresses, ITEMS_SHOWN),
+            printing.listed(given, ITEMS_SHOWN),
             printing.age(obj, now),
         ]
 
 
-def _validate_endpoint(endpoint: Any, kind: str, path: str, found: list[FieldError]) -> None:
-    addresses = endpoint.addresses or ()
-    if not addresses:
+def _drop_topology(obj: Any) -> None:
+    for endpoint in obj.endpoints or ():
+        endpoint.deprecatedTopology = None
+
+
+def _validate_slice(obj: Any, known: Collection[str]) -> list[FieldError]:
+    found: list[FieldError] = []
+    kind = obj.addressType or ""
+    if not kind:
+        found.append(required("addressType"))
+    elif kind not in _ADDRESS_TYPES:
+        found.append(not_supported("addressType", kind, _ADDRESS_TYPES))
+    endpoints = obj.endpoints or ()
+    if len(endpoints) > MAX_ENDPOINTS:
+        found.append(too_many("endpoints", len(endpoints), MAX_ENDPOINTS))
+    else:
+        for index, endpoint in enumerate(endpoints):
+            _validate_endpoint(endpoint, kind, known, f"endpoints[{index}]", found)
+    _validate_ports(obj.ports or (), found)
+    return found
+
+
+def _validate_endpoint(
+    endpoint: Any, kind: str, known: Collection[str], path: str, found: list[FieldError]
+) -> None:
+    given = endpoint.addresses or ()
+    if not given:
         found.append(required(f"{path}.addresses", "must contain at least 1 address"))
-    elif len(addresses) > MAX_ADDRESSES:
-        found.append(too_many(f"{path}.addresses", len(addresses), MAX_ADDRESSES))
-    for index, address in enumerate(addresses):
+    elif len(given) > MAX_ADDRESSES:
+        found.append(too_many(f"{path}.addresses", len(given), MAX_ADDRESSES))
+    for index, address in enumerate(given):
         where = f"{path}.addresses[{index}]"
         if kind == "FQDN":
-            meta.report(names.dns_subdomain(address), where, address, found)
+            found += fully_qualified_domain_name(address, where)
         elif kind in ("IPv4", "IPv6"):
-            parsed = names.parse_ip(address)
-            if not isinstance(parsed, ipaddress.IPv4Address if kind == "IPv4" else ipaddress.IPv6Address):
-                found.append(invalid_value(where, address, f"must be an {kind} address"))
-            else:
-                _validate_routable(parsed, where, address, found)
+            _validate_address(address, kind, known, where, found)
     if endpoint.nodeName is not None:
-        meta.report(names.dns_subdomain(endpoint.nodeName), f"{path}.nodeName", endpoint.nodeName, found)
+        meta.report(meta.check_dns_subdomain(endpoint.nodeName), f"{path}.nodeName", endpoint.nodeName, found)
+    if endpoint.deprecatedTopology:
+        where = f"{path}.deprecatedTopology"
+        if len(endpoint.deprecatedTopology) > MAX_TOPOLOGY_LABELS:
+            found.append(too_many(where, len(endpoint.deprecatedTopology), MAX_TOPOLOGY_LABELS))
+        meta.validate_labels(endpoint.deprecatedTopology, where, found)
     if endpoint.hostname is not None:
         meta.report(names.dns_label(endpoint.hostname), f"{path}.hostname", endpoint.hostname, found)
     if endpoint.hints is not None:
-        for name, limit in (("forZones", MAX_ZONE_HINTS), ("forNodes", MAX_NODE_HINTS)):
-            _validate_hints(getattr(endpoint.hints, name) or (), limit, f"{path}.hints.{name}", found)
+        for name, limit, rule in (
+            ("forZones", MAX_ZONE_HINTS, meta.check_label_value),
+            ("forNodes", MAX_NODE_HINTS, meta.check_dns_subdomain),
+        ):
+            _validate_hints(getattr(endpoint.hints, name) or (), limit, rule, f"{path}.hints.{name}", found)
 
 
-def _validate_hints(hints: Any, limit: int, path: str, found: list[FieldError]) -> None:
+def fully_qualified_domain_name(name: str, path: str) -> list[FieldError]:
+    """A domain of at least two labels, with a dot at its end or without."""
+    if not name:
+        return [required(path)]
+    name = name.removesuffix(".")
+    messages = names.dns_subdomain(name)
+    if messages:
+        return [invalid_value(path, name, ",".join(messages))]
+    labels = name.split(".")
+    if len(labels) < 2:
+        return [invalid_value(path, name, "should be a domain with at least two segments separated by dots")]
+    for label in labels:
+        if messages := names.dns_label(label):
+            return [invalid_value(path, label, ",".join(messages))]
+    return []
+
+
+def _validate_hints(
+    hints: Any, limit: int, rule: Callable[[str], Sequence[str]], path: str, found: list[FieldError]
+) -> None:
     if len(hints) > limit:
         found.append(too_many(path, len(hints), limit))
         return
     seen: set[str] = set()
     for index, hint in enumerate(hints):
-        where = f"{path}[{index}].name"
-        if not hint.name:
-            found.append(required(where))
-        elif hint.name in seen:
-            found.append(duplicate(where, hint.name))
-        seen.add(hint.name or "")
+        where, name = f"{path}[{index}].name", hint.name or ""
+        if name in seen:
+            found.append(duplicate(where, name))
+        seen.add(name)
+        meta.report(rule(name), where, name, found)
 
 
-def _validate_routable(parsed: Any, path: str, address: str, found: list[FieldError]) -> None:
+def _validate_address(
+    text: str, kind: str, known: Collection[str], path: str, found: list[FieldError]
+) -> None:
+    """An address of a family that pods could reach."""
+    parsed = names.parse_ip(text)
+    if parsed is None or text not in known:
+        messages = addresses.ip(text)
+        meta.report(messages, path, text, found)
+        if messages:
+            return
+    assert parsed is not None
+    if isinstance(parsed, ipaddress.IPv6Address):
+        parsed = parsed.ipv4_mapped or parsed
+    if f"IPv{parsed.version}" != kind:
+        found.append(invalid_value(path, text, f"must be a valid {kind} address"))
     for wrong, what in (
-        (parsed.is_unspecified, f"unspecified ({parsed})"),
+        (parsed.is_unspecified, f"unspecified ({text})"),
         (parsed.is_loopback, "in the loopback range (127.0.0.0/8, ::1/128)"),
         (parsed.is_link_local, "in the link-local range (169.254.0.0/16, fe80::/10)"),
         (
-            parsed.is_multicast and parsed in _link_local_multicast(parsed.version),
+            parsed.is_multicast and _is_link_local_multicast(parsed),
             "in the link-local multicast range (224.0.0.0/24, ff02::/10)",
         ),
     ):
         if wrong:
-            found.append(invalid_value(path, address, f"may not be {what}"))
+            found.append(invalid_value(path, text, f"may not be {what}"))
 
 
-def _link_local_multicast(version: int) -> Any:
-    return ipaddress.ip_network("224.0.0.0/24" if version == 4 else "ff02::/16")
+def _is_link_local_multicast(address: addresses.Address) -> bool:
+    if isinstance(address, ipaddress.IPv4Address):
+        return address.packed[:3] == b"\xe0\x00\x00"
+    return address.packed[0] == 0xFF and address.packed[1] & 0x0F == 2
 
 
 def _validate_ports(ports: Any, found: list[FieldError]) -> None:
@@ -155,14 +237,12 @@ def _validate_ports(ports: Any, found: list[FieldError]) -> None:
     for index, port in enumerate(ports):
         path = f"ports[{index}]"
         if port.name:
-            meta.report(names.port_name(port.name), f"{path}.name", port.name, found)
+            meta.report(meta.check_dns_label(port.name), f"{path}.name", port.name, found)
         if port.name in seen:
             found.append(duplicate(f"{path}.name", port.name))
         seen.add(port.name or "")
         if port.protocol not in _PROTOCOLS:
             found.append(not_supported(f"{path}.protocol", port.protocol or "", _PROTOCOLS))
-        if port.port is not None:
-            meta.report(names.port_number(port.port), f"{path}.port", port.port, found)
         if port.appProtocol is not None:
             meta.report(
                 meta.check_label_key(port.appProtocol), f"{path}.appProtocol", port.appProtocol, found

@@ -7,10 +7,11 @@ from typing import Any
 from lakh.apis import meta
 from lakh.apis.groups import printing
 from lakh.apis.groups.base import GroupStrategy, declare
+from lakh.apis.placement import validate_tolerations
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
-from lakh.apis.resourcelists import canonicalise
-from lakh.machinery import names, quantity
-from lakh.machinery.errors import FieldError, invalid_value
+from lakh.apis.resourcelists import canonicalise, check_amount, check_container_resource_name
+from lakh.machinery import names
+from lakh.machinery.errors import FieldError, duplicate
 
 GROUP = "node.k8s.io"
 
@@ -37,16 +38,17 @@ class RuntimeClassStrategy(GroupStrategy):
         meta.report(names.dns_label(handler), "handler", handler, found)
         overhead = obj.overhead.podFixed if obj.overhead is not None else None
         for name, value in (overhead or {}).items():
-            path = f"overhead.podFixed[{name}]"
-            try:
-                negative = quantity.parse_nano(value) < 0
-            except quantity.QuantityError as error:
-                found.append(invalid_value(path, value, str(error)))
-                continue
-            if negative:
-                found.append(invalid_value(path, value, meta.NON_NEGATIVE))
-        if obj.scheduling is not None and obj.scheduling.nodeSelector:
-            meta.validate_labels(obj.scheduling.nodeSelector, "scheduling.nodeSelector", found)
+            path = f"overhead.podFixed.limits[{name}]"
+            meta.report(check_container_resource_name(name), path, name, found)
+            meta.report(check_amount(name, value), path, value, found)
+        scheduling = obj.scheduling
+        if scheduling is not None:
+            meta.validate_labels(scheduling.nodeSelector or {}, "scheduling.nodeSelector", found)
+            path, tolerations = "scheduling.tolerations", scheduling.tolerations or []
+            validate_tolerations(tolerations, path, found)
+            for index, toleration in enumerate(tolerations):
+                if toleration in tolerations[:index]:
+                    found.append(duplicate(f"{path}[{index}]", toleration))
         return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lakh.apis import meta
+from lakh.apis.conditions import validate_conditions
 from lakh.apis.groups import printing
 from lakh.apis.groups.base import GroupStrategy, declare
 from lakh.apis.groups.workloads import (
@@ -56,9 +57,10 @@ class PodDisruptionBudgetStrategy(GroupStrategy):
         return found
 
     def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
-        """Counts are not negative."""
+        """Conditions are whole, counts are not negative."""
         found: list[FieldError] = []
         if new.status is not None:
+            validate_conditions(new.status.conditions, "status.conditions", found)
             validate_counts(
                 new.status,
                 ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"),

@@ -117,7 +117,7 @@ class BindingStrategy(_RbacStrategy):
             found.append(not_supported("roleRef.apiGroup", group, (GROUP,)))
         kinds = ("Role", "ClusterRole") if self._namespaced else ("ClusterRole",)
         if kind not in kinds:
-            found.append(not_supported("roleRef.kind", kind, kinds))
+            found.append(not_supported("roleRef.kind", kind, kinds, as_given=True))
         if not name:
             found.append(required("roleRef.name"))
         else:
@@ -138,7 +138,7 @@ class BindingStrategy(_RbacStrategy):
             if group != GROUP:
                 found.append(not_supported(f"{path}.apiGroup", group, (GROUP,)))
         else:
-            found.append(not_supported(f"{path}.kind", subject.kind or "", _SUBJECT_KINDS))
+            found.append(not_supported(f"{path}.kind", subject.kind or "", _SUBJECT_KINDS, as_given=True))
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """The role stays."""

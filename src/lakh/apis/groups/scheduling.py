@@ -48,7 +48,6 @@ _SYSTEM_VALUES: dict[str, int] = {c["metadata"]["name"]: c["value"] for c in SYS
 class PriorityClassStrategy(GroupStrategy):
     """Priority classes."""
 
-    generation = True
     columns = (
         NAME_COLUMN,
         Column("Value", "integer", description="The integer value of this priority class."),
@@ -63,6 +62,11 @@ class PriorityClassStrategy(GroupStrategy):
             obj.value = 0
         if obj.preemptionPolicy is None:
             obj.preemptionPolicy = "PreemptLowerPriority"
+
+    def prepare_for_create(self, obj: Any) -> None:
+        """The first generation, which nothing counts on."""
+        super().prepare_for_create(obj)
+        obj.metadata.generation = 1
 
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole priority class."""

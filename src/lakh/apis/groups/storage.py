@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from lakh.apis import meta
@@ -29,7 +30,11 @@ IS_DEFAULT_ATTRIBUTES_CLASS = "volumeattributesclass.alpha.kubernetes.io/is-defa
 # Bounds of upstream's validation.
 MAX_DRIVER_NAME_BYTES = 63
 MAX_NODE_ID_BYTES = 256
+MAX_PARAMETERS = 512
 MAX_PARAMETERS_BYTES = 256 * 1024
+MAX_ATTACHMENT_METADATA_BYTES = 256 * 1024
+MAX_ERROR_MESSAGE_BYTES = 1024
+MIN_UPDATE_PERIOD_SECONDS = 10
 
 
 def _validate_driver_name(name: str | None, path: str, found: list[FieldError]) -> None:
@@ -39,6 +44,54 @@ def _validate_driver_name(name: str | None, path: str, found: list[FieldError]) 
     if len(name) > MAX_DRIVER_NAME_BYTES:
         found.append(too_long(path, MAX_DRIVER_NAME_BYTES))
     meta.report(names.dns_subdomain(name.lower()), path, name, found)
+
+
+def _validate_provisioner(name: str | None, path: str, found: list[FieldError]) -> None:
+    """A qualified name in any case."""
+    if not name:
+        found.append(required(path))
+    else:
+        meta.report(meta.check_label_key(name.lower()), path, name.lower(), found)
+
+
+def _validate_parameters(parameters: dict[str, str] | None, found: list[FieldError]) -> None:
+    """Not too many, and not too large."""
+    parameters = parameters or {}
+    if len(parameters) > MAX_PARAMETERS:
+        found.append(too_long("parameters", MAX_PARAMETERS))
+        return
+    if "" in parameters:
+        found.append(invalid_value("parameters", "", "field can not be empty."))
+    if _size_bytes(parameters) > MAX_PARAMETERS_BYTES:
+        found.append(too_long("parameters", MAX_PARAMETERS_BYTES))
+
+
+def _size_bytes(values: dict[str, str]) -> int:
+    return sum(len(key.encode()) + len((value or "").encode()) for key, value in values.items())
+
+
+def _validate_topologies(terms: Any, found: list[FieldError]) -> None:
+    """Terms of labels with values, each combination once."""
+    # Upstream's list of what was seen begins with an empty term for each there is, so an empty one is always there already.
+    seen: list[dict[str, set[str]]] = [{} for _ in terms]
+    for index, term in enumerate(terms):
+        path = f"allowedTopologies[{index}].matchLabelExpressions"
+        labels: dict[str, set[str]] = {}
+        for number, expression in enumerate(term.matchLabelExpressions or ()):
+            where, values = f"{path}[{number}]", set[str]()
+            if not expression.values:
+                found.append(required(f"{where}.values"))
+            for position, value in enumerate(expression.values or ()):
+                if value in values:
+                    found.append(duplicate(f"{where}.values[{position}]", value))
+                values.add(value)
+            key = expression.key or ""
+            meta.report(meta.check_label_key(key), f"{where}.key", key, found)
+            if key in labels:
+                found.append(duplicate(f"{where}.key", key))
+            labels[key] = values
+        found += [duplicate(path, "") for known in seen if known == labels]
+        seen.append(labels)
 
 
 class StorageClassStrategy(GroupStrategy):
@@ -63,19 +116,11 @@ class StorageClassStrategy(GroupStrategy):
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole storage class."""
         found: list[FieldError] = []
-        if not obj.provisioner:
-            found.append(required("provisioner"))
-        else:
-            meta.report(meta.check_label_key(obj.provisioner.lower()), "provisioner", obj.provisioner, found)
-        size = 0
-        for key, value in (obj.parameters or {}).items():
-            if not key:
-                found.append(invalid_value("parameters", key, "field can not be empty."))
-            size += len(key) + len(value)
-        if size > MAX_PARAMETERS_BYTES:
-            found.append(too_long("parameters", MAX_PARAMETERS_BYTES))
+        _validate_provisioner(obj.provisioner, "provisioner", found)
+        _validate_parameters(obj.parameters, found)
         meta.one_of(obj.reclaimPolicy, ("Delete", "Retain"), "reclaimPolicy", found)
         meta.one_of(obj.volumeBindingMode, ("Immediate", "WaitForFirstConsumer"), "volumeBindingMode", found)
+        _validate_topologies(obj.allowedTopologies or (), found)
         return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
@@ -100,9 +145,32 @@ class StorageClassStrategy(GroupStrategy):
         ]
 
 
+_FS_GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
+_LIFECYCLE_MODES = ("Persistent", "Ephemeral")
+
+
+def _validate_token_requests(requests: Any, found: list[FieldError]) -> None:
+    """Tokens for audiences, each once."""
+    audiences: set[str] = set()
+    for index, request in enumerate(requests):
+        path, audience = f"spec.tokenRequests[{index}]", request.audience or ""
+        if audience in audiences:
+            found.append(duplicate(f"{path}.audience", audience))
+            continue
+        audiences.add(audience)
+        seconds = request.expirationSeconds
+        if seconds is not None and seconds < 600:
+            why = "may not specify a duration less than 10 minutes"
+            found.append(invalid_value(f"{path}.expirationSeconds", seconds, why))
+        if seconds is not None and seconds > 1 << 32:
+            why = "may not specify a duration larger than 2^32 seconds"
+            found.append(invalid_value(f"{path}.expirationSeconds", seconds, why))
+
+
 class CSIDriverStrategy(GroupStrategy):
     """CSI drivers."""
 
+    generation = True
     allow_unconditional_update = False
     columns = (
         NAME_COLUMN,
@@ -131,56 +199,46 @@ class CSIDriverStrategy(GroupStrategy):
         if not spec.volumeLifecycleModes:
             spec.volumeLifecycleModes = ["Persistent"]
 
-    def prepare_for_update(self, new: Any, old: Any) -> None:
-        """The generation counts changes of the spec."""
-        super().prepare_for_update(new, old)
-        before = old.metadata.generation
-        new.metadata.generation = (before or 0) + 1 if new.spec != old.spec else before
-
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole driver."""
         spec = obj.spec
         found: list[FieldError] = []
-        _validate_driver_name(obj.metadata.name, "metadata.name", found)
-        policies = ("File", "None", "ReadWriteOnceWithFSType")
-        if spec.fsGroupPolicy not in policies:
-            found.append(not_supported("spec.fsGroupPolicy", spec.fsGroupPolicy, policies))
-        for index, mode in enumerate(spec.volumeLifecycleModes or ()):
-            if mode not in ("Ephemeral", "Persistent"):
+        if spec.fsGroupPolicy is not None and spec.fsGroupPolicy not in _FS_GROUP_POLICIES:
+            found.append(not_supported("spec.fsGroupPolicy", spec.fsGroupPolicy, _FS_GROUP_POLICIES))
+        _validate_token_requests(spec.tokenRequests or (), found)
+        for mode in spec.volumeLifecycleModes or ():
+            if mode not in _LIFECYCLE_MODES:
                 found.append(
-                    not_supported(f"spec.volumeLifecycleModes[{index}]", mode, ("Ephemeral", "Persistent"))
+                    not_supported("spec.volumeLifecycleModes", mode, _LIFECYCLE_MODES, as_given=True)
                 )
-        audiences: set[str] = set()
-        for index, request in enumerate(spec.tokenRequests or ()):
-            path = f"spec.tokenRequests[{index}]"
-            audience = request.audience or ""
-            if audience in audiences:
-                found.append(duplicate(f"{path}.audience", audience))
-            audiences.add(audience)
-            seconds = request.expirationSeconds
-            if seconds is not None and seconds < 600:
-                found.append(
-                    invalid_value(
-                        f"{path}.expirationSeconds",
-                        seconds,
-                        "may not specify a duration less than 10 minutes",
-                    )
+        period = spec.nodeAllocatableUpdatePeriodSeconds
+        if period is not None and period < MIN_UPDATE_PERIOD_SECONDS:
+            found.append(
+                invalid_value(
+                    "spec.nodeAllocatableUpdatePeriodSeconds",
+                    period,
+                    f"must be greater than or equal to {MIN_UPDATE_PERIOD_SECONDS} seconds",
                 )
-            if seconds is not None and seconds > 1 << 32:
-                found.append(
-                    invalid_value(
-                        f"{path}.expirationSeconds",
-                        seconds,
-                        "may not specify a duration larger than 2^32 seconds",
-                    )
+            )
+        if spec.serviceAccountTokenInSecrets is not None and not spec.tokenRequests:
+            found.append(
+                invalid_value(
+                    "spec.serviceAccountTokenInSecrets",
+                    spec.serviceAccountTokenInSecrets,
+                    "may not be set without tokenRequests",
                 )
+            )
         return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """How volumes are attached stays."""
         found = self.validate(new)
-        for name in ("attachRequired", "volumeLifecycleModes"):
-            meta.immutable(getattr(new.spec, name), getattr(old.spec, name), f"spec.{name}", found)
+        # The path of the first is upstream's, which is not quite the field's name.
+        for name, path in (
+            ("attachRequired", "spec.attachedRequired"),
+            ("volumeLifecycleModes", "spec.volumeLifecycleModes"),
+        ):
+            meta.immutable(getattr(new.spec, name), getattr(old.spec, name), path, found)
         return found
 
     def cells(self, obj: Any, now: float) -> list[Any]:
@@ -197,6 +255,12 @@ class CSIDriverStrategy(GroupStrategy):
             printing.joined(spec.volumeLifecycleModes or ()),
             printing.age(obj, now),
         ]
+
+
+def _without_limit(driver: Any) -> Any:
+    driver = copy.copy(driver)
+    driver.allocatable = None
+    return driver
 
 
 class CSINodeStrategy(GroupStrategy):
@@ -223,8 +287,8 @@ class CSINodeStrategy(GroupStrategy):
             path = f"spec.drivers[{index}]"
             _validate_driver_name(driver.name, f"{path}.name", found)
             if not driver.nodeID:
-                found.append(required(f"{path}.nodeID", driver.nodeID or ""))
-            elif len(driver.nodeID) > MAX_NODE_ID_BYTES:
+                found.append(required(f"{path}.nodeID"))
+            elif len(driver.nodeID.encode()) > MAX_NODE_ID_BYTES:
                 found.append(
                     invalid_value(
                         f"{path}.nodeID",
@@ -232,26 +296,29 @@ class CSINodeStrategy(GroupStrategy):
                         f"must be {MAX_NODE_ID_BYTES} characters or less",
                     )
                 )
-            for key in driver.topologyKeys or ():
-                meta.report(meta.check_label_key(key), f"{path}.topologyKeys", key, found)
             if driver.allocatable is not None:
                 meta.non_negative(driver.allocatable.count, f"{path}.allocatable.count", found)
             if driver.name in seen:
                 found.append(duplicate(f"{path}.name", driver.name))
             seen.add(driver.name or "")
+            keys: set[str] = set()
+            for key in driver.topologyKeys or ():
+                if not key:
+                    found.append(required(path))
+                if key in keys:
+                    found.append(duplicate(path, key))
+                keys.add(key)
+                meta.report(meta.check_label_key(key), path, key, found)
         return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """A driver that stays does not change but for its volume limit."""
         found = self.validate(new)
-        before = {driver.name: driver for driver in old.spec.drivers or ()}
-        for index, driver in enumerate(new.spec.drivers or ()):
-            known = before.get(driver.name)
-            if known is not None and (driver.nodeID, driver.topologyKeys or []) != (
-                known.nodeID,
-                known.topologyKeys or [],
-            ):
-                found.append(invalid_value(f"spec.drivers[{index}]", driver, "field is immutable"))
+        for before in old.spec.drivers or ():
+            for driver in new.spec.drivers or ():
+                if driver.name == before.name:
+                    now, then = _without_limit(driver), _without_limit(before)
+                    meta.immutable(now, then, "spec.drivers", found)
         return found
 
     def cells(self, obj: Any, now: float) -> list[Any]:
@@ -283,19 +350,19 @@ class CSIStorageCapacityStrategy(GroupStrategy):
         """A whole report."""
         found: list[FieldError] = []
         name = obj.storageClassName or ""
+        found += meta.validate_label_selector(obj.nodeTopology, "nodeTopology")
         meta.report(names.dns_subdomain(name), "storageClassName", name, found)
         for field in ("capacity", "maximumVolumeSize"):
             value = getattr(obj, field)
-            if value is None:
-                continue
             try:
-                negative = quantity.parse_nano(value) < 0
+                negative = value is not None and quantity.parse_nano(value) < 0
             except quantity.QuantityError as error:
                 found.append(invalid_value(field, value, str(error)))
                 continue
-            if negative:
+            # Upstream asks this of the capacity only.
+            if negative and field == "capacity":
                 found.append(invalid_value(field, value, meta.NON_NEGATIVE))
-        return found + meta.validate_label_selector(obj.nodeTopology, "nodeTopology")
+        return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """Class and topology stay."""
@@ -308,6 +375,42 @@ class CSIStorageCapacityStrategy(GroupStrategy):
         """As `kubectl get csistoragecapacities` shows it."""
         capacity = printing.UNSET if obj.capacity is None else str(obj.capacity)
         return [obj.metadata.name, obj.storageClassName or "", capacity]
+
+
+def _validate_attachment(obj: Any) -> list[FieldError]:
+    """What holds of old attachments, too."""
+    spec, source, status = obj.spec, obj.spec.source, obj.status
+    found: list[FieldError] = []
+    if not spec.attacher:
+        found.append(required("spec.attacher"))
+    inline = source.inlineVolumeSpec if source is not None else None
+    volume = source.persistentVolumeName if source is not None else None
+    one = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+    if inline is None and volume is None:
+        found.append(required("spec.source", one))
+    elif inline is not None and volume is not None:
+        found.append(forbidden_field("spec.source", one))
+    elif volume == "":
+        found.append(
+            required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
+        )
+    node = spec.nodeName or ""
+    meta.report(names.dns_subdomain(node), "spec.nodeName", node, found)
+    if status is None:
+        return found
+    if _size_bytes(status.attachmentMetadata or {}) > MAX_ATTACHMENT_METADATA_BYTES:
+        found.append(too_long("status.attachmentMetadata", MAX_ATTACHMENT_METADATA_BYTES))
+    for name in ("attachError", "detachError"):
+        error = getattr(status, name)
+        if error is None:
+            continue
+        if len((error.message or "").encode()) > MAX_ERROR_MESSAGE_BYTES:
+            # Upstream names the other limit.
+            found.append(too_long(f"status.{name}.message", MAX_ATTACHMENT_METADATA_BYTES))
+        if (error.errorCode or 0) < 0:
+            message = names.range_message(0, 2**31 - 1)
+            found.append(invalid_value(f"status.{name}.errorCode", error.errorCode, message))
+    return found
 
 
 class VolumeAttachmentStrategy(GroupStrategy):
@@ -328,35 +431,24 @@ class VolumeAttachmentStrategy(GroupStrategy):
 
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole attachment."""
-        spec = obj.spec
-        found: list[FieldError] = []
-        _validate_driver_name(spec.attacher, "spec.attacher", found)
-        source = spec.source
-        inline = source.inlineVolumeSpec if source is not None else None
+        spec, source = obj.spec, obj.spec.source
+        found = _validate_attachment(obj)
+        if spec.attacher:
+            _validate_driver_name(spec.attacher, "spec.attacher", found)
         volume = source.persistentVolumeName if source is not None else None
-        if inline is None and volume is None:
-            found.append(
-                required(
-                    "spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
-                )
-            )
-        elif inline is not None and volume is not None:
-            found.append(
-                forbidden_field(
-                    "spec.source", "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
-                )
-            )
-        elif volume is not None:
+        if volume is not None:
             meta.report(names.dns_subdomain(volume), "spec.source.persistentVolumeName", volume, found)
-        node = spec.nodeName or ""
-        meta.report(names.dns_subdomain(node), "spec.nodeName", node, found)
         return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """The spec stays."""
-        found = self.validate(new)
+        found = _validate_attachment(new)
         meta.immutable(new.spec, old.spec, "spec", found)
         return found
+
+    def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
+        """As an update of the rest."""
+        return self.validate_update(new, old)
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get volumeattachments` shows it."""
@@ -384,7 +476,8 @@ class VolumeAttributesClassStrategy(GroupStrategy):
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole class."""
         found: list[FieldError] = []
-        _validate_driver_name(obj.driverName, "driverName", found)
+        _validate_provisioner(obj.driverName, "driverName", found)
+        _validate_parameters(obj.parameters, found)
         if not obj.parameters:
             found.append(required("parameters", "must contain at least one key/value pair"))
         return found
@@ -393,9 +486,9 @@ class VolumeAttributesClassStrategy(GroupStrategy):
         """Driver and parameters stay."""
         found: list[FieldError] = []
         for name in ("driverName", "parameters"):
-            if getattr(new, name) != getattr(old, name):
+            if (getattr(new, name) or None) != (getattr(old, name) or None):
                 found.append(forbidden_field(name, f"updates to {name} are forbidden."))
-        return found
+        return found + self.validate(new)
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get volumeattributesclasses` shows it."""
