@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from lakh.apis import meta
+from lakh.apis.conditions import validate_conditions
+from lakh.apis.groups import admission_rules as rules
 from lakh.apis.groups import printing
 from lakh.apis.groups.base import METADATA_RESETS, GroupStrategy, child, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, STATUS_METADATA, Column
-from lakh.machinery import cel, names
+from lakh.machinery import names
 from lakh.machinery.errors import (
     FieldError,
     duplicate,
     invalid_value,
     not_supported,
     required,
-    too_many,
 )
 
 GROUP = "admissionregistration.k8s.io"
@@ -25,13 +26,16 @@ DEFAULT_TIMEOUT_SECONDS = 10
 MAX_TIMEOUT_SECONDS = 30
 DEFAULT_SERVICE_PORT = 443
 
-_OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
-_SCOPES = ("*", "Cluster", "Namespaced")
 
-MAX_MATCH_CONDITIONS = 64
+_REVIEW_VERSIONS = ("v1", "v1beta1")
+_ACTIONS = ("Audit", "Deny", "Warn")
+
+MAX_AUDIT_ANNOTATIONS = 20
+MAX_AUDIT_EXPRESSION_BYTES = 5 * 1024
 # What expressions may speak of; everything but the request itself is looked at without types.
 _HOOK_VARIABLES = tuple((name, "dyn") for name in ("authorizer", "object", "oldObject", "request"))
-_POLICY_VARIABLES = (*_HOOK_VARIABLES, ("namespaceObject", "dyn"), ("params", "dyn"), ("variables", "dyn"))
+_PARAMS = ("params", "dyn")
+_POLICY_VARIABLES = (*_HOOK_VARIABLES, ("namespaceObject", "dyn"), ("variables", "dyn"))
 
 
 class WebhookConfigurationStrategy(GroupStrategy):
@@ -70,12 +74,27 @@ class WebhookConfigurationStrategy(GroupStrategy):
 
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole configuration."""
+        return self._findings(obj, None)
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """As a new one; match conditions that all stay are not looked into again."""
+        return self._findings(new, old)
+
+    def _findings(self, obj: Any, old: Any) -> list[FieldError]:
         found: list[FieldError] = []
+        conditions = [
+            [hook.matchConditions or [] for hook in o.webhooks or ()] for o in (obj, old) if o is not None
+        ]
+        known = len(conditions) == 2 and conditions[0] == conditions[1]
         seen: set[str] = set()
         for index, hook in enumerate(obj.webhooks or ()):
             path = f"webhooks[{index}]"
             self._validate_hook(hook, path, found)
-            if hook.name in seen:
+            if not known:
+                where = f"{path}.matchConditions"
+                rules.validate_match_conditions(hook.matchConditions, _HOOK_VARIABLES, where, found)
+            _validate_versions(hook.admissionReviewVersions, f"{path}.admissionReviewVersions", found)
+            if hook.name and hook.name in seen:
                 found.append(duplicate(f"{path}.name", hook.name))
             seen.add(hook.name or "")
         return found
@@ -83,7 +102,7 @@ class WebhookConfigurationStrategy(GroupStrategy):
     def _validate_hook(self, hook: Any, path: str, found: list[FieldError]) -> None:
         _validate_hook_name(hook.name or "", f"{path}.name", found)
         for index, rule in enumerate(hook.rules or ()):
-            _validate_rule(rule, f"{path}.rules[{index}]", found)
+            rules.validate_rule(rule, f"{path}.rules[{index}]", found)
         meta.one_of(hook.failurePolicy, ("Fail", "Ignore"), f"{path}.failurePolicy", found)
         meta.one_of(hook.matchPolicy, ("Equivalent", "Exact"), f"{path}.matchPolicy", found)
         if hook.sideEffects is None:
@@ -100,13 +119,8 @@ class WebhookConfigurationStrategy(GroupStrategy):
             )
         for name in ("namespaceSelector", "objectSelector"):
             found += meta.validate_label_selector(getattr(hook, name), f"{path}.{name}")
-        if self._mutating and hook.reinvocationPolicy not in ("IfNeeded", "Never"):
-            found.append(
-                not_supported(f"{path}.reinvocationPolicy", hook.reinvocationPolicy, ("IfNeeded", "Never"))
-            )
-        _validate_match_conditions(hook.matchConditions, _HOOK_VARIABLES, f"{path}.matchConditions", found)
-        if not hook.admissionReviewVersions:
-            found.append(required(f"{path}.admissionReviewVersions", "must specify one of v1, v1beta1"))
+        if self._mutating:
+            rules.validate_reinvocation(hook.reinvocationPolicy, f"{path}.reinvocationPolicy", found)
         _validate_client(hook.clientConfig, f"{path}.clientConfig", found)
 
     def cells(self, obj: Any, now: float) -> list[Any]:
@@ -114,87 +128,31 @@ class WebhookConfigurationStrategy(GroupStrategy):
         return [obj.metadata.name, len(obj.webhooks or ()), printing.age(obj, now)]
 
 
-def _validate_match_conditions(
-    conditions: Any, variables: tuple[tuple[str, str], ...], path: str, found: list[FieldError]
-) -> None:
-    if len(conditions or ()) > MAX_MATCH_CONDITIONS:
-        found.append(too_many(path, len(conditions), MAX_MATCH_CONDITIONS))
-    seen: set[str] = set()
-    for index, condition in enumerate(conditions or ()):
-        where = f"{path}[{index}]"
-        _validate_expression(condition.expression, variables, f"{where}.expression", found, ("BOOL", "DYN"))
-        if not condition.name:
-            found.append(required(f"{where}.name"))
-        else:
-            meta.report(meta.check_label_key(condition.name), f"{where}.name", condition.name, found)
-            if condition.name in seen:
-                found.append(duplicate(f"{where}.name", condition.name))
-            seen.add(condition.name)
-
-
-def _validate_expression(
-    expression: str | None,
-    variables: tuple[tuple[str, str], ...],
-    path: str,
-    found: list[FieldError],
-    results: tuple[str, ...],
-) -> None:
-    if not expression or not expression.strip():
-        found.append(required(path))
-        return
-    if "authorizer" in expression:
-        # Its functions are the authorizer's, which is not there yet; whoever evaluates it will say.
-        return
-    try:
-        program = cel.compile_expression(expression, variables)
-    except cel.ExpressionError as e:
-        found.append(invalid_value(path, expression, f"compilation failed: {e}"))
-        return
-    if results and program.result not in results:
-        found.append(invalid_value(path, expression, f"must evaluate to {results[0].lower()}"))
-
-
 def _validate_hook_name(name: str, path: str, found: list[FieldError]) -> None:
     if not name:
         found.append(required(path))
-        return
-    messages = names.dns_subdomain(name)
-    meta.report(messages, path, name, found)
-    if not messages and len(name.split(".")) < 3:
+    elif messages := names.dns_subdomain(name):
+        found.append(invalid_value(path, name, ",".join(messages)))
+    elif len(name.split(".")) < 3:
         found.append(
             invalid_value(path, name, "should be a domain with at least three segments separated by dots")
         )
 
 
-def _validate_rule(rule: Any, path: str, found: list[FieldError]) -> None:
-    if not rule.operations:
-        found.append(required(f"{path}.operations"))
-    for index, operation in enumerate(rule.operations or ()):
-        if operation not in _OPERATIONS:
-            found.append(not_supported(f"{path}.operations[{index}]", operation, _OPERATIONS))
-    if "*" in (rule.operations or ()) and len(rule.operations) > 1:
+def _validate_versions(versions: list[str] | None, path: str, found: list[FieldError]) -> None:
+    """Versions of AdmissionReview, one of which must be known here."""
+    if not versions:
+        found.append(required(path, f"must specify one of {', '.join(_REVIEW_VERSIONS)}"))
+        return
+    for index, version in enumerate(versions):
+        if version in versions[:index]:
+            found.append(invalid_value(f"{path}[{index}]", version, "duplicate version"))
+        else:
+            meta.report(names.dns1035_label(version), f"{path}[{index}]", version, found)
+    if not set(versions) & set(_REVIEW_VERSIONS):
         found.append(
-            invalid_value(
-                f"{path}.operations",
-                rule.operations,
-                "if '*' is present, must not specify other operations",
-            )
+            invalid_value(path, versions, f"must include at least one of {', '.join(_REVIEW_VERSIONS)}")
         )
-    for name, what in (("apiGroups", "API groups"), ("apiVersions", "API versions")):
-        values = getattr(rule, name)
-        if not values:
-            found.append(required(f"{path}.{name}"))
-        elif "*" in values and len(values) > 1:
-            found.append(
-                invalid_value(f"{path}.{name}", values, f"if '*' is present, must not specify other {what}")
-            )
-    for index, version in enumerate(rule.apiVersions or ()):
-        if not version:
-            found.append(required(f"{path}.apiVersions[{index}]"))
-    if not rule.resources:
-        found.append(required(f"{path}.resources"))
-    if rule.scope is not None and rule.scope not in _SCOPES:
-        found.append(not_supported(f"{path}.scope", rule.scope, _SCOPES))
 
 
 def _validate_client(client: Any, path: str, found: list[FieldError]) -> None:
@@ -256,52 +214,104 @@ class PolicyStrategy(_PolicyBase):
 
     def validate(self, obj: Any) -> list[FieldError]:
         """What every policy needs."""
-        found = super().validate(obj)
-        spec = obj.spec
-        if spec.matchConstraints is None:
-            found.append(required("spec.matchConstraints"))
-        elif not spec.matchConstraints.resourceRules:
-            found.append(required("spec.matchConstraints.resourceRules"))
-        meta.one_of(spec.failurePolicy, ("Fail", "Ignore"), "spec.failurePolicy", found)
-        _validate_match_conditions(spec.matchConditions, _POLICY_VARIABLES, "spec.matchConditions", found)
-        names_seen: set[str] = set()
-        for index, variable in enumerate(spec.variables or ()):
-            where = f"spec.variables[{index}]"
-            if not variable.name:
-                found.append(required(f"{where}.name"))
-            elif not variable.name.isidentifier() or not variable.name.isascii():
-                found.append(
-                    invalid_value(f"{where}.name", variable.name, "name is not a valid CEL identifier")
-                )
-            elif variable.name in names_seen:
-                found.append(duplicate(f"{where}.name", variable.name))
-            names_seen.add(variable.name or "")
-            _validate_expression(variable.expression, _POLICY_VARIABLES, f"{where}.expression", found, ())
-        if not self._mutating:
-            for index, rule in enumerate(spec.validations or ()):
-                where = f"spec.validations[{index}]"
-                _validate_expression(
-                    rule.expression, _POLICY_VARIABLES, f"{where}.expression", found, ("BOOL", "DYN")
-                )
-                if rule.messageExpression:
-                    _validate_expression(
-                        rule.messageExpression,
-                        _POLICY_VARIABLES,
-                        f"{where}.messageExpression",
-                        found,
-                        ("STRING", "DYN"),
-                    )
-        if self._mutating:
-            if not spec.mutations:
-                found.append(required("spec.mutations", "mutations must contain at least one item"))
-        elif not spec.validations and not spec.auditAnnotations:
-            found.append(
-                required(
-                    "spec.validations",
-                    "validations or auditAnnotations must contain at least one item",
-                )
-            )
+        return self._findings(obj, None)
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """As a new one; match conditions that stay are not looked into again."""
+        return self._findings(new, old)
+
+    def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
+        """Warnings of the type checker, conditions."""
+        found: list[FieldError] = []
+        status = new.status if self.has_status else None
+        checking = status.typeChecking if status is not None else None
+        for index, warning in enumerate((checking.expressionWarnings if checking else None) or ()):
+            path = f"status.typeChecking.expressionWarnings[{index}]"
+            if not warning.warning:
+                found.append(required(f"{path}.warning"))
+            if not (warning.fieldRef or "").strip():
+                found.append(required(f"{path}.fieldRef"))
+        if status is not None:
+            validate_conditions(status.conditions, "status.conditions", found)
         return found
+
+    def _findings(self, obj: Any, old: Any) -> list[FieldError]:
+        spec = obj.spec
+        found: list[FieldError] = []
+        kind = spec.paramKind
+        variables = _POLICY_VARIABLES if kind is None else (*_POLICY_VARIABLES, _PARAMS)
+        meta.one_of(spec.failurePolicy, ("Fail", "Ignore"), "spec.failurePolicy", found)
+        if kind is not None:
+            rules.validate_param_kind(kind, "spec.paramKind", found)
+        constraints = spec.matchConstraints
+        if constraints is None:
+            found.append(required("spec.matchConstraints"))
+        else:
+            rules.validate_match(constraints, "spec.matchConstraints", found)
+            if not constraints.resourceRules:
+                found.append(required("spec.matchConstraints.resourceRules"))
+        if old is None or (kind, spec.matchConditions) != (old.spec.paramKind, old.spec.matchConditions):
+            rules.validate_match_conditions(spec.matchConditions, variables, "spec.matchConditions", found)
+        for index, variable in enumerate(spec.variables or ()):
+            rules.validate_variable(variable, variables, f"spec.variables[{index}]", found)
+        if self._mutating:
+            self._validate_mutations(spec, found)
+        else:
+            self._validate_rules(obj, variables, found)
+        return found
+
+    def _validate_mutations(self, spec: Any, found: list[FieldError]) -> None:
+        if not spec.mutations:
+            found.append(required("spec.mutations", "mutations must contain at least one item"))
+        for index, mutation in enumerate(spec.mutations or ()):
+            path, kind = f"spec.mutations[{index}]", mutation.patchType
+            if not kind:
+                found.append(required(f"{path}.patchType"))
+                continue
+            if kind not in _PATCHES:
+                found.append(not_supported(f"{path}.patchType", kind, _PATCHES))
+                continue
+            for other, name in _PATCHES.items():
+                patch = getattr(mutation, name)
+                if other != kind:
+                    if patch is not None:
+                        why = f"must not be specified when patchType is {kind}"
+                        found.append(invalid_value(f"{path}.{name}", f"{{{name}}}", why))
+                elif patch is None:
+                    found.append(required(f"{path}.{name}", f"must be specified when patchType is {kind}"))
+                elif not (patch.expression or "").strip():
+                    found.append(required(f"{path}.{name}.expression", "expression is not specified"))
+        rules.validate_reinvocation(spec.reinvocationPolicy, "spec.reinvocationPolicy", found)
+
+    def _validate_rules(self, obj: Any, variables: rules.Variables, found: list[FieldError]) -> None:
+        spec = obj.spec
+        if not spec.validations and not spec.auditAnnotations:
+            why = "validations or auditAnnotations must contain at least one item"
+            found += [required("spec.validations", why), required("spec.auditAnnotations", why)]
+        for index, rule in enumerate(spec.validations or ()):
+            rules.validate_validation(rule, variables, f"spec.validations[{index}]", found)
+        annotations = spec.auditAnnotations or []
+        if len(annotations) > MAX_AUDIT_ANNOTATIONS:
+            why = f"must not have more than {MAX_AUDIT_ANNOTATIONS} auditAnnotations"
+            found.append(invalid_value("spec.auditAnnotations", annotations, why))
+        keys: set[str] = set()
+        for index, annotation in enumerate(annotations):
+            path, key = f"spec.auditAnnotations[{index}]", annotation.key or ""
+            full = f"{obj.metadata.name or ''}/{key}"
+            meta.report(meta.check_label_key(full), f"{path}.key", full, found)
+            source = (annotation.valueExpression or "").strip()
+            if not source:
+                found.append(required(f"{path}.valueExpression", "valueExpression is not specified"))
+            elif len(source.encode()) > MAX_AUDIT_EXPRESSION_BYTES:
+                why = f"must not exceed {MAX_AUDIT_EXPRESSION_BYTES} bytes in length"
+                found.append(required(f"{path}.valueExpression", why))
+            else:
+                rules.validate_expression(
+                    source, variables, f"{path}.valueExpression", found, ("STRING", "NULL", "DYN")
+                )
+            if key in keys:
+                found.append(duplicate(f"{path}.key", key))
+            keys.add(key)
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get` shows admission policies."""
@@ -310,6 +320,10 @@ class PolicyStrategy(_PolicyBase):
         kind = spec.paramKind
         text = f"{kind.apiVersion}/{kind.kind}" if kind is not None else printing.UNSET
         return [obj.metadata.name, len(rules or ()), text, printing.age(obj, now)]
+
+
+# What a mutation may be, and the field that holds it.
+_PATCHES = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
 
 
 def _default_match(match: Any) -> None:
@@ -349,21 +363,26 @@ class PolicyBindingStrategy(_PolicyBase):
             found.append(required("spec.policyName"))
         else:
             meta.report(names.dns_subdomain(spec.policyName), "spec.policyName", spec.policyName, found)
-        if self._mutating:
-            return found
-        actions = spec.validationActions or ()
-        if not actions:
-            found.append(required("spec.validationActions", "at least one validation action is required"))
-        for index, action in enumerate(actions):
-            if action not in ("Audit", "Deny", "Warn"):
-                found.append(
-                    not_supported(f"spec.validationActions[{index}]", action, ("Audit", "Deny", "Warn"))
-                )
-        if "Deny" in actions and "Warn" in actions:
-            found.append(
-                invalid_value("spec.validationActions", list(actions), "must not contain both Deny and Warn")
-            )
+        rules.validate_param_ref(spec.paramRef, "spec.paramRef", found)
+        rules.validate_match(spec.matchResources, "spec.matchResources", found)
+        if not self._mutating:
+            self._validate_actions(spec.validationActions or [], "spec.validationActions", found)
         return found
+
+    def _validate_actions(self, actions: list[str], path: str, found: list[FieldError]) -> None:
+        for index, action in enumerate(actions):
+            if action not in _ACTIONS:
+                found.append(not_supported(f"{path}[{index}]", action, _ACTIONS))
+            if action in actions[:index]:
+                found.append(duplicate(f"{path}[{index}]", action))
+        if "Deny" in actions and "Warn" in actions:
+            why = (
+                "must not contain both Deny and Warn (repeating the same validation failure information in the API "
+                "response and headers serves no purpose)"
+            )
+            found.append(invalid_value(path, actions, why))
+        if not actions:
+            found.append(required(path, "at least one validation action is required"))
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get` shows bindings of admission policies."""

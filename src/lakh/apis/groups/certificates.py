@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,14 +18,21 @@ from lakh.machinery import names, times
 from lakh.machinery.errors import (
     FieldError,
     duplicate,
+    forbidden_field,
     invalid_value,
     not_supported,
     required,
+    too_long,
 )
 
 GROUP = "certificates.k8s.io"
 
 MIN_EXPIRATION_SECONDS = 600
+LEGACY_SIGNER = "kubernetes.io/legacy-unknown"
+DECISIONS = ("Approved", "Denied")
+# A subdomain, and behind the slash a label, a dot and a subdomain.
+MAX_DOMAIN_BYTES = 253
+MAX_SIGNER_PATH_BYTES = 253 + 63 + 1
 
 _USAGES = (
     "any",
@@ -91,6 +99,7 @@ class CertificateSigningRequestStrategy(GroupStrategy):
         for index, usage in enumerate(spec.usages or ()):
             if usage not in _USAGES:
                 found.append(not_supported(f"spec.usages[{index}]", usage, _USAGES))
+        for index, usage in enumerate(spec.usages or ()):
             if usage in seen:
                 found.append(duplicate(f"spec.usages[{index}]", usage))
             seen.add(usage)
@@ -120,38 +129,34 @@ class CertificateSigningRequestStrategy(GroupStrategy):
         super().prepare_for_status_update(new, old)
         if new.status is None:
             self.reset_status(new)
-        decided = ("Approved", "Denied")
-        kept = [c for c in (old.status.conditions if old.status else None) or () if c.type in decided]
-        others = [c for c in new.status.conditions or () if c.type not in decided]
-        new.status.conditions = [*kept, *others] or None
+        for kind in DECISIONS:
+            before, after = _of_type(old, kind), _of_type(new, kind)
+            # What was added or taken away stays so, and validation says it.
+            if len(before) == len(after):
+                kept = iter(before)
+                new.status.conditions = [
+                    next(kept) if c.type == kind else c for c in new.status.conditions or ()
+                ] or None
+        fill_times(new, old)
 
     def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
-        """Conditions are whole, and approval and denial exclude each other."""
-        found: list[FieldError] = []
-        conditions = (new.status.conditions if new.status is not None else None) or ()
-        kinds: set[str] = set()
-        for index, condition in enumerate(conditions):
-            path = f"status.conditions[{index}]"
-            if not condition.type:
-                found.append(required(f"{path}.type"))
-            if not condition.status:
-                found.append(required(f"{path}.status"))
-            elif condition.status not in ("False", "True", "Unknown"):
-                found.append(not_supported(f"{path}.status", condition.status, ("False", "True", "Unknown")))
-            elif condition.type in ("Approved", "Denied", "Failed") and condition.status != "True":
-                found.append(not_supported(f"{path}.status", condition.status, ("True",)))
-            if condition.type in kinds:
-                found.append(duplicate(f"{path}.type", condition.type))
-            kinds.add(condition.type or "")
-            if {"Approved", "Denied"} <= kinds and condition.type in ("Approved", "Denied"):
-                found.append(
-                    invalid_value(
-                        f"{path}.type",
-                        condition.type,
-                        "Approved and Denied conditions are mutually exclusive",
-                    )
-                )
+        """Whole conditions, a certificate that is one; decisions are left alone."""
+        found = _validate_status(new, old)
+        for kind in DECISIONS:
+            before, after = _of_type(old, kind), _of_type(new, kind)
+            if len(after) > len(before):
+                found.append(_forbidden(f'updates may not add a condition of type "{kind}"'))
+            elif len(after) == len(before) and not meta.same(after, before):
+                found.append(_forbidden(f'updates may not modify a condition of type "{kind}"'))
+        if _certificate(new) != _certificate(old) and _certificate(old):
+            found.append(
+                forbidden_field("status.certificate", "updates may not modify existing certificate content")
+            )
         return found
+
+    def validate_subresource(self, new: Any, old: Any, subresource: str) -> list[FieldError]:
+        """Decisions: whole conditions, none of which goes."""
+        return _validate_status(new, old)
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get csr` shows it."""
@@ -184,8 +189,105 @@ def _request_error(request: str | None) -> str:
     return "" if parsed.is_signature_valid else "signature of the request is not valid"
 
 
+def _conditions(csr: Any) -> list[Any]:
+    return (csr.status.conditions if csr.status is not None else None) or []
+
+
+def _certificate(csr: Any) -> str:
+    return (csr.status.certificate if csr.status is not None else None) or ""
+
+
+def _of_type(csr: Any, kind: str) -> list[Any]:
+    return [c for c in _conditions(csr) if c.type == kind]
+
+
+def _forbidden(why: str) -> FieldError:
+    return forbidden_field("status.conditions", why)
+
+
+def fill_times(new: Any, old: Any) -> None:
+    """Conditions without times get them: now, or when they became what they are."""
+    now = times.now()
+    for condition in _conditions(new):
+        if not condition.lastUpdateTime:
+            condition.lastUpdateTime = now
+        if not condition.lastTransitionTime:
+            condition.lastTransitionTime = next(
+                (
+                    known.lastTransitionTime
+                    for known in _of_type(old, condition.type)
+                    if known.status == condition.status and known.lastTransitionTime
+                ),
+                now,
+            )
+
+
+def _validate_status(new: Any, old: Any) -> list[FieldError]:
+    """What an update of any part of the status must keep to; what was wrong before may stay so."""
+    found: list[FieldError] = []
+    _validate_conditions(new, old, found)
+    certificate = _certificate(new)
+    if certificate and certificate != _certificate(old) and not _certificate_error(_certificate(old)):
+        error = _certificate_error(certificate)
+        if error:
+            found.append(invalid_value("status.certificate", "<certificate data>", error))
+    for kind in (*DECISIONS, "Failed"):
+        if len(_of_type(new, kind)) < len(_of_type(old, kind)):
+            found.append(_forbidden(f'updates may not remove a condition of type "{kind}"'))
+    return found
+
+
+def _validate_conditions(new: Any, old: Any, found: list[FieldError]) -> None:
+    kinds = [c.type or "" for c in _conditions(old)]
+    both_before = set(DECISIONS) <= set(kinds)
+    twice_before = len(set(kinds)) < len(kinds)
+    seen: set[str] = set()
+    for index, condition in enumerate(_conditions(new)):
+        path, kind = f"status.conditions[{index}]", condition.type or ""
+        if not kind and "" not in kinds:
+            found.append(required(f"{path}.type"))
+        allowed = ("True",) if kind in (*DECISIONS, "Failed") else ("False", "True", "Unknown")
+        if not condition.status:
+            found.append(required(f"{path}.status"))
+        elif condition.status not in allowed:
+            found.append(not_supported(f"{path}.status", condition.status, allowed))
+        if kind in DECISIONS and not both_before and set(DECISIONS) - {kind} <= seen:
+            why = "Approved and Denied conditions are mutually exclusive"
+            found.append(invalid_value("status.conditions", kind, why))
+        if kind in seen and not twice_before:
+            found.append(duplicate(f"{path}.type", kind))
+        seen.add(kind)
+
+
+_PEM = re.compile(rb"-----BEGIN ([^-]*)-----\s(.*?)-----END \1-----", re.DOTALL)
+
+
+def _certificate_error(text: str) -> str:
+    """What is wrong with a signed certificate: PEM blocks, all of them certificates; "" when nothing is."""
+    try:
+        pem = base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error) as error:
+        return str(error)
+    if not pem:
+        return ""
+    blocks = _PEM.findall(pem)
+    for kind, body in blocks:
+        if kind != b"CERTIFICATE":
+            return f'only CERTIFICATE PEM blocks are allowed, found "{kind.decode(errors="replace")}"'
+        if b":" in body:
+            return "no PEM block headers are permitted"
+        try:
+            x509.load_der_x509_certificate(base64.b64decode(body))
+        except ValueError as error:
+            return str(error)
+    return "" if blocks else "must contain at least one CERTIFICATE PEM block"
+
+
 def _validate_signer(name: str, found: list[FieldError]) -> None:
     path = "spec.signerName"
+    if name == LEGACY_SIGNER:
+        found.append(invalid_value(path, name, "the legacy signerName is not allowed via this API version"))
+        return
     if not name:
         found.append(required(path))
         return
@@ -197,14 +299,30 @@ def _validate_signer(name: str, found: list[FieldError]) -> None:
             )
         )
         return
+    if len(domain.encode()) > MAX_DOMAIN_BYTES:
+        found.append(too_long(path, MAX_DOMAIN_BYTES))
+    _validate_labels(domain, names.dns_label, path, found)
     if "." not in domain:
         found.append(
             invalid_value(path, domain, "should be a domain with at least two segments separated by dots")
         )
-    else:
-        meta.report(names.dns_subdomain(domain), path, domain, found)
-    for label in rest.split("."):
-        meta.report(names.dns_label(label), path, rest, found)
+    _validate_labels(rest, names.dns_subdomain, path, found)
+    for part, longest in (
+        (rest, MAX_SIGNER_PATH_BYTES),
+        (name, MAX_DOMAIN_BYTES + MAX_SIGNER_PATH_BYTES + 1),
+    ):
+        if len(part.encode()) > longest:
+            found.append(too_long(path, longest))
+
+
+def _validate_labels(text: str, rule: Callable[[str], list[str]], path: str, found: list[FieldError]) -> None:
+    """The first part between dots with which something is wrong."""
+    for label in text.split("."):
+        if messages := rule(label):
+            found += [
+                invalid_value(path, text, f'validating label "{label}": {message}') for message in messages
+            ]
+            return
 
 
 RESOURCES = (

@@ -1,0 +1,233 @@
+"""What webhooks and policies of admission say about requests: rules, conditions, expressions, parameters.
+
+Validation as in upstream's `apis/admissionregistration/validation`. Expressions are compiled with everything of any type; those that ask the authorizer
+are left to whoever evaluates them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from lakh.apis import meta
+from lakh.machinery import cel, names
+from lakh.machinery.errors import (
+    FieldError,
+    duplicate,
+    forbidden_field,
+    invalid_value,
+    not_supported,
+    required,
+    too_many,
+)
+
+_OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
+_SCOPES = ("*", "Cluster", "Namespaced")
+_REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
+MAX_MATCH_CONDITIONS = 64
+Variables = tuple[tuple[str, str], ...]
+
+_is_identifier = re.compile("[_a-zA-Z][_a-zA-Z0-9]*").fullmatch
+
+
+def validate_match_conditions(
+    conditions: Any, variables: tuple[tuple[str, str], ...], path: str, found: list[FieldError]
+) -> None:
+    if len(conditions or ()) > MAX_MATCH_CONDITIONS:
+        found.append(too_many(path, len(conditions), MAX_MATCH_CONDITIONS))
+    seen: set[str] = set()
+    for index, condition in enumerate(conditions or ()):
+        where = f"{path}[{index}]"
+        validate_expression(condition.expression, variables, f"{where}.expression", found, ("BOOL", "DYN"))
+        if not condition.name:
+            found.append(required(f"{where}.name"))
+        else:
+            meta.report(meta.check_label_key(condition.name), f"{where}.name", condition.name, found)
+            if condition.name in seen:
+                found.append(duplicate(f"{where}.name", condition.name))
+            seen.add(condition.name)
+
+
+def validate_expression(
+    expression: str | None,
+    variables: tuple[tuple[str, str], ...],
+    path: str,
+    found: list[FieldError],
+    results: tuple[str, ...],
+) -> None:
+    if not expression or not expression.strip():
+        found.append(required(path))
+        return
+    if "authorizer" in expression:
+        # Its functions are the authorizer's, which is not there yet; whoever evaluates it will say.
+        return
+    try:
+        program = cel.compile_expression(expression, variables)
+    except cel.ExpressionError as e:
+        found.append(invalid_value(path, expression, f"compilation failed: {e}"))
+        return
+    if results and program.result not in results:
+        found.append(invalid_value(path, expression, f"must evaluate to {results[0].lower()}"))
+
+
+def validate_reinvocation(policy: str | None, path: str, found: list[FieldError]) -> None:
+    if policy not in ("IfNeeded", "Never"):
+        found.append(not_supported(path, policy or "", ("IfNeeded", "Never")))
+
+
+def validate_rule(rule: Any, path: str, found: list[FieldError]) -> None:
+    """Operations on resources (upstream's validateRuleWithOperations)."""
+    operations = rule.operations or []
+    if not operations:
+        found.append(required(f"{path}.operations"))
+    if "*" in operations and len(operations) > 1:
+        why = "if '*' is present, must not specify other operations"
+        found.append(invalid_value(f"{path}.operations", operations, why))
+    for index, operation in enumerate(operations):
+        if operation not in _OPERATIONS:
+            found.append(not_supported(f"{path}.operations[{index}]", operation, _OPERATIONS))
+    for name, what in (("apiGroups", "API groups"), ("apiVersions", "API versions")):
+        values = getattr(rule, name)
+        if not values:
+            found.append(required(f"{path}.{name}"))
+        elif "*" in values and len(values) > 1:
+            why = f"if '*' is present, must not specify other {what}"
+            found.append(invalid_value(f"{path}.{name}", values, why))
+    for index, version in enumerate(rule.apiVersions or ()):
+        if not version:
+            found.append(required(f"{path}.apiVersions[{index}]"))
+    validate_resources(rule.resources or [], f"{path}.resources", found)
+    if rule.scope is not None and rule.scope not in _SCOPES:
+        found.append(not_supported(f"{path}.scope", rule.scope, _SCOPES))
+
+
+def validate_resources(resources: list[str], path: str, found: list[FieldError]) -> None:
+    """Resources and subresources; what a wildcard covers is not said again."""
+    if not resources:
+        found.append(required(path))
+    all_below: set[str] = set()  # of `pods/*`: pods
+    everywhere: set[str] = set()  # of `*/scale`: scale
+    plain = False
+    for index, text in enumerate(resources):
+        if not text:
+            found.append(required(f"{path}[{index}]"))
+            continue
+        resource, slash, below = text.partition("/")
+        if not slash:
+            # As upstream: it is the last one that counts.
+            plain = text != "*"
+            continue
+        if resource in all_below:
+            why = f"if '{resource}/*' is present, must not specify {text}"
+            found.append(invalid_value(f"{path}[{index}]", text, why))
+        if below in everywhere:
+            why = f"if '*/{below}' is present, must not specify {text}"
+            found.append(invalid_value(f"{path}[{index}]", text, why))
+        if below == "*":
+            all_below.add(resource)
+        if resource == "*":
+            everywhere.add(below)
+    if len(resources) > 1 and "*/*" in resources:
+        found.append(invalid_value(path, resources, "if '*/*' is present, must not specify other resources"))
+    if "*" in resources and plain:
+        why = "if '*' is present, must not specify other resources without subresources"
+        found.append(invalid_value(path, resources, why))
+
+
+def validate_variable(variable: Any, variables: Variables, path: str, found: list[FieldError]) -> None:
+    name = variable.name or ""
+    if not name.strip():
+        found.append(required(f"{path}.name", "name is not specified"))
+    elif not _is_identifier(name) or name in cel.RESERVED:
+        found.append(invalid_value(f"{path}.name", name, "name is not a valid CEL identifier"))
+    if not (variable.expression or "").strip():
+        found.append(required(f"{path}.expression", "expression is not specified"))
+    else:
+        validate_expression(variable.expression, variables, f"{path}.expression", found, ())
+
+
+def validate_validation(rule: Any, variables: Variables, path: str, found: list[FieldError]) -> None:
+    message, computed = rule.message or "", rule.messageExpression or ""
+    if not (rule.expression or "").strip():
+        found.append(required(f"{path}.expression", "expression is not specified"))
+    else:
+        validate_expression(rule.expression, variables, f"{path}.expression", found, ("BOOL", "DYN"))
+    where = f"{path}.messageExpression"
+    if computed and not computed.strip():
+        found.append(invalid_value(where, computed, "must be non-empty if specified"))
+    elif computed:
+        validate_expression(computed, variables, where, found, ("STRING", "DYN"))
+    if message and not message.strip():
+        found.append(invalid_value(f"{path}.message", message, "message must be non-empty if specified"))
+    elif "\n" in message.strip() or "\r" in message.strip():
+        found.append(invalid_value(f"{path}.message", message, "message must not contain line breaks"))
+    if rule.reason is not None and rule.reason not in _REASONS:
+        found.append(not_supported(f"{path}.reason", rule.reason, _REASONS))
+
+
+def validate_param_kind(kind: Any, path: str, found: list[FieldError]) -> None:
+    """The kind of parameters: a version of a group, a name."""
+    text = kind.apiVersion or ""
+    group, _, version = text.rpartition("/")
+    if not text:
+        found.append(required(f"{path}.apiVersion"))
+    elif "/" in group:
+        why = f"unexpected GroupVersion string: {text}"
+        found.append(invalid_value(f"{path}.apiVersion", text, why))
+    else:
+        if messages := names.dns_subdomain(group) if group else ():
+            found.append(invalid_value(f"{path}.apiVersion", group, ",".join(messages)))
+        if not version:
+            found.append(invalid_value(f"{path}.apiVersion", text, "version must be specified"))
+        elif messages := names.dns1035_label(version):
+            found.append(invalid_value(f"{path}.apiVersion", version, ",".join(messages)))
+    name = kind.kind or ""
+    if not name:
+        found.append(required(f"{path}.kind"))
+    elif messages := names.dns1035_label(name.lower()):
+        why = f"may have mixed case, but should otherwise match: {','.join(messages)}"
+        found.append(invalid_value(f"{path}.kind", name, why))
+
+
+def validate_match(match: Any, path: str, found: list[FieldError]) -> None:
+    """What a policy or a binding looks at."""
+    if match is None:
+        return
+    meta.one_of(match.matchPolicy, ("Equivalent", "Exact"), f"{path}.matchPolicy", found)
+    for name in ("namespaceSelector", "objectSelector"):
+        found += meta.validate_label_selector(getattr(match, name), f"{path}.{name}")
+    for name in ("resourceRules", "excludeResourceRules"):
+        for index, rule in enumerate(getattr(match, name) or ()):
+            where = f"{path}.{name}[{index}]"
+            seen: set[str] = set()
+            for number, resource_name in enumerate(rule.resourceNames or ()):
+                at = f"{where}.resourceNames[{number}]"
+                meta.report(names.path_segment_name(resource_name), at, resource_name, found)
+                if resource_name in seen:
+                    found.append(duplicate(at, resource_name))
+                seen.add(resource_name)
+            validate_rule(rule, where, found)
+
+
+def validate_param_ref(ref: Any, path: str, found: list[FieldError]) -> None:
+    """Parameters: by name or by selector, and what their absence means."""
+    if ref is None:
+        return
+    both = "name and selector are mutually exclusive"
+    if ref.name:
+        meta.report(names.path_segment_name(ref.name), f"{path}.name", ref.name, found)
+        if ref.selector is not None:
+            found.append(forbidden_field(f"{path}.name", both))
+    if ref.selector is not None:
+        found += meta.validate_label_selector(ref.selector, f"{path}.selector")
+        if ref.name:
+            found.append(forbidden_field(f"{path}.selector", both))
+    elif not ref.name:
+        found.append(required(path, "one of name or selector must be specified"))
+    action = ref.parameterNotFoundAction
+    if not action:
+        found.append(required(f"{path}.parameterNotFoundAction"))
+    elif action not in ("Deny", "Allow"):
+        found.append(
+            not_supported(f"{path}.parameterNotFoundAction", action, ("Deny", "Allow"), as_given=True)
+        )
