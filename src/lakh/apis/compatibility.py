@@ -53,7 +53,6 @@ _MISSING = """
 | service account token volumes | not mounted into pods (`automountServiceAccountToken` has no effect) |
 | volumes and devices | controllers for both, a simulated CSI driver and DRA driver: [claims](claims.md) |
 | service account tokens | bound to pods, nodes and secrets; no limit on their life time can be set |
-| tables of `FlowSchema`s | by name, upstream's by precedence |
 | beta and alpha groups | not served, `scheduling.k8s.io/v1alpha2` aside |
 """
 

@@ -66,6 +66,8 @@ class Strategy:
     # Finalizers of garbage collection by default: "background" for all but a few old kinds.
     default_propagation: str = "Background"
     columns: tuple[Column, ...] = (NAME_COLUMN, Column("Created At", "date", "", AGE_COLUMN.description))
+    # Where an object's row stands in a table, if not by name.
+    row_order: Callable[[Any], Any] | None = None
     # metadata.name and metadata.namespace are always there.
     selectable_fields: Mapping[str, Callable[[Any], str]] = {}
     # A struct of the parts of a stored object that they read, for a kind that is watched by field a lot: its decoding is a

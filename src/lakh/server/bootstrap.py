@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
+from lakh.apis import flowdefaults
 from lakh.machinery import errors
-from lakh.server import flowdefaults, ownendpoints
+from lakh.server import ownendpoints
 from lakh.server.authn import User
 from lakh.server.certs import FRONT_PROXY_NAME, SHARED_FILES, Pki, PkiError
 from lakh.server.cluster import Cluster

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from lakh.apis import flowdefaults
 from lakh.machinery import errors
 from lakh.machinery.metrics import Registry
-from lakh.server import flowdefaults
 from lakh.server.fairqueue import Level, Ticket
 from lakh.server.following import Following
 

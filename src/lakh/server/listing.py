@@ -301,6 +301,8 @@ def respond(
             store.resource.api_version.encode(),
         )
     items = pages.read()
+    if shape == "table":
+        items = tables.in_order(store, items)
     if pages.done and len(items) <= SYNCHRONOUS:
         body = b'%s%s],"metadata":%s}\n' % (head, b",".join(map(render, items)), pages.metadata())
         return rendering.render(Response(200, body), accepted.media)

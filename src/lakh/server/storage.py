@@ -7,6 +7,7 @@ between; only its commit is awaited. An answer that was judged by a head that is
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import time
@@ -17,6 +18,7 @@ import msgspec
 
 from lakh.apis import meta
 from lakh.apis.definitions import schema
+from lakh.apis.groups.certificates import fill_times
 from lakh.apis.registry import Resource
 from lakh.machinery import errors, times
 from lakh.server import ownership
@@ -38,7 +40,6 @@ FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 ORPHAN_POLICY = "Orphan"
 
-DECISIONS = ("Approved", "Denied")
 # Subresources beside status that are the object itself, of which they change a part.
 OWN_SUBRESOURCES = ("approval", "ephemeralcontainers", "finalize", "resize")
 
@@ -493,13 +494,12 @@ class NamespaceStore(ResourceStore):
 
 
 class CertificateSigningRequestStore(ResourceStore):
-    """Approvals and denials are written through `approval` only, which changes nothing else."""
+    """Approvals and denials are written through `approval` only, which changes no more than conditions."""
 
     def prepare_for_subresource(self, new: Any, old: Any, subresource: str) -> None:
         new.spec = old.spec
-        decided = (new.status.conditions if new.status is not None else None) or ()
-        others = [c for c in (old.status.conditions if old.status else None) or () if c.type not in DECISIONS]
-        new.status = old.status
-        if new.status is None:
-            new.status = schema().struct("io.k8s.api.certificates.v1.CertificateSigningRequestStatus")()
-        new.status.conditions = [*others, *(c for c in decided if c.type in DECISIONS)] or None
+        decided = new.status.conditions if new.status is not None else None
+        status = schema().struct("io.k8s.api.certificates.v1.CertificateSigningRequestStatus")
+        new.status = status() if old.status is None else copy.copy(old.status)
+        new.status.conditions = decided
+        fill_times(new, old)
