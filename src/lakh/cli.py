@@ -291,7 +291,7 @@ def _fleet_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--devices",
         action="store_true",
-        help="publish the nodes' accelerators as devices, too (ResourceSlices of 4 KB a node)",
+        help="publish the nodes' accelerators as devices (ResourceSlices of 4 KB a node) in place of node resources",
     )
 
 

@@ -127,3 +127,18 @@ async def test_a_pod_that_has_ended_loses_its_claim(client: FakeClient) -> None:
     client.change(PODS, "p", {"status": {"phase": "Failed"}})
     await drain(controller)
     assert client.all(RESOURCECLAIMS) == []
+
+
+async def test_the_schedulers_claim_goes_with_its_pod(client: FakeClient) -> None:
+    """A claim that serves a pod's extended resources: freed and deleted once the pod has ended, though the pod is still there."""
+    controller = ResourceClaimController(make_context(client))
+    status = {"phase": "Running", "extendedResourceClaimStatus": {"resourceClaimName": "shared"}}
+    client.put(PODS, {"metadata": {"name": "p", "uid": "p"}, "spec": {}, "status": status})
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "p", "controller": True}
+    annotations = {"resource.kubernetes.io/extended-resource-claim": "true"}
+    allocated(client, "p", ownerReferences=[owner], annotations=annotations)
+    await drain(controller)
+    assert client.one(RESOURCECLAIMS, "shared", "default")["status"]["allocation"] is not None
+    client.change(PODS, "p", {"status": {"phase": "Succeeded"}})
+    await drain(controller)
+    assert client.all(RESOURCECLAIMS) == []

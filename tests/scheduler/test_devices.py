@@ -14,6 +14,7 @@ from lakh.machinery import cel
 from lakh.scheduler.allocator import Bench, Demand, Shape, allocate, describe
 from lakh.scheduler.constraints import needs_of
 from lakh.scheduler.core import Core
+from lakh.scheduler.devicedemand import claim_demands
 from lakh.scheduler.deviceviews import ClaimView, Device, DeviceClassView, SliceView
 from lakh.scheduler.profile import DEFAULT_PROFILE, Profile
 
@@ -359,7 +360,7 @@ def test_a_hopeless_search_is_short() -> None:
     core.devices.set_claim(
         to(claim("c", [request(count=9)], [{"matchAttribute": f"{DRIVER}/colour"}]), ClaimView)
     )
-    demand: Demand = core.devices._demand([bytes(core.devices.claims["default/c"].spec)])
+    demand = Demand(claim_demands([bytes(core.devices.claims["default/c"].spec)], core.devices.classes))
     assert allocate(Bench((shape,), (0,)), demand) is None
 
 

@@ -53,6 +53,12 @@ class PodClaimStatus(View):
     resourceClaimName: str | None = None
 
 
+class ExtendedClaimStatus(View):
+    """`core/v1.PodExtendedResourceClaimStatus`."""
+
+    resourceClaimName: str = ""
+
+
 class Consumer(View):
     """`resource.k8s.io/v1.ResourceClaimConsumerReference`."""
 

@@ -3,7 +3,8 @@
 * A pod with `resourceClaims` that name a template gets a claim of each, owned by it, and `status.resourceClaimStatuses` says which.
 * A pod that has ended, or is gone, is taken out of `reservedFor`. A claim that nobody has reserved any longer gives its devices back, and then
   loses the finalizer that kept it while it was allocated.
-* A claim that was made for a pod is deleted when that pod has ended; when it is deleted, the garbage collector does it.
+* A claim that was made for a pod, of a template or by the scheduler for its extended resources, is deleted when that pod has ended; when it is
+  deleted, the garbage collector does it.
 
 Keys are `pod namespace/name` and `claim namespace/name`.
 """
@@ -27,6 +28,7 @@ from .pods import is_finished
 from .views import Bare, Pod
 
 CLAIM_NAME = "resource.kubernetes.io/pod-claim-name"
+SPECIAL = "resource.kubernetes.io/extended-resource-claim"
 FINALIZER = "resource.kubernetes.io/delete-protection"
 OWNER = "owner"
 """Index of claims: uids of their owners."""
@@ -36,11 +38,18 @@ class _MissingTemplateError(Exception):
     """The template is not there yet; the queue retries."""
 
 
+def claims(pod: Pod) -> bool:
+    """Whether the pod has claims, or a scheduler has made one for it."""
+    return bool(pod.spec.resourceClaims) or pod.status.extendedResourceClaimStatus is not None
+
+
 def _claimed(pod: Pod) -> list[str]:
     """The claims that a pod names, by key."""
     namespace = pod.metadata.namespace
     names = [claim.resourceClaimName for claim in pod.spec.resourceClaims or ()]
     names += [status.resourceClaimName for status in pod.status.resourceClaimStatuses or ()]
+    if pod.status.extendedResourceClaimStatus is not None:
+        names.append(pod.status.extendedResourceClaimStatus.resourceClaimName)
     return [f"{namespace}/{name}" for name in names if name]
 
 
@@ -88,7 +97,7 @@ class ResourceClaimController(Controller):
             self._claim(claim)
 
     def _pod(self, pod: Pod) -> None:
-        if not pod.spec.resourceClaims:
+        if not claims(pod):
             return
         if is_finished(pod):
             self._pod_gone(pod)
@@ -96,7 +105,7 @@ class ResourceClaimController(Controller):
             self.queue.add(f"pod {pod.metadata.namespace}/{pod.metadata.name}")
 
     def _pod_gone(self, pod: Pod) -> None:
-        for key in _claimed(pod) if pod.spec.resourceClaims else ():
+        for key in _claimed(pod) if claims(pod) else ():
             self.queue.add(f"claim {key}")
 
     def _claim(self, claim: ResourceClaim) -> None:
@@ -234,7 +243,7 @@ class ResourceClaimController(Controller):
     def _owner_ended(self, claim: ResourceClaim) -> bool:
         """Whether it was made for a pod that has ended."""
         owner = controller_of(claim)
-        if owner is None or CLAIM_NAME not in (claim.metadata.annotations or {}):
+        if owner is None or {CLAIM_NAME, SPECIAL}.isdisjoint(claim.metadata.annotations or {}):
             return False
         pod = self._pods.items.get(f"{claim.metadata.namespace}/{owner.name}")
         return pod is not None and pod.metadata.uid == owner.uid and is_finished(pod)

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from .claimviews import PodClaim, PodClaimStatus, PodVolume
+from .claimviews import ExtendedClaimStatus, PodClaim, PodClaimStatus, PodVolume
 
 
 class View(msgspec.Struct, gc=False):
@@ -222,6 +222,7 @@ class PodStatus(View):
     containerStatuses: list[ContainerStatus] | None = None
     initContainerStatuses: list[ContainerStatus] | None = None
     resourceClaimStatuses: list[PodClaimStatus] | None = None
+    extendedResourceClaimStatus: ExtendedClaimStatus | None = None
 
 
 class Pod(View):

@@ -5,12 +5,13 @@ Figures from the vendors' public specifications. `allocatable` is less than `cap
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """A node's accelerators as devices: their DRA driver, what one is called and what it has."""
+    """A node's accelerators as devices: their DRA driver, what one is called and what it has. A device plugin offers them as `resource`, and in
+    `parts`."""
 
     driver: str
     device: str
@@ -18,6 +19,8 @@ class Accelerator:
     count: int
     cores: int
     memory_gib: int
+    resource: str
+    parts: str | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,14 @@ class InstanceType:
     def prefix(self) -> str:
         """What names of such nodes begin with: `trn2` for trn2.48xlarge."""
         return self.name.split(".")[0].replace("_", "-")
+
+    def with_driver(self) -> InstanceType:
+        """The type with a DRA driver in the place of the accelerators' device plugin: a chip is handed out by one of them only."""
+        kind = self.accelerator
+        if kind is None:
+            return self
+        left = {name: n for name, n in self.devices.items() if name not in (kind.resource, kind.parts)}
+        return replace(self, devices=left)
 
     def capacity(self) -> dict[str, str]:
         """`status.capacity`."""
@@ -72,7 +83,16 @@ _TYPES = (
         7600,
         devices={"aws.amazon.com/neuron": 16, "aws.amazon.com/neuroncore": 128},
         labels={"node.lakh.dev/accelerator": "trainium2"},
-        accelerator=Accelerator("neuron.aws.com", "neuron", "trainium2", 16, 8, 96),
+        accelerator=Accelerator(
+            "neuron.aws.com",
+            "neuron",
+            "trainium2",
+            16,
+            8,
+            96,
+            "aws.amazon.com/neuron",
+            "aws.amazon.com/neuroncore",
+        ),
     ),
     InstanceType(
         "p5e.48xlarge",
@@ -81,7 +101,7 @@ _TYPES = (
         30400,
         devices={"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 32},
         labels={"nvidia.com/gpu.product": "NVIDIA-H200", "nvidia.com/gpu.count": "8"},
-        accelerator=Accelerator("gpu.nvidia.com", "gpu", "NVIDIA-H200", 8, 132, 141),
+        accelerator=Accelerator("gpu.nvidia.com", "gpu", "NVIDIA-H200", 8, 132, 141, "nvidia.com/gpu"),
     ),
     InstanceType(
         "p6-b200.48xlarge",
@@ -90,7 +110,7 @@ _TYPES = (
         30400,
         devices={"nvidia.com/gpu": 8, "vpc.amazonaws.com/efa": 8},
         labels={"nvidia.com/gpu.product": "NVIDIA-B200", "nvidia.com/gpu.count": "8"},
-        accelerator=Accelerator("gpu.nvidia.com", "gpu", "NVIDIA-B200", 8, 148, 180),
+        accelerator=Accelerator("gpu.nvidia.com", "gpu", "NVIDIA-B200", 8, 148, 180, "nvidia.com/gpu"),
     ),
     InstanceType("c8g.48xlarge", 192, 384, 500, architecture="arm64"),
 )

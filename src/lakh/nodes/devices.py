@@ -36,7 +36,7 @@ class _Named(msgspec.Struct, gc=False):
 
 
 def class_object(instance: InstanceType) -> dict[str, Any] | None:
-    """The DeviceClass of the type's accelerators; None when it has none."""
+    """The DeviceClass of the type's accelerators; None when it has none. Pods get them for the plain resource, too."""
     kind = instance.accelerator
     if kind is None:
         return None
@@ -44,7 +44,10 @@ def class_object(instance: InstanceType) -> dict[str, Any] | None:
         "apiVersion": "resource.k8s.io/v1",
         "kind": "DeviceClass",
         "metadata": {"name": kind.driver},
-        "spec": {"selectors": [{"cel": {"expression": f"device.driver == '{kind.driver}'"}}]},
+        "spec": {
+            "selectors": [{"cel": {"expression": f"device.driver == '{kind.driver}'"}}],
+            "extendedResourceName": kind.resource,
+        },
     }
 
 

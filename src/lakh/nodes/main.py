@@ -28,9 +28,9 @@ async def run(
     """Runs `count` kubelets of a type of the catalogue until cancelled; raises KeyError for an unknown type.
 
     Names and addresses follow from a node's index: fleets beside each other need ranges of their own. With `devices` the nodes'
-    accelerators are published as ResourceSlices, too. A simulated CSI driver makes volumes.
+    accelerators are published as ResourceSlices, and no longer as a resource of the nodes. A simulated CSI driver makes volumes.
     """
-    instance = CATALOGUE[instance_type]
+    instance = CATALOGUE[instance_type].with_driver() if devices else CATALOGUE[instance_type]
     heartbeats = Client(client.config, user_agent=client.user_agent, max_connections=HEARTBEAT_CONNECTIONS)
     fleet = Fleet(client, instance, count, start_index, heartbeats=heartbeats, lease_seconds=lease_seconds)
     async with heartbeats, serving(fleet, client), asyncio.TaskGroup() as group:

@@ -34,6 +34,7 @@ from lakh.client.resources import (
     DEVICECLASSES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
+    PODS,
     RESOURCECLAIMS,
     RESOURCESLICES,
     STORAGECLASSES,
@@ -45,8 +46,12 @@ from lakh.machinery.volumes import BOUND_BY_CONTROLLER, SELECTED_NODE, StorageCl
 
 from .constraints import Needs
 from .core import Core
+from .devicedemand import ELSEWHERE
 from .deviceviews import ClaimView, DeviceClassView, SliceView
+from .dynamicresources import Pending
+from .extendedresources import STALE, requests_of, special_claim, status_patch
 from .queue import PendingPod
+from .views import Pod
 from .volumes import VolumePlan
 from .volumeviews import CapacityView, CSIDriverView, CSINodeView
 
@@ -282,24 +287,28 @@ class Claims:
         """Bind a placed pod's claims, by the plugins that do so in its profile. `wanted` turns false when the pod is gone meanwhile.
         Raises ClaimsError."""
         needs = self._core.needs(pod.uid)
-        assert needs is not None
         profile = pod.cls.profile
         plan = self._core.volumes.plans.get(pod.uid)
-        if plan is not None and "VolumeBinding" in profile.binds:
+        if needs is not None and plan is not None and "VolumeBinding" in profile.binds:
             await self._bind_volumes(needs, plan, wanted, profile.bind_timeout_seconds)
-        for claim in self._core.devices.claims_of(needs) if "DynamicResources" in profile.binds else ():
+        if "DynamicResources" not in profile.binds:
+            return
+        for claim in () if needs is None else self._core.devices.claims_of(needs):
             if not wanted():
                 return
             await self._bind_claim(pod, node, claim)
+        special = self._core.devices.special_of(pod.uid)
+        if special is not None and wanted():
+            await self._bind_special(pod, node, special)
 
     def undo(self, pod: PendingPod) -> None:
         """The pod is not bound: its allocated claims are not reserved for it any longer."""
-        needs = self._core.needs(pod.uid)
-        if needs is None:
-            return
-        for claim in self._core.devices.claims_of(needs):
+        devices, needs = self._core.devices, self._core.needs(pod.uid)
+        for claim in () if needs is None else devices.claims_of(needs):
             if any(consumer.uid == pod.uid for consumer in claim.status.reservedFor or ()):
                 self._guard.spawn(self._unreserve(pod, claim), name="unreserve")
+        if (key := devices.specials.get(pod.uid)) is not None:
+            self._guard.spawn(self._delete_special(devices.claims[key]), name="special claim")
 
     # Volumes
 
@@ -421,6 +430,56 @@ class Claims:
         except ClientError as error:
             raise ClaimsError(f"{DEVICES}{error}") from error
 
+    async def _bind_special(self, pod: PendingPod, node: str, special: Pending) -> None:
+        """Make the claim of a pod that gets devices for extended resources, allocate it, and tell the pod of it."""
+        devices = self._core.devices
+        requests, mappings = requests_of(pod.cls.spec, special.special or {})
+        body = special_claim(pod.namespace, pod.name, pod.uid, FINALIZER, requests)
+        try:
+            async with self._writes:
+                found = await self._client.get(PODS, pod.name, pod.namespace, type=Pod)
+            if found.metadata.uid != pod.uid:
+                raise ClaimsError(f'{DEVICES}pod "{pod.name}" has been replaced')
+            names = [
+                c.name or "" for c in (*(found.spec.initContainers or ()), *(found.spec.containers or ()))
+            ]
+            async with self._writes:
+                claim = await self._client.create(RESOURCECLAIMS, body, pod.namespace, type=ClaimView)
+            if devices.special_of(pod.uid) is not special:  # the pod went meanwhile
+                await self._delete_special(claim)
+                return
+            devices.adopt(pod.uid, claim)
+            await self._bind_claim(pod, node, claim)
+            async with self._writes:
+                await self._client.patch(
+                    PODS,
+                    pod.name,
+                    status_patch(pod.uid, claim.metadata.name, mappings, names),
+                    pod.namespace,
+                    patch_type=MERGE,
+                    type=bytes,
+                    subresource="status",
+                )
+        except ClientClosed:
+            raise
+        except ClientError as error:
+            raise ClaimsError(f"{DEVICES}{error}") from error
+
+    async def _delete_special(self, claim: ClaimView) -> None:
+        """A special claim is the scheduler's own: nothing else has to end before it goes."""
+        metadata = claim.metadata
+        finalizers = [name for name in metadata.finalizers or () if name != FINALIZER]
+        try:
+            if finalizers != (metadata.finalizers or []):
+                await self._patch(
+                    claim, {"metadata": {"uid": metadata.uid, "finalizers": finalizers or None}}
+                )
+            async with self._writes:
+                await self._client.delete(RESOURCECLAIMS, metadata.name, metadata.namespace, uid=metadata.uid)
+        except ClientError as error:
+            if not is_not_found(error):
+                log.warning("deleting resourceclaim %s: %s", claim.key, error)
+
     async def _settle(self, claim: ClaimView) -> None:
         """Nobody knows whether the allocation was written: ask until that is known."""
         while claim.metadata.uid in self._core.devices.pending:
@@ -470,22 +529,26 @@ class Claims:
         except ClientError as error:
             log.warning("unreserving resourceclaim %s: %s", claim.key, error)
 
-    def deallocate(self, pod: PendingPod) -> bool:
-        """DynamicResources' PostFilter: give back one allocated claim that nobody uses and that keeps the pod off nodes."""
-        needs = self._core.needs(pod.uid)
-        if needs is None:
-            return False
-        for claim in self._core.devices.claims_of(needs):
+    def deallocate(self, pod: PendingPod, why: str) -> str | None:
+        """DynamicResources' PostFilter: give back one allocated claim that nobody uses and that keeps the pod off nodes, which is `why`; delete
+        a special claim of an earlier attempt. Returns what has been done."""
+        devices, needs = self._core.devices, self._core.needs(pod.uid)
+        for claim in () if needs is None or ELSEWHERE not in why else devices.claims_of(needs):
             allocation = claim.status.allocation
             if (
                 allocation is not None
                 and allocation.nodeSelector is not None
-                and claim.metadata.uid not in self._core.devices.pending
+                and claim.metadata.uid not in devices.pending
                 and all(consumer.uid == pod.uid for consumer in claim.status.reservedFor or ())
             ):
                 self._guard.spawn(self._deallocate(claim), name="deallocate")
-                return True
-        return False
+                return "deallocation of ResourceClaim completed"
+        if STALE in why and (key := devices.specials.get(pod.uid)) is not None:
+            self._waiting.setdefault(f"claim {key}", {})[pod.uid] = pod
+            self._names[pod.uid] = (*self._names.get(pod.uid, ()), f"claim {key}")
+            self._guard.spawn(self._delete_special(devices.claims[key]), name="special claim")
+            return "deletion of ResourceClaim completed"
+        return None
 
     async def _deallocate(self, claim: ClaimView) -> None:
         metadata = claim.metadata

@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from .podclass import PodClass
     from .views import Pod
 
-__all__ = ["ConstrainedClasses", "Constraint", "Needs", "needs_of", "passes", "row_passes", "versions"]
+__all__ = [
+    "UNLIMITED",
+    "ConstrainedClasses",
+    "Constraint",
+    "Needs",
+    "needs_of",
+    "passes",
+    "row_passes",
+    "versions",
+]
 
 Rows = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
@@ -35,6 +44,8 @@ Ints = npt.NDArray[np.int64]
 
 MAX_CONSTRAINED = 16_384
 """Classes with constraints kept for sharing."""
+UNLIMITED = 1 << 40
+"""Room where nothing limits it."""
 
 
 class Needs:
@@ -100,8 +111,8 @@ class Constraint(Protocol):
     def room(self, rows: Rows) -> Ints | None:
         """How many pods that want this each row could take; None where that is not limited."""
 
-    def reserve(self, uid: str, needs: Needs, node: str) -> None:
-        """The pod is placed on a node: what it takes there is taken."""
+    def reserve(self, uid: str, needs: Needs | None, node: str) -> None:
+        """The pod is placed on a node: what it takes there is taken. `needs` is None where it names no claims itself."""
 
 
 def needs_of(pod: Pod) -> Needs | None:
@@ -149,8 +160,15 @@ class ConstrainedClasses:
             OrderedDict()
         )
 
-    def of(self, cls: PodClass, problem: str | None, constraints: tuple[Constraint, ...]) -> PodClass:
-        """The class of `cls`'s spec with these constraints, or with this problem."""
+    def of(
+        self,
+        cls: PodClass,
+        problem: str | None,
+        constraints: tuple[Constraint, ...],
+        backed: tuple[str, ...] = (),
+    ) -> PodClass:
+        """The class of `cls`'s spec with these constraints, or with this problem. `backed` are resources that a constraint judges in place of
+        NodeResourcesFit."""
         base = cls.base or cls
         if problem is None and not constraints:
             return base
@@ -158,7 +176,11 @@ class ConstrainedClasses:
         found = self._classes.get(key)
         if found is None:
             found = self._classes[key] = dataclasses.replace(
-                base, problem=problem or base.problem, constraints=constraints, base=base
+                base,
+                problem=problem or base.problem,
+                constraints=constraints,
+                base=base,
+                needs=tuple(need for need in base.needs if need[0] not in backed),
             )
             if len(self._classes) > MAX_CONSTRAINED:
                 self._classes.popitem(last=False)

@@ -24,10 +24,11 @@ import numpy as np
 from . import constraints, plugins
 from .candidates import CandidateOrder
 from .columns import NodeColumns
-from .constraints import ConstrainedClasses, Needs
+from .constraints import ConstrainedClasses, Constraint, Needs
 from .diagnosis import explain
 from .domains import AFFINITY, NO_LABEL, InterPodState
 from .dynamicresources import DynamicResources
+from .extendedresources import ResourceFit
 from .groups import GroupedOrder
 from .interpod import Identity, InterPodIndex, Own
 from .podclass import MAX_CLASSES, ClassTable, PodClass
@@ -83,6 +84,8 @@ class Core:
         self.devices = DynamicResources(self.columns)
         self._needs: dict[str, Needs] = {}
         self._constrained = ConstrainedClasses()
+        self._fits: OrderedDict[tuple[PodClass, tuple[str, ...]], ResourceFit] = OrderedDict()
+        """Of classes that ask for extended resources, these, that device classes stand behind."""
         self._imaged: OrderedDict[tuple[PodClass, tuple[str, ...]], PodClass] = OrderedDict()
         self._placed: dict[str, Placed] = {}
         self._on_node: dict[str, list[str]] = {}
@@ -163,10 +166,11 @@ class Core:
         row = self.columns.row_of.get(node)
         if row is not None:
             self._count(placed, row, 1)
-        if self._needs and (needs := self._needs.get(uid)) is not None:
+        needs = self._needs.get(uid) if self._needs else None
+        if needs is not None:
             self.volumes.count(needs, node, 1)
-            for constraint in wanted:
-                constraint.reserve(uid, needs, node)
+        for constraint in wanted:
+            constraint.reserve(uid, needs, node)
 
     def remove(self, uid: str) -> bool:
         """Count a pod no longer. Returns whether it was placed."""
@@ -187,6 +191,7 @@ class Core:
         if self._needs and (needs := self._needs.get(uid)) is not None:
             self.volumes.count(needs, node, -1)
             self.volumes.release(uid)
+        if self.devices.pending:
             self.devices.release(uid)
         return True
 
@@ -236,17 +241,33 @@ class Core:
         """The class to decide for: with what the pod's claims mean, its images, and what it and the placed pods want of each other."""
         cls = cls.base or cls
         needs = self._needs.get(uid) if self._needs else None
-        if needs is not None:
-            filters = cls.profile.filters
-            problem, wanted = self.volumes.resolve(needs, filters)
-            if problem is None and "DynamicResources" in filters:
-                problem, more = self.devices.resolve(needs)
-                wanted += more
-            cls = self._constrained.of(cls, problem, wanted)
+        if needs is not None or (cls.extended and self.devices.extended):
+            cls = self._constrain(cls, uid, needs)
         numbers = self.columns.images.numbers
         if numbers and cls.profile.image_weight and not numbers.keys().isdisjoint(images):
             cls = self._with_images(cls, images)
         return cls if identity is None else self.interpods.resolve(cls, identity)
+
+    def _constrain(self, cls: PodClass, uid: str, needs: Needs | None) -> PodClass:
+        filters = cls.profile.filters
+        problem: str | None = None
+        wanted: tuple[Constraint, ...] = ()
+        backed = self.devices.backed(cls) if cls.extended else ()
+        if needs is not None:
+            problem, wanted = self.volumes.resolve(needs, filters)
+        if problem is None and "DynamicResources" in filters:
+            problem, more = self.devices.resolve(uid, needs, cls, backed)
+            wanted += more
+        if backed and cls.needs:
+            fit = self._fits.get((cls, backed))
+            if fit is None:
+                fit = self._fits[cls, backed] = ResourceFit(
+                    self.columns, tuple(need for need in cls.needs if need[0] in backed)
+                )
+                if len(self._fits) > MAX_CLASSES:
+                    self._fits.popitem(last=False)
+            wanted = (fit, *wanted)
+        return self._constrained.of(cls, problem, wanted, backed)
 
     def _with_images(self, cls: PodClass, images: tuple[str, ...]) -> PodClass:
         found = self._imaged.get((cls, images))

@@ -220,6 +220,7 @@ class ClaimMeta(_Struct):
     uid: str = ""
     resourceVersion: str | None = None
     deletionTimestamp: str | None = None
+    annotations: dict[str, str] | None = None
     finalizers: list[str] | None = None
     ownerReferences: list[Owner] | None = None
 
@@ -242,10 +243,21 @@ class ClassSpec(_Struct):
 
     selectors: list[Selector] | None = None
     config: list[msgspec.Raw] | None = None
+    extendedResourceName: str | None = None
+
+
+class ClassMeta(_Struct):
+    """metav1 ObjectMeta."""
+
+    name: str = ""
+    namespace: str | None = None
+    uid: str = ""
+    resourceVersion: str | None = None
+    creationTimestamp: str | None = None
 
 
 class DeviceClassView(_Struct):
     """DeviceClass."""
 
-    metadata: Meta
+    metadata: ClassMeta
     spec: ClassSpec = msgspec.field(default_factory=ClassSpec)

@@ -20,7 +20,7 @@ been told: then the informer has the last word.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,10 +28,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from .allocator import Alternative, Bench, ClaimDemand, Demand, Match, Picked, Rule, Shape, Want
+from .allocator import Bench, Demand, Picked, Shape
 from .columns import NodeColumns
 from .constraints import Constraint, Needs
-from .devicedemand import DeviceDemand
+from .devicedemand import STATE_MASK, Backed, DeviceDemand, NoClassError, claim_demands
 from .deviceviews import (
     NOTHING,
     AllocatedDevice,
@@ -40,11 +40,12 @@ from .deviceviews import (
     ClaimView,
     Device,
     DeviceClassView,
-    ExactRequest,
     SliceSpec,
     SliceView,
 )
+from .extendedresources import StaleClaim, classes_by_resource, owner_of_special
 from .nodeterms import any_term
+from .podclass import PodClass
 from .views import NodeSelector, NodeSelectorTerm, Requirement
 from .volumes import is_older
 
@@ -106,6 +107,8 @@ class Pending:
     allocation: Allocation
     told: bool = False
     """The API server may know."""
+    special: Mapping[str, str] | None = None
+    """The extended resources that it serves, and the device class of each: the scheduler has yet to make the claim."""
 
 
 class DynamicResources:
@@ -116,7 +119,11 @@ class DynamicResources:
         self.claims: dict[str, ClaimView] = {}
         self.classes: dict[str, DeviceClassView] = {}
         self.pending: dict[str, Pending] = {}
-        """By the uid of the claim."""
+        """By the uid of the claim; of a special claim that is yet to be made, by `special_uid`."""
+        self.extended: dict[str, str] = {}
+        """The device class behind each extended resource."""
+        self.specials: dict[str, str] = {}
+        """Pod's uid → key of the claim that a scheduler has made for it."""
         self.shapes: dict[tuple[Any, ...], Shape] = {}
         self._columns = columns
         self._texts: dict[bytes, bytes] = {}
@@ -137,6 +144,7 @@ class DynamicResources:
         self._accesses: list[tuple[tuple[PoolKey, int], ...]] = [()]
         self._access_key: tuple[int, int, int] | None = None
         self._demands: OrderedDict[tuple[Any, ...], DeviceDemand] = OrderedDict()
+        self._stale = StaleClaim()
 
     def __repr__(self) -> str:
         return f"DynamicResources(pools={len(self._pools)}, states={len(self._states)}, claims={len(self.claims)})"
@@ -318,6 +326,8 @@ class DynamicResources:
         if is_older(claim, self.claims.get(claim.key)):
             return set()  # the answer to our own write was faster than the watch
         self.claims[claim.key] = claim
+        if (owner := owner_of_special(claim)) is not None:
+            self.specials[owner] = claim.key
         pending = self.pending.get(uid)
         if pending is not None and (allocation is not None or claim.metadata.deletionTimestamp):
             self._settle(uid)
@@ -328,6 +338,8 @@ class DynamicResources:
         """A claim is gone. Returns the nodes that have got devices back."""
         if (known := self.claims.get(claim.key)) is not None and known.metadata.uid == claim.metadata.uid:
             del self.claims[claim.key]
+            if (owner := owner_of_special(claim)) is not None:
+                self.specials.pop(owner, None)
         self._settle(claim.metadata.uid)
         return self._hold(claim.metadata.uid, None)
 
@@ -337,6 +349,7 @@ class DynamicResources:
             self.classes[found.metadata.name] = found
         else:
             self.classes.pop(found.metadata.name, None)
+        self.extended = classes_by_resource(self.classes.values())
         self._demands.clear()
         self.version += 1
 
@@ -378,18 +391,28 @@ class DynamicResources:
             if name and (claim := self.claims.get(f"{needs.namespace}/{name}")) is not None
         ]
 
-    def resolve(self, needs: Needs) -> tuple[str | None, tuple[Constraint, ...]]:
+    def backed(self, cls: PodClass) -> tuple[str, ...]:
+        """The extended resources of a class that device classes stand behind."""
+        return tuple(name for name in cls.extended if name in self.extended)
+
+    def resolve(
+        self, uid: str, needs: Needs | None, cls: PodClass, backed: tuple[str, ...] = ()
+    ) -> tuple[str | None, tuple[Constraint, ...]]:
         """What a pod's claims mean: why no node will do, or a constraint that pods of the same wants share."""
-        if not needs.claims:
+        named = () if needs is None else needs.claims
+        if not named and not backed:
             return None, ()
-        problem = self.awaited(needs)
+        if backed and uid in self.specials:
+            return None, (self._stale,)
+        problem = None if needs is None else self.awaited(needs)
         if problem is not None:
             return problem, ()
         specs: list[bytes] = []
         selectors: list[bytes] = []
         for (_, _, owned), claim in zip(
-            [c for c in needs.claims if c[1]], self.claims_of(needs), strict=True
+            [c for c in named if c[1]], [] if needs is None else self.claims_of(needs), strict=True
         ):
+            assert needs is not None
             problem = self._claim_problem(needs, claim, owned=owned)
             if problem is not None:
                 return problem, ()
@@ -399,19 +422,25 @@ class DynamicResources:
                 specs.append(bytes(claim.spec))
             elif allocation.nodeSelector is not None:
                 selectors.append(_encode(allocation.nodeSelector.nodeSelectorTerms or []))
-        key = tuple(specs), tuple(sorted(set(selectors)))
+        key = tuple(specs), tuple(sorted(set(selectors))), cls.base or cls if backed else None
         demand = self._demands.get(key)
         if demand is None:
             try:
-                wanted = self._demand(specs)
-            except _NoClassError as error:
+                wanted = Demand(claim_demands(specs, self.classes))
+            except NoClassError as error:
                 return str(error), ()
-            demand = self._demands[key] = DeviceDemand(self, self._columns, wanted, key[1])
+            demand = self._demands[key] = DeviceDemand(
+                self,
+                self._columns,
+                wanted,
+                key[1],
+                Backed(backed, cls.spec, dict(self.extended)) if backed else None,
+            )
             if len(self._demands) > MAX_DEMANDS:
                 self._demands.popitem(last=False)
         else:
             self._demands.move_to_end(key)
-        return None, (demand,) if specs or selectors else ()
+        return None, (demand,) if specs or selectors or backed else ()
 
     def _claim_problem(self, needs: Needs, claim: ClaimView, *, owned: bool) -> str | None:
         if claim.metadata.deletionTimestamp:
@@ -429,48 +458,6 @@ class DynamicResources:
         ):
             return "resourceclaim in use"
         return None
-
-    def _demand(self, specs: Iterable[bytes]) -> Demand:
-        return Demand(tuple(self._claim_demand(_spec.decode(spec)) for spec in specs))
-
-    def _claim_demand(self, spec: ClaimSpec) -> ClaimDemand:
-        wants = []
-        for request in spec.devices.requests or ():
-            choices: tuple[Alternative, ...]
-            if request.exactly is not None:
-                choices = (self._alternative(request.exactly, request.name),)
-            else:
-                choices = tuple(
-                    self._alternative(choice, f"{request.name}/{choice.name}")
-                    for choice in request.firstAvailable or ()
-                )
-            wants.append(Want(request.name, choices))
-        rules = tuple(
-            Rule(
-                rule.matchAttribute or rule.distinctAttribute or "",
-                frozenset(rule.requests or ()),
-                distinct=not rule.matchAttribute,
-            )
-            for rule in spec.devices.constraints or ()
-        )
-        return ClaimDemand(tuple(wants), rules)
-
-    def _alternative(self, request: ExactRequest, name: str) -> Alternative:
-        found = self.classes.get(request.deviceClassName)
-        if found is None:
-            raise _NoClassError(f"request {name}: device class {request.deviceClassName} does not exist")
-        expressions = tuple(
-            selector.cel.expression
-            for selector in (*(found.spec.selectors or ()), *(request.selectors or ()))
-            if selector.cel is not None
-        )
-        return Alternative(
-            name,
-            Match(expressions, tuple(request.tolerations or ())),
-            None if request.allocationMode == "All" else (1 if request.count is None else request.count),
-            bool(request.adminAccess),
-            request.deviceClassName,
-        )
 
     # Judging
 
@@ -541,25 +528,51 @@ class DynamicResources:
 
     # Reserving
 
-    def reserve(self, uid: str, needs: Needs, node: str, demand: DeviceDemand) -> None:
+    def reserve(self, uid: str, needs: Needs | None, node: str, demand: DeviceDemand) -> None:
         """A pod is placed: allocate its claims that nobody has allocated yet."""
         row = self._columns.row_of.get(node)
-        claims = [c for c in self.claims_of(needs) if c.status.allocation is None]
-        claims = [c for c in claims if c.metadata.uid not in self.pending]
-        if row is None or not claims:
+        claims = [
+            (claim.metadata.uid, claim.key)
+            for claim in (() if needs is None else self.claims_of(needs))
+            if claim.status.allocation is None and claim.metadata.uid not in self.pending
+        ]
+        if row is None:
             return
-        state = int(self.states_of(np.array([row], np.intp))[0])
-        picked = demand.picked(state)
+        key = demand.key_of(row)
+        special = demand.special(key)
+        if not claims and not special:
+            return
+        picked = demand.picked(key)
         if picked is None or len(claims) != len(demand.demand.claims):
             return  # binding will say so, and the pod is tried again
-        bench, shared = self.bench(state)
+        if special:
+            claims.append((special_uid(uid), ""))
+        bench, shared = self.bench(key & STATE_MASK)
         local = sorted(self._of_node.get(node, {}))
-        for number, claim in enumerate(claims):
+        for number, (claim_uid, claim_key) in enumerate(claims):
             mine = [device for device in picked if device.claim == number]
             allocation = self._allocation(mine, bench, [*local, *shared], node, len(local))
-            self.pending[claim.metadata.uid] = Pending(uid, claim.key, allocation)
-            self._pending_of.setdefault(uid, []).append(claim.metadata.uid)
-            self._hold(claim.metadata.uid, allocation)
+            self._await(
+                claim_uid, Pending(uid, claim_key, allocation, special=None if claim_key else special)
+            )
+            self._hold(claim_uid, allocation)
+
+    def _await(self, claim_uid: str, pending: Pending) -> None:
+        self.pending[claim_uid] = pending
+        self._pending_of.setdefault(pending.uid, []).append(claim_uid)
+
+    def special_of(self, uid: str) -> Pending | None:
+        """The special claim that is yet to be made for a placed pod."""
+        return self.pending.get(special_uid(uid)) if self.pending else None
+
+    def adopt(self, uid: str, claim: ClaimView) -> None:
+        """The special claim of a pod has been made: what is allocated for it is this claim's from now on."""
+        pending = self._settle(special_uid(uid))
+        assert pending is not None
+        self._await(claim.metadata.uid, Pending(uid, claim.key, pending.allocation))
+        self._hold(claim.metadata.uid, pending.allocation)
+        self._hold(special_uid(uid), None)
+        self.set_claim(claim)
 
     def _allocation(
         self, picked: list[Picked], bench: Bench, pools: list[PoolKey], node: str, local: int
@@ -615,8 +628,9 @@ class DynamicResources:
         return NodeSelector([NodeSelectorTerm(expressions or None, fields or None)])
 
 
-class _NoClassError(Exception):
-    pass
+def special_uid(uid: str) -> str:
+    """What stands for the uid of a pod's special claim until there is one."""
+    return f"special claim of {uid}"
 
 
 def _only(node: str) -> NodeSelector:

@@ -82,6 +82,8 @@ class PodClass:
     profile: Profile
     needs: tuple[tuple[str, int], ...]
     """What NodeResourcesFit compares, a place for the pod first; empty where the plugin is disabled."""
+    extended: tuple[str, ...]
+    """The resources asked for that a DeviceClass may stand behind."""
     wanted_ports: tuple[HostPort, ...]
     """The host ports that NodePorts looks for."""
     fit_terms: tuple[tuple[str, int, int], ...]
@@ -220,6 +222,7 @@ def compile_class(spec: PodSpec, key: bytes, profile: Profile = DEFAULT_PROFILE)
         problem=problem,
         profile=profile,
         needs=needs if "NodeResourcesFit" in filters else (),
+        extended=tuple(name for name, _ in demands if "/" in name),
         wanted_ports=host_ports if "NodePorts" in filters else (),
         fit_terms=fit_terms,
         balanced_terms=balanced_terms,

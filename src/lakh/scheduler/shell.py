@@ -43,7 +43,6 @@ from .claims import Claims, ClaimsError
 from .config import DEFAULTS, SchedulerConfig
 from .constraints import needs_of
 from .core import Core
-from .devicedemand import ELSEWHERE
 from .diagnosis import NO_CLAIMS
 from .gangcycle import GangCycle
 from .interpod import Identity, Selection, own_labels
@@ -173,8 +172,9 @@ class Scheduler:
             for node in nodes:
                 self.gain(node)
             return
+        devices = self.core.devices
         for cls in self.queue.parked_classes():
-            if cls.constraints or cls.problem is not None:
+            if cls.constraints or cls.problem is not None or (cls.extended and devices.backed(cls)):
                 self.queue.wake(cls, self._clock(), WAKE_PODS)
         self._kick.set()
 
@@ -484,10 +484,9 @@ class Scheduler:
         elif (
             pod.cls.constraints
             and pod.cls.profile.deallocates
-            and ELSEWHERE in self.explain(pod.cls)
-            and self.claims.deallocate(pod)
+            and (done := self.claims.deallocate(pod, self.explain(pod.cls))) is not None
         ):
-            message = self.core.explain(pod.cls, claims="deallocation of ResourceClaim completed")
+            message = self.core.explain(pod.cls, claims=done)
         elif (before := self.nominations.node_of(pod)) is not None and self.nominations.waits(pod, before):
             said = f"{NO_CLAIMS}, {NOT_ELIGIBLE}" if pod.cls.profile.deallocates else NOT_ELIGIBLE
             message = self.explain(pod.cls, f" {said}")
@@ -527,7 +526,10 @@ class Scheduler:
 
     def _claims_first(self, pod: PendingPod, node: str, began: float) -> bool:
         """Bind the pod's volumes and devices, where it has some, and the pod after that: it occupies no bind's place until then."""
-        if self.core.needs(pod.uid) is None or not pod.cls.profile.binds:
+        if not pod.cls.profile.binds or (
+            self.core.needs(pod.uid) is None
+            and (not pod.cls.extended or self.core.devices.special_of(pod.uid) is None)
+        ):
             return False
         self.claims.start(
             pod,

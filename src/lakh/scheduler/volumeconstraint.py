@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lakh.machinery.volumes import ClaimView, VolumeView, find_volume
 
 from .columns import NodeColumns
-from .constraints import Needs
+from .constraints import UNLIMITED, Needs
 from .nodeterms import any_term
 from .views import NodeSelectorTerm
 
@@ -43,7 +43,6 @@ ZONE_LABELS = {
     "topology.kubernetes.io/region": "topology.kubernetes.io/region",
 }
 """Labels of volumes that VolumeZone looks at, and what the same is called today."""
-UNLIMITED = 1 << 40
 
 
 class VolumeConstraint:
@@ -104,9 +103,9 @@ class VolumeConstraint:
             room = left if room is None else np.minimum(room, left)
         return np.minimum(UNLIMITED if room is None else room, 1) if self.wants.once else room
 
-    def reserve(self, uid: str, needs: Needs, node: str) -> None:
+    def reserve(self, uid: str, needs: Needs | None, node: str) -> None:
         """Volumes for the claims that wait for their first consumer."""
-        if self.wants.unbound:
+        if self.wants.unbound and needs is not None:
             self._index.reserve(uid, needs, node)
 
     def refusals(self, rows: Rows) -> list[tuple[Rows, str, bool]]:

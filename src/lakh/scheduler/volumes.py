@@ -39,10 +39,10 @@ from lakh.machinery.volumes import (
 )
 
 from .columns import NodeColumns
-from .constraints import Constraint, Needs
+from .constraints import UNLIMITED, Constraint, Needs
 from .nodeterms import any_term, labels_ok, node_terms, topology_ok
 from .profile import VOLUME_FILTERS
-from .volumeconstraint import UNLIMITED, ZONE_LABELS, VolumeConstraint
+from .volumeconstraint import ZONE_LABELS, VolumeConstraint
 from .volumeviews import CapacityView, CSIDriverView, CSINodeView
 
 __all__ = ["Unbound", "VolumeIndex", "VolumePlan", "Wants"]

@@ -510,6 +510,55 @@ def test_status_updates_leave_spec_owners_and_quality(make: Any) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("mappings", "claim", "expected"),
+    [
+        ([("c", "example.com/chip", "container-0-request-0")], "claim", []),
+        (
+            [],
+            "",
+            [
+                "requestMappings: Required value: at least one request mapping is required",
+                "resourceClaimName: Required value",
+            ],
+        ),
+        (
+            [("d", "example.com/chip", "r"), ("c", "example.com/other", "r")],
+            "claim",
+            [
+                'requestMappings[0].containerName: Invalid value: "d": must match the name of an entry in '
+                "spec.initContainers.name or spec.containers.name",
+                'requestMappings[1].resourceName: Invalid value: "example.com/other": must match the extended resource '
+                "name of an entry in spec.initContainers.resources.requests or spec.containers.resources.requests",
+            ],
+        ),
+        (
+            [("c", "example.com/chip", "r"), ("c", "example.com/chip", "r")],
+            "claim",
+            [
+                'requestMappings[1].containerName: Duplicate value: "c"',
+                'requestMappings[1].resourceName: Duplicate value: "example.com/chip"',
+                'requestMappings[1].requestName: Duplicate value: "r"',
+            ],
+        ),
+    ],
+)
+def test_the_claim_for_extended_resources(
+    make: Any, mappings: list[tuple[str, str, str]], claim: str, expected: list[str]
+) -> None:
+    resources = {"requests": {"example.com/chip": "1"}, "limits": {"example.com/chip": "1"}}
+    spec = {"containers": [{"name": "c", "image": "i", "resources": resources}]}
+    fields = ("containerName", "resourceName", "requestName")
+    status = {
+        "resourceClaimName": claim,
+        "requestMappings": [dict(zip(fields, mapping, strict=True)) for mapping in mappings],
+    }
+    old = make("Pod", pod(spec))
+    new = make("Pod", {**pod(spec), "status": {"extendedResourceClaimStatus": status}})
+    path = "status.extendedResourceClaimStatus."
+    assert [str(f) for f in STRATEGY.validate_status_update(new, old)] == [path + text for text in expected]
+
+
 def test_ended_containers_stay_ended(make: Any) -> None:
     ended = {"name": "c", "state": {"terminated": {"exitCode": 0}}}
     running = {"name": "c", "state": {"running": {}}}

@@ -16,6 +16,7 @@ from lakh.apis import structs
 from lakh.apis.containers import quality_of_service
 from lakh.apis.core import pod_subresources
 from lakh.apis.core.base import condition, declare, spec_field, status_field, text
+from lakh.apis.core.pod_claims import validate_extended_claim
 from lakh.apis.core.pod_printing import pod_cells
 from lakh.apis.meta import check_dns_subdomain, report, same, spec_difference
 from lakh.apis.placement import validate_tolerations
@@ -230,6 +231,9 @@ class PodStrategy(Strategy):
                 status.nominatedNodeName,
                 found,
             )
+        claim = status.extendedResourceClaimStatus
+        if claim is not None and claim != before.extendedResourceClaimStatus:
+            found += validate_extended_claim(claim, old.spec)
         if status.podIPs and status.podIPs != before.podIPs:
             _validate_addresses(status, found)
         if old.spec is not None and old.spec.restartPolicy != "Always":
