@@ -238,9 +238,35 @@ def refusal(pod: Json, node: Json, pods: list[Json], profile: Json = DEFAULT) ->
             or name.split("/")[0] in args.get("ignoredResourceGroups", [])
         ):
             continue
-        if need > 0 and need > room.get(name, 0) - used.get(name, 0):
+        if need > 0 and need > room.get(name, 0) - used.get(name, 0) and not delegated(name, node):
             reasons.append(f"Insufficient {name}")
     return reasons
+
+
+def delegated(name: str, node: Json) -> bool:
+    """Whether devices serve the resource on the node: `backed` is what a DeviceClass stands behind, `chips` how many of its devices the node has."""
+    return name == node.get("backed") and not allocatable(node).get(name)
+
+
+def chips_held(pods: list[Json]) -> set[str]:
+    return {chip for pod in pods for chip in pod.get("held", [])}
+
+
+def devices_refusal(pod: Json, node: Json, pods: list[Json]) -> str | None:
+    free = {f"chip-{number}" for number in range(node.get("chips", 0))} - chips_held(pods)
+    containers = {name: value for name, value in pod["spec"].items() if name != "overhead"}
+    for name, need in pod_requests({**pod, "spec": containers}, {}).items():
+        if need > 0 and delegated(name, node) and need > len(free):
+            return "cannot allocate all claims"
+    return None
+
+
+def capacity_and_use(name: str, node: Json, pods: list[Json], used: dict[str, int]) -> tuple[int, int]:
+    """What is scored: the node's own, else its devices."""
+    if delegated(name, node):
+        chips = {f"chip-{number}" for number in range(node.get("chips", 0))}
+        return len(chips), len(chips & chips_held(pods))
+    return allocatable(node).get(name, 0), used.get(name, 0)
 
 
 # Scores
@@ -264,18 +290,16 @@ def broken_line(shape: list[Json], percent: int) -> int:
 def fit_score(pod: Json, node: Json, pods: list[Json], profile: Json) -> int:
     strategy = args_of(profile, "NodeResourcesFit").get("scoringStrategy", {"type": "LeastAllocated"})
     resources = strategy.get("resources") or [{"name": "cpu"}, {"name": "memory"}]
-    room, need, plain = allocatable(node), scoring_requests(pod), pod_requests(pod, {})
+    need, plain = scoring_requests(pod), pod_requests(pod, {})
     used, plain_used = node_use(pods, scoring_requests), node_use(pods, lambda p: pod_requests(p, {}))
     total = weights = 0
     for one in resources:
         name, weight = one["name"], one.get("weight") or 1
-        capacity = room.get(name, 0)
+        defaulted = name in ("cpu", "memory")
+        capacity, requested = capacity_and_use(name, node, pods, used if defaulted else plain_used)
         if capacity == 0 or not counts_for(name, plain):
             continue
-        defaulted = name in ("cpu", "memory")
-        requested = (used if defaulted else plain_used).get(name, 0) + (need if defaulted else plain).get(
-            name, 0
-        )
+        requested += (need if defaulted else plain).get(name, 0)
         if strategy["type"] == "LeastAllocated":
             score = max(0, capacity - requested) * 100 // capacity
         elif strategy["type"] == "MostAllocated":
@@ -316,7 +340,9 @@ def balanced_allocation(pod: Json, node: Json, pods: list[Json], profile: Json) 
     if not any(need.get(name) for name in resources):
         return 0
     resources = [name for name in resources if counts_for(name, need)]
-    room, used = allocatable(node), node_use(pods, lambda p: pod_requests(p, {}))
+    used = node_use(pods, lambda p: pod_requests(p, {}))
+    amounts = {name: capacity_and_use(name, node, pods, used) for name in resources}
+    room, used = ({name: pair[side] for name, pair in amounts.items()} for side in (0, 1))
     after = {name: used.get(name, 0) + need.get(name, 0) for name in resources}
     return 50 + (50 + balance(after, room, resources) - balance(used, room, resources)) // 2
 
@@ -590,6 +616,8 @@ def others_refusal(pod: Json, node: Json, cluster: Cluster, profile: Json = DEFA
         found = spread_refusal(pod, node, cluster, profile)
     if found is None and is_on(profile, "filter", "InterPodAffinity"):
         found = interpod_refusal(pod, node, cluster)
+    if found is None:
+        found = devices_refusal(pod, node, cluster.on.get(node["metadata"]["name"], []))
     return found
 
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from lakh.scheduler import candidates, columns, config, groups, interpod
 from lakh.scheduler.configtypes import API_VERSION
+from lakh.scheduler.deviceviews import SliceView
 from lakh.scheduler.podclass import PodClass
 from lakh.scheduler.preemption import Budget
 from lakh.scheduler.profile import Profile
@@ -28,6 +29,8 @@ from lakh.scheduler.requests import images_of, resized
 from . import clusters, reference, test_interpod
 from .clusters import GPU, MIB, NEURON, as_pod
 from .reference import WEIGHTS, ZONE
+from .test_devices import slice_of, to
+from .test_extendedresources import device_class
 
 Json = dict[str, Any]
 EXAMPLES = int(os.environ.get("LAKH_DIFFERENTIAL_EXAMPLES", "80"))
@@ -197,6 +200,10 @@ def nodes(draw: st.DrawFn, name: str) -> Json:
         }
         node["status"]["allocatable"] |= {"cpu": "64", "memory": str(1 << 38), NEURON: "64", GPU: "64"}
     if draw(st.booleans()):
+        node["chips"] = draw(st.sampled_from((1, 4, 40)))
+        if draw(st.booleans()):
+            node["status"]["allocatable"].pop(NEURON, None)
+    if draw(st.booleans()):
         node["status"]["images"] = [
             {**image, "sizeBytes": SIZES[image["names"][0]]} for image in draw(images)
         ]
@@ -240,8 +247,12 @@ def statuses(draw: st.DrawFn, pod: Json) -> Json:
 class Model(test_interpod.Model):
     """A core with profiles, and the same cluster as dictionaries."""
 
-    def __init__(self, given: list[Json]) -> None:
+    def __init__(self, given: list[Json], *, backed: bool = False) -> None:
         super().__init__()
+        self.backed = backed
+        """A DeviceClass stands behind NEURON."""
+        if backed:
+            self.core.devices.set_class(device_class("chips", NEURON), there=True)
         self.given = {profile["schedulerName"]: profile for profile in given}
         self.profiles = {name: compiled(profile) for name, profile in self.given.items()}
 
@@ -249,19 +260,35 @@ class Model(test_interpod.Model):
         found: Json = self.given[pod["spec"]["schedulerName"]]
         return found
 
-    def put(self, uid: str, pod: Json, node: str) -> None:
-        self.pods[uid] = pod, node
+    def set_node(self, node: Json) -> None:
+        if self.backed:
+            node = {**node, "backed": NEURON}
+        super().set_node(node)
+        chips = [{"name": f"chip-{number}"} for number in range(node.get("chips", 0))]
+        self.core.devices.set_slice(to(slice_of(node["metadata"]["name"], chips), SliceView))
+
+    def place(self, pod: Json, node: str, chosen: PodClass | None = None) -> str:
+        self.count += 1
+        self.put(f"u{self.count}", pod, node, chosen)
+        return f"u{self.count}"
+
+    def put(self, uid: str, pod: Json, node: str, chosen: PodClass | None = None) -> None:
         view = as_pod(pod)
         spec = resized(view)
         images_of(spec)
         self.core.place(
             uid,
-            self.core.classes.of(spec, self.profiles[pod["spec"]["schedulerName"]]),
+            chosen or self.core.classes.of(spec, self.profiles[pod["spec"]["schedulerName"]]),
             node,
             self.core.interpods.identity(view.metadata),
             active=not view.metadata.deletionTimestamp,
             own=interpod.own_labels(view.metadata.labels),
         )
+        claim = self.core.devices.special_of(uid)
+        if claim is not None:
+            seen["claims"] += 1
+            pod = {**pod, "held": [result.device for result in claim.allocation.devices.results or ()]}
+        self.pods[uid] = pod, node
 
     def class_of(self, pod: Json) -> PodClass:
         core, view = self.core, as_pod(pod)
@@ -292,7 +319,7 @@ class Model(test_interpod.Model):
                 seen["messages compared"] += 1
             return None
         assert expected[chosen] == max(expected.values())
-        self.place(pod, chosen)
+        self.place(pod, chosen, cls)
         return chosen
 
     def check_reasons(
@@ -304,7 +331,9 @@ class Model(test_interpod.Model):
             found = reference.refusal(pod, node, placed.get(name, []), profile)
             reasons.update(found or [str(reference.others_refusal(pod, node, cluster, profile))])
         listed = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
-        assert message.startswith(f"0/{len(self.nodes)} nodes are available: {listed}. no new claims")
+        claims = self.backed and reference.pod_requests(pod, {}).get(NEURON)
+        then = "still not schedulable" if claims else "no new claims"
+        assert message.startswith(f"0/{len(self.nodes)} nodes are available: {listed}. {then}")
 
     def plans(self, pod: Json, budgets: list[tuple[Json, int]]) -> dict[str, tuple[Any, ...]]:
         """By node, what upstream compares when it chooses: violations, highest priority, sum of priorities, number of victims."""
@@ -392,7 +421,7 @@ NAMES = ("one", "two", "three")
 @SETTINGS
 def test_every_decision_equals_the_references(path: str, data: st.DataObject) -> None:
     names = NAMES[: data.draw(st.integers(1, 3), label="profiles")]
-    model = Model([data.draw(profiles(name)) for name in names])
+    model = Model([data.draw(profiles(name)) for name in names], backed=data.draw(st.booleans()))
     seen["clusters"] += 1
     for number in range(data.draw(st.integers(2, 6), label="nodes")):
         model.set_node(data.draw(nodes(f"n{number}")))
@@ -429,7 +458,7 @@ def test_every_decision_equals_the_references(path: str, data: st.DataObject) ->
 @SETTINGS
 def test_preemption_equals_the_references(data: st.DataObject) -> None:
     names = NAMES[: data.draw(st.integers(1, 2), label="profiles")]
-    model = Model([data.draw(profiles(name)) for name in names])
+    model = Model([data.draw(profiles(name)) for name in names], backed=data.draw(st.booleans()))
     for number in range(data.draw(st.integers(2, 4), label="nodes")):
         node = data.draw(nodes(f"n{number}"))
         node["metadata"]["labels"].setdefault(ZONE, "z1")
@@ -498,4 +527,5 @@ def test_what_was_compared() -> None:
     assert seen["feasible"] > seen["decisions"] / 2
     assert seen["all scores compared"] > seen["decisions"] / 2
     assert seen["messages compared"] > seen["decisions"] / 20
+    assert seen["claims"] > seen["decisions"] / 50
     assert seen["preemptions with a plan"] > seen["preemptions"] / 20

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,17 +25,60 @@ Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 
 
-def _fit_columns(
-    columns: NodeColumns, cls: PodClass
-) -> list[tuple[ResourceColumn, ResourceColumn, int, int]]:
-    """What is scored: the node's side, the used side, what the pod adds, the weight."""
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a resource's amounts are: the node's side, the used side, and the devices behind it that count where the node has none of it."""
+
+    room: ResourceColumn
+    used: ResourceColumn
+    devices: ResourceColumn | None
+
+    def of_rows(self, rows: Rows) -> tuple[Ints, Ints]:
+        """What is there, and what is used."""
+        room, used = self.room.allocatable[rows], self.used.requested[rows]
+        if self.devices is not None:
+            none = room <= 0
+            room = np.where(none, self.devices.allocatable[rows], room)
+            used = np.where(none, self.devices.requested[rows], used)
+        return room, used
+
+    def cells(
+        self,
+    ) -> tuple[memoryview[int], memoryview[int], tuple[memoryview[int], memoryview[int]] | None]:
+        """The same for single rows: the node's own cells, and the devices'."""
+        devices = self.devices
+        return (
+            self.room.allocatable_cells,
+            self.used.requested_cells,
+            None if devices is None else (devices.allocatable_cells, devices.requested_cells),
+        )
+
+
+def _devices(columns: NodeColumns, cls: PodClass, name: str) -> ResourceColumn | None:
+    for backed, device_class in cls.backed:
+        if backed == name and columns.device_counts is not None:
+            return columns.device_counts(device_class)
+    return None
+
+
+def _fit_sources(columns: NodeColumns, cls: PodClass) -> list[tuple[_Source, int, int]]:
+    """What NodeResourcesFit scores, what the pod adds, the weight."""
     found = []
     for name, add, weight in cls.fit_terms:
         column = columns.resources.get(name)
         if column is not None:
             used = columns.score[0] if name == CPU else columns.score[1] if name == MEMORY else column
-            found.append((column, used, add, weight))
+            found.append((_Source(column, used, _devices(columns, cls, name)), add, weight))
     return found
+
+
+def _balanced_sources(columns: NodeColumns, cls: PodClass) -> list[tuple[_Source, int]]:
+    """What NodeResourcesBalancedAllocation compares, and what the pod adds."""
+    return [
+        (_Source(column, column, _devices(columns, cls, name)), add)
+        for name, add in cls.balanced_terms
+        if (column := columns.resources.get(name)) is not None
+    ]
 
 
 def scores(columns: NodeColumns, cls: PodClass, rows: Rows) -> Ints:
@@ -51,11 +95,11 @@ def _fit(columns: NodeColumns, cls: PodClass, rows: Rows) -> Ints:
     total = np.zeros(len(rows), np.int64)
     weights = np.zeros(len(rows), np.int64)
     table = None if kind in (LEAST_ALLOCATED, MOST_ALLOCATED) else np.array(strategy.table(), np.int64)
-    for column, used, add, weight in _fit_columns(columns, cls):
-        room = column.allocatable[rows]
+    for source, add, weight in _fit_sources(columns, cls):
+        room, used = source.of_rows(rows)
         there = room > 0
         size = np.where(there, room, 1)
-        requested = used.requested[rows] + add
+        requested = used + add
         counted = there
         if kind == LEAST_ALLOCATED:
             score = np.maximum(room - requested, 0) * MAX_NODE_SCORE // size
@@ -78,15 +122,13 @@ def _balanced(columns: NodeColumns, cls: PodClass, rows: Rows) -> Ints:
     before: list[Floats] = []
     after: list[Floats] = []
     there: list[npt.NDArray[np.bool_]] = []
-    for name, add in cls.balanced_terms:
-        column = columns.resources.get(name)
-        if column is not None:
-            room, used = column.allocatable[rows], column.requested[rows]
-            has = room > 0
-            size = np.where(has, room, 1).astype(np.float64)
-            there.append(has)
-            before.append(np.where(has, np.minimum(used.astype(np.float64) / size, 1.0), 0.0))
-            after.append(np.where(has, np.minimum((used + add).astype(np.float64) / size, 1.0), 0.0))
+    for source, add in _balanced_sources(columns, cls):
+        room, used = source.of_rows(rows)
+        has = room > 0
+        size = np.where(has, room, 1).astype(np.float64)
+        there.append(has)
+        before.append(np.where(has, np.minimum(used.astype(np.float64) / size, 1.0), 0.0))
+        after.append(np.where(has, np.minimum((used + add).astype(np.float64) / size, 1.0), 0.0))
     half = MAX_NODE_SCORE // 2
     scored: Ints = half + (half + _balance(after, there) - _balance(before, there)) // 2
     return scored
@@ -120,24 +162,18 @@ def row_scorer(columns: NodeColumns, cls: PodClass) -> Callable[[int], int]:
     profile = cls.profile
     strategy = profile.strategy
     kind, fit_weight, balanced_weight = strategy.kind, profile.fit_weight, profile.balanced_weight
-    fit = [
-        (column.allocatable_cells, used.requested_cells, add, weight)
-        for column, used, add, weight in _fit_columns(columns, cls)
-    ]
-    balanced = [
-        (column.allocatable_cells, column.requested_cells, add)
-        for name, add in cls.balanced_terms
-        if (column := columns.resources.get(name)) is not None
-    ]
+    fit = [(*source.cells(), add, weight) for source, add, weight in _fit_sources(columns, cls)]
+    balanced = [(*source.cells(), add) for source, add in _balanced_sources(columns, cls)]
     table = [] if kind in (LEAST_ALLOCATED, MOST_ALLOCATED) else strategy.table()
     has_opinion = bool(cls.balanced_terms)
 
     def score(row: int) -> int:
         total = weights = 0
-        for allocatable, requested, add, weight in fit:
-            room = allocatable[row]
+        for allocatable, requested, devices, add, weight in fit:
+            room, used = allocatable[row], requested[row] + add
+            if room <= 0 and devices is not None:
+                room, used = devices[0][row], devices[1][row] + add
             if room > 0:
-                used = requested[row] + add
                 if kind == LEAST_ALLOCATED:
                     value = (room - used) * MAX_NODE_SCORE // room if used < room else 0
                 else:
@@ -153,12 +189,14 @@ def row_scorer(columns: NodeColumns, cls: PodClass) -> Callable[[int], int]:
         total *= fit_weight
         if has_opinion:
             before, after = [], []
-            for allocatable, requested, add in balanced:
-                room = allocatable[row]
+            for allocatable, requested, devices, add in balanced:
+                room, used = allocatable[row], requested[row]
+                if room <= 0 and devices is not None:
+                    room, used = devices[0][row], devices[1][row]
                 if room > 0:
                     size = float(room)
-                    before.append(min(float(requested[row]) / size, 1.0))
-                    after.append(min(float(requested[row] + add) / size, 1.0))
+                    before.append(min(float(used) / size, 1.0))
+                    after.append(min(float(used + add) / size, 1.0))
             half = MAX_NODE_SCORE // 2
             total += balanced_weight * (half + (half + _row_balance(after) - _row_balance(before)) // 2)
         return total

@@ -20,7 +20,7 @@ Costs at 100,000 nodes: adding or changing a node 5 to 20 µs, a placement 1 to 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -142,6 +142,8 @@ class NodeColumns:
         self.ports: dict[tuple[str, int], dict[int, dict[str, int]]] = {}
         """(protocol, port) → row → host IP → number of pods."""
         self.images = ImageIndex()
+        self.device_counts: Callable[[str], ResourceColumn] | None = None
+        """Devices of a device class by node: all, and those in use."""
         self._label_keys: list[tuple[str, ...]] = []
         self._label_values: list[tuple[str, ...]] = []
         """Keys are shared by nodes that have the same ones."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -156,23 +156,22 @@ class ConstrainedClasses:
     """Classes with constraints, shared by pods that want the same."""
 
     def __init__(self) -> None:
-        self._classes: OrderedDict[tuple[PodClass, str | None, tuple[Constraint, ...]], PodClass] = (
-            OrderedDict()
-        )
+        self._classes: OrderedDict[tuple[Any, ...], PodClass] = OrderedDict()
 
     def of(
         self,
         cls: PodClass,
         problem: str | None,
         constraints: tuple[Constraint, ...],
-        backed: tuple[str, ...] = (),
+        backed: tuple[tuple[str, str], ...] = (),
     ) -> PodClass:
         """The class of `cls`'s spec with these constraints, or with this problem. `backed` are resources that a constraint judges in place of
-        NodeResourcesFit."""
+        NodeResourcesFit, and their device classes."""
         base = cls.base or cls
+        elsewhere = {name for name, _ in backed}
         if problem is None and not constraints:
             return base
-        key = base, problem, constraints
+        key = base, problem, constraints, backed
         found = self._classes.get(key)
         if found is None:
             found = self._classes[key] = dataclasses.replace(
@@ -180,7 +179,8 @@ class ConstrainedClasses:
                 problem=problem or base.problem,
                 constraints=constraints,
                 base=base,
-                needs=tuple(need for need in base.needs if need[0] not in backed),
+                needs=tuple(need for need in base.needs if need[0] not in elsewhere),
+                backed=backed,
             )
             if len(self._classes) > MAX_CONSTRAINED:
                 self._classes.popitem(last=False)

@@ -82,6 +82,7 @@ class Core:
         self.interpods = InterPodIndex()
         self.volumes = VolumeIndex(self.columns)
         self.devices = DynamicResources(self.columns)
+        self.columns.device_counts = self.devices.counts.of
         self._needs: dict[str, Needs] = {}
         self._constrained = ConstrainedClasses()
         self._fits: OrderedDict[tuple[PodClass, tuple[str, ...]], ResourceFit] = OrderedDict()
@@ -258,6 +259,8 @@ class Core:
         if problem is None and "DynamicResources" in filters:
             problem, more = self.devices.resolve(uid, needs, cls, backed)
             wanted += more
+        for name in backed:
+            self.columns.resource(name)
         if backed and cls.needs:
             fit = self._fits.get((cls, backed))
             if fit is None:
@@ -267,7 +270,8 @@ class Core:
                 if len(self._fits) > MAX_CLASSES:
                     self._fits.popitem(last=False)
             wanted = (fit, *wanted)
-        return self._constrained.of(cls, problem, wanted, backed)
+        classes = self.devices.extended
+        return self._constrained.of(cls, problem, wanted, tuple((name, classes[name]) for name in backed))
 
     def _with_images(self, cls: PodClass, images: tuple[str, ...]) -> PodClass:
         found = self._imaged.get((cls, images))

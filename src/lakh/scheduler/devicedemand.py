@@ -156,7 +156,10 @@ class DeviceDemand:
             assert backed is not None and len(self._variants) < MAX_VARIANTS
             names = tuple(name for bit, name in enumerate(backed.names) if mask >> bit & 1)
             requests, _ = requests_of(backed.spec, {name: backed.classes[name] for name in names})
-            special = claim_demands([msgspec.json.encode(special_spec(requests))], self._index.classes)
+            if not requests:
+                names = ()  # only the pod's overhead has the resource
+            specs = [msgspec.json.encode(special_spec(requests))] if requests else []
+            special = claim_demands(specs, self._index.classes)
             known = self._variant_of[mask] = len(self._variants)
             self._variants.append((names, Demand((*self.demand.claims, *special))))
         return known

@@ -15,6 +15,7 @@ import numpy as np
 
 from . import domains, plugins
 from .columns import NodeColumns
+from .extendedresources import ResourceFit
 from .podclass import PodClass
 from .preemption import Levels
 from .requests import PODS
@@ -95,8 +96,13 @@ def explain(
         reasons[words(name)] += int(np.count_nonzero(amount > allocatable - column.requested[rows]))
         if name != PODS:
             never |= amount > allocatable
-    unresolvable += int(np.count_nonzero(never))
     fits = plugins.fits(columns, cls, rows)
+    for fit in in_vain.fits:
+        for subset, reason, _ in fit.refusals(rows):
+            reasons[reason] += len(subset)
+        never |= ~fit.may_pass(rows)
+        fits &= fit.passes(rows)
+    unresolvable += int(np.count_nonzero(never))
     in_vain.add(rows[~fits & ~never], None)
     rows = rows[fits]
     rows, refused = _constraints(cls, rows, reasons, in_vain, late=False)
@@ -162,6 +168,7 @@ class _InVain:
         self._cls = cls
         self._levels = levels
         self._below = [] if levels is None else levels.below(cls.priority)
+        self.fits = [fit for fit in cls.constraints if isinstance(fit, ResourceFit)]
 
     def add(self, rows: plugins.Rows, reason: str | None) -> None:
         """Nodes that refused the pod for `reason`, or for lack of resources."""
@@ -176,6 +183,11 @@ class _InVain:
             left = column.allocatable[rows] - column.requested[rows] + self._freed(name, rows)
             self.counts[words(name)] += int(np.count_nonzero(amount > left))
             short |= amount > left
+        for fit in self.fits:
+            for name, amount in fit.wanted:
+                less = amount > fit.left(name, rows) + self._freed(name, rows)
+                self.counts[words(name)] += int(np.count_nonzero(less))
+                short |= less
         if reason is not None:
             self.counts[reason] += int(np.count_nonzero(~short))
 

@@ -31,6 +31,7 @@ import numpy.typing as npt
 from .allocator import Bench, Demand, Picked, Shape
 from .columns import NodeColumns
 from .constraints import Constraint, Needs
+from .devicecounts import DeviceCounts
 from .devicedemand import STATE_MASK, Backed, DeviceDemand, NoClassError, claim_demands
 from .deviceviews import (
     NOTHING,
@@ -145,6 +146,7 @@ class DynamicResources:
         self._access_key: tuple[int, int, int] | None = None
         self._demands: OrderedDict[tuple[Any, ...], DeviceDemand] = OrderedDict()
         self._stale = StaleClaim()
+        self.counts = DeviceCounts(self, columns)
 
     def __repr__(self) -> str:
         return f"DynamicResources(pools={len(self._pools)}, states={len(self._states)}, claims={len(self.claims)})"
@@ -234,13 +236,14 @@ class DynamicResources:
         """A node has a row."""
         if name in self._of_node:
             self._renew(name)
-        elif row < len(self.state):
-            self.state[row] = 0
+        else:
+            self.node_removed(row)
 
     def node_removed(self, row: int) -> None:
         """A row is free."""
-        if row < len(self.state):
+        if row < len(self.state) and self.state[row]:
             self.state[row] = 0
+            self.counts.changed(row, 0)
 
     def _renew(self, node: str) -> None:
         """Intern the node's state anew."""
@@ -262,6 +265,7 @@ class DynamicResources:
             self.state = np.pad(self.state, (0, max(self._columns.capacity, row + 1) - len(self.state)))
         if self.state[row] != state:
             self.state[row] = state
+            self.counts.changed(row, int(self.states_of(np.array([row], np.intp))[0]))
             self._columns.changed(row, static=False)
 
     def _forget_states(self) -> None:

@@ -204,10 +204,11 @@ class ResourceFit:
         """Devices, or room enough."""
         ok = np.ones(len(rows), np.bool_)
         for name, amount in self.wanted:
-            ok &= self._left(name, rows) >= amount
+            ok &= self.left(name, rows) >= amount
         return ok
 
-    def _left(self, name: str, rows: Rows) -> Ints:
+    def left(self, name: str, rows: Rows) -> Ints:
+        """What the nodes have left of a resource of their own."""
         column = self._columns.resources.get(name)
         if column is None:
             return np.full(len(rows), UNLIMITED, np.int64)
@@ -230,7 +231,7 @@ class ResourceFit:
         found: list[tuple[Rows, str, bool]] = []
         small = ~self.may_pass(rows)
         for name, amount in self.wanted:
-            short = self._left(name, rows) < amount
+            short = self.left(name, rows) < amount
             reason = f"Insufficient {name}"
             found += [(rows[short & small], reason, False), (rows[short & ~small], reason, True)]
         return [entry for entry in found if len(entry[0])]
@@ -249,7 +250,7 @@ class ResourceFit:
         """How many fit."""
         found = np.full(len(rows), UNLIMITED, np.int64)
         for name, amount in self.wanted:
-            found = np.minimum(found, self._left(name, rows) // amount)
+            found = np.minimum(found, self.left(name, rows) // amount)
         return found
 
     def reserve(self, uid: str, needs: Needs | None, node: str) -> None:

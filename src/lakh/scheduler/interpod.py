@@ -41,6 +41,7 @@ __all__ = [
     "Selection",
     "Spread",
     "own_labels",
+    "wants",
 ]
 
 HOSTNAME = "kubernetes.io/hostname"
@@ -626,3 +627,11 @@ def _selections(interpod: InterPod) -> Iterator[Selection]:
         yield selection
     for carrier in (*interpod.existing_anti, *(carrier for carrier, _ in interpod.existing_scores)):
         yield carrier.selection
+
+
+def wants(cls: PodClass, counted: set[Selection]) -> bool:
+    """Whether a class may fit better after pods of these selections were placed."""
+    interpod = cls.interpod
+    return interpod is not None and (
+        interpod.affinity in counted or any(spread.selection in counted for spread in interpod.hard)
+    )

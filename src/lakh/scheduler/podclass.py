@@ -98,6 +98,8 @@ class PodClass:
     """What its pods' claims mean for nodes; see `constraints`."""
     images: tuple[str, ...] = ()
     """The containers' images, where some node has one of them: see `Core.resolve`."""
+    backed: tuple[tuple[str, str], ...] = ()
+    """Resources that devices stand behind where a node has none itself, and the device class of each."""
     base: PodClass | None = None
     """The class of the spec alone, where this one was made from it."""
 

@@ -45,7 +45,7 @@ from .constraints import needs_of
 from .core import Core
 from .diagnosis import NO_CLAIMS
 from .gangcycle import GangCycle
-from .interpod import Identity, Selection, own_labels
+from .interpod import Identity, Selection, own_labels, wants
 from .metrics import SchedulerMetrics
 from .nominations import Nominations
 from .podclass import PodClass
@@ -692,11 +692,3 @@ class Scheduler:
                         await self._kick.wait()
                 except TimeoutError:
                     pass
-
-
-def wants(cls: PodClass, counted: set[Selection]) -> bool:
-    """Whether a class may fit better after pods of these selections were placed."""
-    interpod = cls.interpod
-    return interpod is not None and (
-        interpod.affinity in counted or any(spread.selection in counted for spread in interpod.hard)
-    )
