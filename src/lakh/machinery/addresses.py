@@ -29,15 +29,23 @@ def _has_zeros(text: str) -> bool:
     return ":" not in text and any(len(part) > 1 and part[0] == "0" for part in text.split("."))
 
 
-def _split(text: str) -> tuple[Address, int]:
-    address, _, bits = text.partition("/")
+def parse_cidr(text: str) -> tuple[Address, int] | None:
+    """Address and length of the prefix, or None; as lenient as `names.parse_ip`."""
+    address, slash, bits = text.partition("/")
     parsed = names.parse_ip(address)
-    assert parsed is not None
-    return parsed, int(bits)
+    if parsed is None or not slash or not (bits.isascii() and bits.isdigit() and len(bits) <= 3):
+        return None
+    return (parsed, int(bits)) if int(bits) <= parsed.max_prefixlen else None
+
+
+def _split(text: str) -> tuple[Address, int]:
+    found = parse_cidr(text)
+    assert found is not None
+    return found
 
 
 def network(text: str) -> Network:
-    """The network of a text that `names.cidr` finds nothing wrong with."""
+    """The network of a text that `parse_cidr` can read."""
     address, bits = _split(text)
     return ipaddress.ip_network(f"{address}/{bits}", strict=False)
 
@@ -51,11 +59,9 @@ def _network_shown(text: str) -> str:
 
 def ip(text: str) -> list[str]:
     """What is wrong with an address."""
-    messages = names.ip(text)
-    if messages:
-        return messages
     parsed = names.parse_ip(text)
-    assert parsed is not None
+    if parsed is None:
+        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
     if _has_zeros(text):
         return ["must not have leading 0s"]
     return ["must not be an IPv4-mapped IPv6 address"] if _is_mapped(parsed) else []
@@ -72,11 +78,11 @@ def canonical_ip(text: str) -> list[str]:
 
 def cidr(text: str) -> list[str]:
     """What is wrong with a network."""
-    messages = names.cidr(text)
-    if messages:
-        return messages
+    found = parse_cidr(text)
+    if found is None:
+        return ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]
     address, bits = text.split("/")
-    parsed, size = _split(text)
+    parsed, size = found
     if _has_zeros(address) or bits != str(size):
         return ["must not have leading 0s in IP or prefix length"]
     if _is_mapped(parsed):
@@ -97,7 +103,7 @@ def canonical_cidr(text: str) -> list[str]:
 
 def interface(text: str) -> list[str]:
     """What is wrong with the address of an interface, with the length of its network's prefix: `192.168.1.5/24`."""
-    if names.cidr(text):
+    if parse_cidr(text) is None:
         return ["must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)"]
     address, size = _split(text)
     if _is_mapped(address) and size > 32:
@@ -123,7 +129,7 @@ def ip_warnings(text: str, path: str) -> list[str]:
 
 def cidr_warnings(text: str, path: str) -> list[str]:
     """What to say of a network that is taken, but is not as it should be."""
-    if names.cidr(text):
+    if parse_cidr(text) is None:
         return []
     address, size = _split(text)
     form, found = _network_shown(text), []

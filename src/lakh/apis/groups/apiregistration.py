@@ -9,13 +9,15 @@ from lakh.apis.groups import printing
 from lakh.apis.groups.base import METADATA_RESETS, GroupStrategy, child, declare, new
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, STATUS_METADATA, Column
 from lakh.machinery import names, times
-from lakh.machinery.errors import FieldError, invalid_value, required
+from lakh.machinery.errors import FieldError, invalid_value, not_supported, required
 
 GROUP = "apiregistration.k8s.io"
 
 DEFAULT_SERVICE_PORT = 443
 MAX_GROUP_PRIORITY = 20_000
 MAX_VERSION_PRIORITY = 1000
+
+_STATUSES = ("True", "False", "Unknown")
 
 
 class APIServiceStrategy(GroupStrategy):
@@ -49,10 +51,10 @@ class APIServiceStrategy(GroupStrategy):
         spec = obj.spec
         found: list[FieldError] = []
         version, group = spec.version or "", spec.group or ""
-        if obj.metadata.name != f"{version}.{group}":
-            found.append(
-                invalid_value("metadata.name", obj.metadata.name, 'must be `spec.version+"."+spec.group`')
-            )
+        name, wanted = obj.metadata.name or "", f"{version}.{group}"
+        if name != wanted and not names.path_segment_name(name):
+            why = f'must be `spec.version+"."+spec.group`: "{wanted}"'
+            found.append(invalid_value("metadata.name", name, why))
         if group:
             meta.report(names.dns_subdomain(group), "spec.group", group, found)
         elif version != "v1":
@@ -79,8 +81,9 @@ class APIServiceStrategy(GroupStrategy):
         service = spec.service
         if service is None:
             if spec.caBundle:
+                size = f"{len(spec.caBundle.rstrip('=')) * 3 // 4} bytes"
                 found.append(
-                    invalid_value("spec.caBundle", spec.caBundle, "local APIServices may not have a caBundle")
+                    invalid_value("spec.caBundle", size, "local APIServices may not have a caBundle")
                 )
             if spec.insecureSkipTLSVerify:
                 found.append(
@@ -94,11 +97,26 @@ class APIServiceStrategy(GroupStrategy):
         for name in ("namespace", "name"):
             if not getattr(service, name):
                 found.append(required(f"spec.service.{name}"))
-        meta.report(names.port_number(service.port), "spec.service.port", service.port, found)
+        if messages := names.port_number(service.port):
+            why = f"port is not valid: {','.join(messages)}"
+            found.append(invalid_value("spec.service.port", service.port, why))
         if spec.insecureSkipTLSVerify and spec.caBundle:
             found.append(
                 invalid_value("spec.insecureSkipTLSVerify", True, "may not be true if caBundle is present")
             )
+        return found
+
+    def validate_name(self, name: str) -> list[str]:
+        """Any segment of a path; `validate` knows which."""
+        return names.path_segment_name(name)
+
+    def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
+        """Conditions that hold, do not, or may."""
+        found: list[FieldError] = []
+        for index, condition in enumerate((new.status.conditions if new.status is not None else None) or ()):
+            if condition.status not in _STATUSES:
+                path = f"status.conditions[{index}].status"
+                found.append(not_supported(path, condition.status or "", _STATUSES, as_given=True))
         return found
 
     def cells(self, obj: Any, now: float) -> list[Any]:

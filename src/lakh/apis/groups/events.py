@@ -18,11 +18,9 @@ from lakh.machinery.errors import FieldError, invalid_value, required
 
 GROUP = "events.k8s.io"
 
-# Lengths of upstream's validation/events.go.
-REPORTING_INSTANCE_MAX_BYTES = 128
-ACTION_MAX_BYTES = 128
-REASON_MAX_BYTES = 128
-NOTE_MAX_BYTES = 1024
+# Bounds of upstream's validation/events.go.
+MAX_FIELD_BYTES = 128
+MAX_NOTE_BYTES = 1024
 
 EVENT_TYPES = ("Normal", "Warning")
 
@@ -36,6 +34,8 @@ _CORE_NAMES = {
     "deprecatedCount": "count",
     "reportingController": "reportingComponent",
 }
+# Upstream validates the internal type: its names are the core ones, but for this one.
+_IMMUTABLE_PATHS = {**_CORE_NAMES, "reportingController": "reportingController"}
 _EVENTS_NAMES = {core: name for name, core in _CORE_NAMES.items()}
 
 
@@ -87,25 +87,28 @@ class EventStrategy(Strategy):
 
     def validate(self, obj: Any) -> list[FieldError]:
         """A new event."""
-        found = _validate_namespace(obj)
+        found = _legacy(obj)
+        found += _validate_series(obj)
         if not obj.eventTime:
             found.append(required("eventTime"))
-        found += _validate_v1(obj)
         if obj.type not in EVENT_TYPES:
             found.append(invalid_value("type", "", "has invalid value: " + (obj.type or "")))
-        for path in ("deprecatedFirstTimestamp", "deprecatedLastTimestamp"):
-            if getattr(obj, path):
-                found.append(invalid_value(_core_path(path), "", "needs to be unset"))
-        if obj.deprecatedCount:
-            found.append(invalid_value("count", obj.deprecatedCount, "needs to be unset"))
         source = obj.deprecatedSource
-        if source is not None and (source.component or source.host):
-            found.append(invalid_value("source", "", "needs to be unset"))
+        for path, given in (
+            ("firstTimestamp", obj.deprecatedFirstTimestamp),
+            ("lastTimestamp", obj.deprecatedLastTimestamp),
+            ("count", obj.deprecatedCount),
+            ("source", source is not None and (source.component or source.host)),
+        ):
+            if given:
+                found.append(invalid_value(path, "", "needs to be unset"))
         return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """An update may count (series) and annotate; what happened stays."""
-        found = _validate_namespace(new)
+        found = _legacy(new)
+        if new.series != old.series:
+            found += _validate_series(new)
         for name in (
             "regarding",
             "reason",
@@ -121,7 +124,7 @@ class EventStrategy(Strategy):
             "reportingController",
             "reportingInstance",
         ):
-            meta.immutable(getattr(new, name), getattr(old, name), _core_path(name), found)
+            meta.immutable(getattr(new, name), getattr(old, name), _IMMUTABLE_PATHS.get(name, name), found)
         return found
 
     def cells(self, obj: Any, now: float) -> list[Any]:
@@ -152,11 +155,6 @@ class EventStrategy(Strategy):
         ]
 
 
-def _core_path(name: str) -> str:
-    # Upstream validates the internal type, whose names are the core ones.
-    return _CORE_NAMES.get(name, name)
-
-
 def _source(event: Any) -> tuple[str, str]:
     source = event.deprecatedSource
     component = (source and source.component) or event.reportingController or ""
@@ -164,41 +162,41 @@ def _source(event: Any) -> tuple[str, str]:
     return component, host
 
 
-def _validate_namespace(event: Any) -> list[FieldError]:
-    # Events about objects without a namespace live in `default`.
-    about = (event.regarding and event.regarding.namespace) or ""
-    here = event.metadata.namespace or ""
-    if not about:
-        if here not in ("", "default", "kube-system"):
-            return [invalid_value("involvedObject.namespace", about, "does not match event.namespace")]
-    elif about != here:
-        return [invalid_value("involvedObject.namespace", about, "does not match event.namespace")]
-    return []
-
-
-def _validate_v1(event: Any) -> list[FieldError]:
+def _legacy(event: Any) -> list[FieldError]:
+    """What events of any time keep to (legacyValidateEvent). Those with a time of their own say who reports what, and may live elsewhere."""
     found: list[FieldError] = []
-    if not event.reportingController:
-        found.append(required("reportingController"))
+    here, about = event.metadata.namespace or "", (event.regarding and event.regarding.namespace) or ""
+    if event.eventTime:
+        elsewhere = not about and here not in ("default", "kube-system")
     else:
-        for message in meta.check_label_key(event.reportingController):
-            found.append(invalid_value("reportingController", event.reportingController, message))
-    _bounded(event.reportingInstance, "reportingInstance", REPORTING_INSTANCE_MAX_BYTES, True, found)
-    _bounded(event.action, "action", ACTION_MAX_BYTES, True, found)
-    _bounded(event.reason, "reason", REASON_MAX_BYTES, True, found)
-    _bounded(event.note, "message", NOTE_MAX_BYTES, False, found)
+        elsewhere = about != here if about else here not in ("", "default")
+    if elsewhere:
+        found.append(invalid_value("involvedObject.namespace", about, "does not match event.namespace"))
+    if not event.eventTime:
+        return found
+    controller = event.reportingController or ""
+    if not controller:
+        found.append(required("reportingController"))
+    meta.report(meta.check_label_key(controller), "reportingController", controller, found)
+    for path in ("reportingInstance", "action", "reason"):
+        value = getattr(event, path)
+        if not value:
+            found.append(required(path))
+        elif len(value.encode()) > MAX_FIELD_BYTES:
+            found.append(invalid_value(path, "", f"can have at most {MAX_FIELD_BYTES} characters"))
+    if len((event.note or "").encode()) > MAX_NOTE_BYTES:
+        found.append(invalid_value("message", "", f"can have at most {MAX_NOTE_BYTES} characters"))
     return found
 
 
-def _bounded(value: str | None, path: str, maximum_bytes: int, needed: bool, found: list[FieldError]) -> None:
-    if needed and not value:
-        found.append(required(path))
-    elif value and len(value.encode()) > maximum_bytes:
-        found.append(
-            invalid_value(
-                path, "" if path == "message" else value, f"can have at most {maximum_bytes} characters"
-            )
-        )
+def _validate_series(event: Any) -> list[FieldError]:
+    found: list[FieldError] = []
+    if event.series is not None:
+        if (event.series.count or 0) < 2:
+            found.append(invalid_value("series.count", "", "should be at least 2"))
+        if not event.series.lastObservedTime:
+            found.append(required("series.lastObservedTime"))
+    return found
 
 
 RESOURCES = (

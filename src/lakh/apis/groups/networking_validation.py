@@ -291,14 +291,14 @@ def _validate_ip_block(block: Any, path: str, known: Collection[str], found: lis
         return
     if block.cidr not in known:
         meta.report(addresses.cidr(block.cidr), f"{path}.cidr", block.cidr, found)
-    if names.cidr(block.cidr):
+    if addresses.parse_cidr(block.cidr) is None:
         return
     network = addresses.network(block.cidr)
     for index, text in enumerate(block.except_ or ()):
         where = f"{path}.except[{index}]"
         if text not in known:
             meta.report(addresses.cidr(text), where, text, found)
-        if names.cidr(text):
+        if addresses.parse_cidr(text) is None:
             continue
         part: Any = addresses.network(text)
         if part.version != network.version or part == network or not part.subnet_of(network):
@@ -338,7 +338,7 @@ def validate_service_cidr(obj: Any) -> list[FieldError]:
     versions = []
     for index, text in enumerate(cidrs):
         meta.report(addresses.canonical_cidr(text), f"{path}[{index}]", text, found)
-        if not names.cidr(text):
+        if addresses.parse_cidr(text) is not None:
             versions.append(addresses.network(text).version)
     if len(versions) == 2 and versions[0] == versions[1]:
         found.append(

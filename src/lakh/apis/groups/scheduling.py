@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from lakh.apis import meta
+from lakh.apis.conditions import validate_conditions
+from lakh.apis.definitions import schema
 from lakh.apis.groups import printing
 from lakh.apis.groups.base import GroupStrategy, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
@@ -173,6 +175,21 @@ def _validate_group(spec: Any, path: str, found: list[FieldError]) -> None:
             found.append(invalid_value(f"{field}[{index}].key", constraint.key or "", message))
 
 
+_REFERENCE = "io.k8s.api.scheduling.v1alpha2.TypedLocalObjectReference"
+
+
+def _validate_controller(reference: Any, path: str, found: list[FieldError]) -> None:
+    """The object that a workload belongs to; what is missing is found by the schema."""
+    if reference is None:
+        return
+    if reference.apiGroup:
+        meta.report(names.dns_subdomain(reference.apiGroup), f"{path}.apiGroup", reference.apiGroup, found)
+    for name in ("kind", "name"):
+        value = getattr(reference, name)
+        if value:
+            meta.report(names.path_segment_name(value), f"{path}.{name}", value, found)
+
+
 class WorkloadStrategy(GroupStrategy):
     """Workloads."""
 
@@ -199,20 +216,25 @@ class WorkloadStrategy(GroupStrategy):
             if name in seen:
                 found.append(duplicate(f"{path}[{index}]", name))
             seen.add(name)
-            for message in names.dns_label(name):
-                found.append(invalid_value(f"{path}[{index}].name", name, message))
+            if name:
+                meta.report(names.dns_label(name), f"{path}[{index}].name", name, found)
             if template.schedulingPolicy is not None:
                 _validate_group(template, f"{path}[{index}]", found)
+        _validate_controller(obj.spec.controllerRef, "spec.controllerRef", found)
         return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
-        """The templates stay, and so does a controller once it is set."""
+        """The templates stay; a controller may be named and forgotten, not changed."""
         found: list[FieldError] = []
         meta.immutable(
             new.spec.podGroupTemplates, old.spec.podGroupTemplates, "spec.podGroupTemplates", found
         )
-        if old.spec.controllerRef is not None:
-            meta.immutable(new.spec.controllerRef, old.spec.controllerRef, "spec.controllerRef", found)
+        controller, before = new.spec.controllerRef, old.spec.controllerRef
+        if controller is not None and before is None:
+            found += meta.required_fields(controller, schema().node(_REFERENCE), "spec.controllerRef")
+            _validate_controller(controller, "spec.controllerRef", found)
+        elif controller is not None and not meta.same(controller, before):
+            found.append(invalid_value("spec.controllerRef", None, "field cannot be modified once set"))
         return found
 
 
@@ -238,6 +260,13 @@ class PodGroupStrategy(GroupStrategy):
         """The spec stays."""
         found: list[FieldError] = []
         meta.immutable(new.spec, old.spec, "spec", found)
+        return found
+
+    def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
+        """Whole conditions."""
+        found: list[FieldError] = []
+        if new.status is not None:
+            validate_conditions(new.status.conditions, "status.conditions", found)
         return found
 
 
