@@ -44,6 +44,7 @@ HEALTHY_SECONDS = 60.0
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.1
+TARGETS_FILE = "metrics-targets.json"
 
 
 class Component:
@@ -201,6 +202,7 @@ async def run(options: argparse.Namespace) -> int:
             await other.close()
         servers = "API server" if not others else f"{len(homes)} API servers"
         progress.show(f"{servers} ready after {time.monotonic() - began:.1f} s")
+        targets: dict[str, str] = {}
         for number, name in enumerate(("scheduler", "controllers", "nodes")):
             if name == "nodes" and not options.nodes:
                 continue
@@ -216,9 +218,13 @@ async def run(options: argparse.Namespace) -> int:
                 arguments += ["--lease-seconds", str(options.lease_seconds)]
             if name == "controllers":
                 arguments += ["--node-monitor-grace-period", str(grace_seconds(options.lease_seconds))]
+            metrics_port = _free_port("127.0.0.1")
+            arguments += ["--metrics-port", str(metrics_port)]
+            targets[name] = f"127.0.0.1:{metrics_port}"
             component = Component(name, arguments, logs)
             components.append(component)
             await component.start()
+        write_targets(directory, client.config.server, [first, *others], targets)
         guard = await stack.enter_async_context(TaskGuard("up"))
         for component in components:
             guard.spawn(component.supervise(), name=component.name, forever=True)
@@ -262,13 +268,40 @@ def _port(home: Path, bind: str, wanted: int) -> int:
     """The port of a further API server: the one that it had, else the wanted one, else a free one."""
     with contextlib.suppress(ClientError):
         wanted = urlsplit(load_kubeconfig(home / "kubeconfig").server).port or wanted
-    with socket.socket(socket.AF_INET6 if ":" in bind else socket.AF_INET) as probe:
+    return _free_port(bind, wanted)
+
+
+def _free_port(address: str, wanted: int = 0) -> int:
+    """The wanted port if nobody has it, else 0; any free one without a wish."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((bind, wanted))
+            probe.bind((address, wanted))
         except (OSError, OverflowError):
             return 0
-    return wanted
+        port: int = probe.getsockname()[1]
+    return port
+
+
+JOBS = {"scheduler": "kube-scheduler", "controllers": "kube-controller-manager", "nodes": "lakh-nodes"}
+"""By what names dashboards and alerts for Kubernetes know the components."""
+
+
+def write_targets(directory: Path, server: str, servers: list[Component], targets: dict[str, str]) -> None:
+    """Tells where metrics are, in a file that Prometheus reads (`file_sd_configs`) and `lakh bench cluster` too."""
+    parts = urlsplit(server)
+    host = parts.netloc.rpartition(":")[0]
+    found: list[dict[str, Any]] = [
+        {
+            "targets": [f"{host}:{s.arguments[s.arguments.index('--port') + 1]}" for s in servers],
+            "labels": {"job": "apiserver", "component": "apiserver", "__scheme__": parts.scheme},
+        }
+    ]
+    found += [
+        {"targets": [target], "labels": {"job": JOBS[name], "component": name}}
+        for name, target in targets.items()
+    ]
+    (directory / TARGETS_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
 
 
 async def _journal(

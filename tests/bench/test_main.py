@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -106,5 +107,59 @@ def test_cluster(tmp_path: Path) -> None:
     assert text.count("<svg") >= 10 and '<meta name="viewport"' in text
     loaded = re.findall(r'(?:src|href)="([^"#][^"]*)"', text) + re.findall(r"url\(([^)#][^)]*)\)", text)
     assert loaded == [], "a page that needs nothing else"
-    compared = bench("compare", str(page.with_suffix(".json")), str(page.with_suffix(".json")))
+    data, both = str(page.with_suffix(".json")), tmp_path / "both.html"
+    compared = bench("compare", data, data, "--report", str(both))
     assert "pretraining, s" in compared and "1.00" in compared
+    assert both.read_text().count("<svg") >= 5
+    assert any(s["workqueue_depth"] is not None and s["pods_active"] is not None for s in found["samples"])
+
+
+def test_overload() -> None:
+    found = report(
+        *(
+            "overload",
+            "--clients",
+            "8",
+            "--stalled",
+            "2",
+            "--objects",
+            "60",
+            "--rate",
+            "50",
+            "--seconds",
+            "0.6",
+        )
+    )
+    assert found["before"].keys() == found["during"].keys() == MEASURE
+    assert found["before"]["n"] == found["during"]["n"] == 30 and found["met"] is True
+    lists = found["lists"]
+    assert lists["n"] > 0 and lists["mb_per_s"] > 0 and lists["errors"] == 0, lists
+    assert found["server"]["memory_peak_mb"] >= found["server"]["memory_before_mb"] > 0
+
+
+def test_ctrl_c_leaves_a_report_of_what_was_done(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    # Long enough that the interruption comes amid the second phase: nodes that are never all bound.
+    options = ("--nodes", "5", "--phases", "fullness", "--pods-per-node", "500", "--report", str(page))
+    running = subprocess.Popen(
+        [sys.executable, "-m", "lakh", "bench", "cluster", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stderr is not None
+    seen = ""
+    for line in running.stderr:
+        seen += line
+        if line.startswith("start: "):
+            running.send_signal(signal.SIGINT)
+            break
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, seen + err
+    assert "interrupted: this is the report of what was done" in err
+    assert "nodes Ready" in out and "MISSED" not in out.split("nodes Ready")[0]
+    found = json.loads(page.with_suffix(".json").read_text())
+    assert not found["complete"] and found["stopped"] == "interrupted"
+    phases = {phase["name"]: phase for phase in found["phases"]}
+    assert phases["start"]["reached"] and phases["fullness"]["error"] == "interrupted"
+    assert "Interrupted: what was done until then" in page.read_text()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from lakh.client.metricserver import answer, serving_metrics
+from lakh.client.metricserver import CHECKS, answer, serving_metrics
 from lakh.client.workqueue import WorkQueue
 
 
@@ -39,3 +39,15 @@ async def test_not_asked_for() -> None:
 )
 def test_what_it_does_not_have(line: bytes, status: bytes) -> None:
     assert answer(line).split()[1] == status
+
+
+def test_ready_when_its_checks_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CHECKS, "synced", lambda: False)
+    assert answer(b"GET /readyz HTTP/1.1").startswith(b"HTTP/1.1 500 ")
+    assert b"[-]synced failed" in answer(b"GET /readyz HTTP/1.1")
+    assert answer(b"GET /livez HTTP/1.1").endswith(b"\r\n\r\nok")
+    assert answer(b"GET /readyz/ping HTTP/1.1").endswith(b"\r\n\r\nok")
+    assert answer(b"GET /readyz/nothing HTTP/1.1").startswith(b"HTTP/1.1 404 ")
+    monkeypatch.setitem(CHECKS, "synced", lambda: True)
+    assert b"[+]synced ok" in answer(b"GET /readyz?verbose HTTP/1.1")
+    assert b'kubernetes_healthcheck{name="synced",type="readyz"} 1' in answer(b"GET /metrics HTTP/1.1")

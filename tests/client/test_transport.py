@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import ipaddress
 import ssl
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from lakh.client import errors
+from lakh.client import errors, restmetrics
 from lakh.client import transport as transport_module
 from lakh.client.client import Client
 from lakh.client.kubeconfig import Config
@@ -27,6 +28,24 @@ async def test_connections_are_reused_and_bounded(api):
         assert len(api.requests) == 50
         await client.get(NODES, "n")
         assert api.connections == 3
+
+
+async def test_requests_are_counted_by_outcome(api):
+    api.put("nodes", "n")
+    async with api.client() as client:
+        for name in ("n", "n", "missing"):
+            with contextlib.suppress(errors.ApiError):
+                await client.get(NODES, name)
+        host = client.config.server.partition("://")[2]
+    counted = restmetrics._REQUESTS.series
+    assert counted["200", "GET", host].value == 2
+    assert counted["404", "GET", host].value == 1
+    assert sum(restmetrics._SECONDS.series["GET", host].counts) == 3
+    async with api.client() as client:
+        await api.stop()
+        with pytest.raises(errors.ClientError):
+            await client.get(NODES, "n")
+    assert counted[restmetrics.ERROR, "GET", host].value == 1
 
 
 async def test_waiting_requests_are_served_in_order(api):

@@ -44,7 +44,7 @@ async def test_a_controller_waits_for_its_own_informers(
 
     monkeypatch.setattr(controller, "run", run)
     needed[0].synced.clear()
-    task = asyncio.create_task(main.start(controller, needed))
+    task = asyncio.create_task(main.start(controller, needed, set()))
     await asyncio.sleep(0)
     assert not started.is_set()
     needed[0].synced.set()

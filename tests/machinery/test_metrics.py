@@ -63,3 +63,29 @@ def test_label_values_are_escaped() -> None:
 def test_wrong_number_of_labels() -> None:
     with pytest.raises(ValueError, match="labels"):
         metrics.Registry().counter("c", "C.", ("name",)).child()
+
+
+def test_bounds_are_written_as_go_writes_them() -> None:
+    """Dashboards select buckets by text: Go's shortest form, with an exponent from a million on."""
+    registry = metrics.Registry()
+    registry.histogram("size", "Size.", (), (0.5, 1000, 1e5, 1e6, 1e9)).child().observe(1)
+    lines = registry.expose().decode().splitlines()
+    bounds = [line.split('"')[1] for line in lines if "_bucket" in line]
+    assert bounds == ["0.5", "1000", "100000", "1e+06", "1e+09", "+Inf"]
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 1))))
+def test_a_corrected_histogram_is_what_would_have_been_observed(values: list[tuple[float, float]]) -> None:
+    registry = metrics.Registry()
+    bounds = metrics.exponential(0.01, 2, 10)
+    base = registry.histogram("whole", "Whole.", ("a",), bounds)
+    corrected = registry.corrected("own", "Own.", base)
+    wanted = metrics.Histogram(bounds)
+    for value, share in values:
+        base.child("x").observe(value)
+        if share > 0.5:
+            corrected.child("x").move(value, value * share)
+        wanted.observe(value * share if share > 0.5 else value)
+    shown = registry.expose().decode()
+    counts = [int(line.split()[-1]) for line in shown.splitlines() if line.startswith("own_bucket")]
+    assert counts == ([sum(wanted.counts[: i + 1]) for i in range(len(bounds) + 1)] if values else [])

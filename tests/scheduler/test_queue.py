@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lakh.scheduler.podclass import ClassTable
 from lakh.scheduler.queue import PendingPod, SchedulingQueue, State
@@ -142,3 +144,56 @@ def test_a_changed_spec_is_tried_at_once(queue: SchedulingQueue, add: Add) -> No
 def test_repr_tells_the_state(queue: SchedulingQueue, add: Add) -> None:
     assert repr(add("a")) == "PendingPod(default/a, active, attempts=0)"
     assert repr(queue) == "SchedulingQueue(pods=1, active=1, classes parked=0)"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("pop", "park", "retry", "wake", "remove", "flush", "take", "hold")),
+            st.integers(0, 5),
+        )
+    )
+)
+def test_counts_are_what_the_pods_say(steps: list[tuple[str, int]]) -> None:
+    queue, classes = SchedulingQueue(), ClassTable()
+    spec = clusters.as_pod(clusters.pod("a", {"cpu": "1"})).spec
+    pods = [PendingPod(str(n), "default", str(n), classes.of(spec)) for n in range(6)]
+    for pod in pods:
+        queue.add(pod)
+    for now, (step, number) in enumerate(steps):
+        pod = pods[number]
+        flying = queue.get(pod.uid) is pod and pod.state is State.IN_FLIGHT
+        if step == "pop":
+            queue.pop()
+        elif step in ("park", "retry", "hold") and flying:
+            getattr(queue, step)(pod, float(now))
+        elif step == "wake":
+            queue.wake(pod.cls, float(now), 2)
+        elif step == "remove":
+            queue.remove(pod.uid)
+        elif step == "flush":
+            queue.flush(now * 2.0)
+        elif step == "take":
+            queue.take(pod)
+        wanted = dict.fromkeys(State, 0)
+        for one in queue.pods():
+            wanted[one.state] += 1
+        assert queue.counts() == wanted
+
+
+def test_why_pods_come_into_a_queue(queue: SchedulingQueue, add: Add) -> None:
+    pod = add("a")
+    queue.pop()
+    queue.park(pod, now=100.0)
+    queue.wake_pod(pod, now=100.5)
+    queue.flush(101.0)
+    queue.pop()
+    queue.retry(pod, now=102.0)
+    counted = {(state.value, event): n for (state, event), n in queue.incoming.items() if n}
+    assert counted == {
+        ("active", "UnscheduledPodAdd"): 1,
+        ("parked", "ScheduleAttemptFailure"): 1,
+        ("backoff", "ClusterEvent"): 1,
+        ("active", "BackoffComplete"): 1,
+        ("backoff", "ScheduleAttemptFailure"): 1,
+    }

@@ -28,6 +28,7 @@ class FakeStream:
 
     def __init__(self) -> None:
         self.data = b""
+        self.size = 0
         self.closed = False
         self.finished = False
         self.paused = False
@@ -37,6 +38,7 @@ class FakeStream:
 
     def write(self, data: bytes) -> None:
         self.data += data
+        self.size += len(data)
         self._news.set()
 
     def write_framed(self, data: bytes) -> None:

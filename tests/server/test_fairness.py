@@ -168,7 +168,7 @@ async def test_streams_give_their_seats_back_whatever_happens(api: Api) -> None:
     assert len(whole.json["items"]) >= 200
     # A client that goes away before the first piece.
     response: Any = await api.raw(api.request("GET", "/api/v1/configmaps"))
-    assert level["global-default"].used == 2
+    assert level["global-default"].used == 1
     stream = FakeStream()
     rest = response.start(stream)
     stream.abort()
@@ -211,3 +211,77 @@ async def test_many_lists_hold_the_loop_no_longer_than_one(api: Api) -> None:
     await asyncio.gather(*(api.get("/api/v1/configmaps") for _ in range(50)))
     counter.cancel()
     assert sum(pieces_by_turn) >= 100 and max(pieces_by_turn) <= 2
+
+
+async def test_dumps(api: Api) -> None:
+    as_user(api, SOMEBODY)
+    await api.get("/api/v1/pods")
+    await shrink(api)
+    as_user(api, SOMEBODY)
+    await api.get("/api/v1/pods")
+    await asyncio.sleep(0)
+    level = api.server.fairness.levels["global-default"]
+    level.used = level.seats = 1
+    api.server.fairness.seats = 0
+    waiting = asyncio.ensure_future(api.get("/api/v1/namespaces/default/pods"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    as_user(api, ADMIN)
+    path = "/debug/api_priority_and_fairness/"
+
+    async def rows(what: str) -> list[list[str]]:
+        answer = await api.get(path + what)
+        assert answer.status == 200 and answer.content_type.startswith("text/plain")
+        return [[cell.strip() for cell in line.split(",")] for line in answer.body.decode().splitlines()]
+
+    levels = {row[0]: row for row in await rows("dump_priority_levels")}
+    assert levels["exempt"][1:] == ["<none>"] * 9
+    assert levels["global-default"][1:6] == ["1", "false", "false", "1", "0"]
+    (queue,) = [r for r in await rows("dump_queues") if r[0] == "global-default" and r[2] == "1"]
+    assert queue[6] == queue[7] == "1" and queue[8].endswith("ss")
+    heading, request = await rows("dump_requests?includeRequestDetails=1")
+    found = dict(zip(heading, request, strict=True))
+    assert found["FlowSchemaName"] == "global-default" and found["FlowDistingsher"] == "jane"
+    assert found["APIPath"] == "/api/v1/namespaces/default/pods" and found["Verb"] == "list"
+    assert found["ArriveTime"].endswith("Z") and found["InitialSeats"] == "1"
+    assert len((await rows("dump_requests"))[0]) == 9
+    assert (await api.get(path + "dump_nothing")).status == 404
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    levels = {row[0]: row for row in await rows("dump_priority_levels")}
+    assert levels["global-default"][4] == "0" and levels["global-default"][9] == "1", "cancelled"
+
+
+async def test_what_is_under_way_is_counted_by_schema(api: Api) -> None:
+    for i in range(200):
+        await api.post("/api/v1/namespaces/default/configmaps", {"metadata": {"name": f"c{i}"}})
+    as_user(api, SOMEBODY)
+    response: Any = await api.raw(api.request("GET", "/api/v1/configmaps"))
+    key = ("global-default", "global-default")
+    traffic = api.server.fairness.traffic[key]
+    assert traffic.executing == 1 and traffic.seats >= 1 and traffic.waiting == 0
+    stream = FakeStream()
+    await response.start(stream)
+    assert traffic.executing == traffic.seats == 0
+    text = (await api.get("/metrics")).body.decode()
+    labels = 'priority_level="global-default",flow_schema="global-default"'
+    assert f"apiserver_flowcontrol_current_executing_seats{{{labels}}} 0" in text
+    assert f"apiserver_flowcontrol_dispatched_requests_total{{{labels}}} 1" in text
+    assert f'apiserver_flowcontrol_request_execution_seconds_count{{{labels},type="regular"}} 1' in text
+
+
+async def test_a_lists_width_is_its_size(api: Api) -> None:
+    """A seat for each 100 KB that are in memory at once, ten at most; a limit counts."""
+    fair = api.server.fairness
+    info = resolve(api.server.cluster.registry, "GET", "/api/v1/pods", {})
+    assert info is not None
+    for query, objects, size, width in (
+        ({}, 100, 1_000, 1),
+        ({}, 100, 6_000, 6),
+        ({}, 17_500, 6_000, 10),
+        ({"limit": "50"}, 17_500, 6_000, 3),
+        ({}, 0, 0, 1),
+    ):
+        grant = fair.enter(SOMEBODY, info, query, 0, objects, size)
+        assert grant is not None and grant.ticket.width == width
+        grant.leave()

@@ -62,7 +62,7 @@ def test_the_flow_with_less_work_goes_first() -> None:
 def test_giving_up_leaves_the_queue() -> None:
     it = level(seats=1)
     running, waiting = enter(it, 1, 0.0), enter(it, 2, 0.0)
-    it.give_up(waiting, 1.0)
+    it.give_up(waiting, 1.0, cancelled=True)
     it.leave(running, 2.0)
     assert it.dispatch(2.0) is None and it.waiting == 0 and it.used == 0
 

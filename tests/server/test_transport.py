@@ -693,6 +693,32 @@ async def test_a_reader_that_never_reads_is_not_served_on_and_cut_off(start: Sta
     assert served < 50
 
 
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_reader_that_stops_amid_a_stream_is_cut_off(start: Start, tls: bool) -> None:
+    ended = asyncio.Event()
+    pieces = 0
+
+    def handler(request: Request) -> StreamResponse:
+        async def produce(stream: Stream) -> None:
+            nonlocal pieces
+            stream.on_close = ended.set
+            while True:
+                stream.write(b"x" * 200_000)
+                pieces += 1
+                await stream.drain()
+
+        return StreamResponse(200, b"text/plain", produce)
+
+    quick = Timeouts(stall_seconds=0.2)
+    site = await start(handler, tls=tls, timeouts=quick, sweep_interval_seconds=0.002)
+    client = await site.connect()
+    client.send(get())
+    assert len(await client.reader.readexactly(1000)) == 1000
+    await asyncio.wait_for(ended.wait(), WAIT_SECONDS)
+    await emptied(site.server)
+    assert pieces < 200, "it is not written on to"
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [

@@ -22,13 +22,14 @@ from lakh import __version__
 from lakh.bench import report
 from lakh.bench.phases import PHASES, Run
 from lakh.bench.sampler import DURATIONS, Process, Sampler, is_write, percentiles
-from lakh.bench.scrape import histogram
+from lakh.bench.scrape import Scrape, histogram
 from lakh.bench.target import namespace
 from lakh.cli import Failure
 from lakh.client.client import Client
 from lakh.client.errors import ClientError
 from lakh.nodes.catalogue import CATALOGUE
 from lakh.progress import Progress
+from lakh.up import TARGETS_FILE
 
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
@@ -90,6 +91,17 @@ async def wait_for_server(kubeconfig: Path, up: asyncio.subprocess.Process, log:
     assert kubeconfig.exists()
 
 
+def targets(directory: Path) -> list[tuple[str, int]]:
+    """Where the components of `lakh up` serve their metrics, without the API servers."""
+    found = report.decode((directory / TARGETS_FILE).read_bytes())
+    return [
+        (address, int(port))
+        for one in found
+        if one["labels"]["component"] != "apiserver"
+        for address, _, port in (target.rpartition(":") for target in one["targets"])
+    ]
+
+
 async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """Measures; the report. Cancelled, it returns the report of what was done."""
     names = choose(options.phases, options.nodes)
@@ -115,6 +127,7 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
             began = time.perf_counter()
             kubeconfig = options.kubeconfig
             fleet_config = kubeconfig
+            components: list[tuple[str, int]] = []
             progress.show("starting the cluster …")
             if kubeconfig is None:
                 log = base / "up.log"
@@ -134,6 +147,7 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
                 )
                 kubeconfig = base / "data" / "kubeconfig"
                 await wait_for_server(kubeconfig, up, log)
+                components = targets(base / "data")
                 fleet_config = base / "data" / "kubeconfigs" / "nodes.kubeconfig"
                 processes += children(up.pid)
             fleet = await stack.enter_async_context(
@@ -159,7 +173,7 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
                 kubeconfig, user_agent=f"lakh-bench/{__version__}", max_connections=CONNECTIONS
             )
             stack.push_async_callback(client.close)
-            await _measure(client, options, names, processes, result, progress)
+            await _measure(client, options, names, processes, components, result, progress)
     return result
 
 
@@ -168,6 +182,7 @@ async def _measure(
     options: argparse.Namespace,
     names: list[str],
     processes: list[Process],
+    components: list[tuple[str, int]],
     result: dict[str, Any],
     progress: Progress,
 ) -> None:
@@ -189,7 +204,7 @@ async def _measure(
             options.deadline_seconds,
             progress,
         )
-        sampler = Sampler(client, probes, processes)
+        sampler = Sampler(client, probes, processes, components)
         background = [asyncio.create_task(run.tracker.run()), asyncio.create_task(sampler.run())]
         try:
             await _phases(run, sampler, names, result, progress)
@@ -219,17 +234,25 @@ async def _phases(
             row |= await PHASES[name](run)
         except ClientError as e:
             row["error"] = str(e)
+        except asyncio.CancelledError:
+            row["error"] = "interrupted"
+            raise
         finally:
             row["seconds"] = round(time.perf_counter() - began, 2)
-        writes = histogram(await sampler.fetch(), before, DURATIONS, is_write)
-        row["writes"] = {
-            "n": int(writes.total),
-            "per_s": round(writes.total / row["seconds"], 1) if row["seconds"] else 0.0,
-            "p50_ms": round(writes.quantile(0.5) * 1000, 2),
-            "p99_ms": round(writes.quantile(0.99) * 1000, 2),
-            "within_15ms": round(writes.share_within(0.015), 5),
-        }
+            row["writes"] = _writes(await sampler.fetch(), before, row["seconds"])
         progress.line(f"{name}: {report.one_line(row)}")
+
+
+def _writes(now: Scrape, before: Scrape, seconds: float) -> dict[str, float | int]:
+    """Writes between two scrapes."""
+    writes = histogram(now, before, DURATIONS, is_write)
+    return {
+        "n": int(writes.total),
+        "per_s": round(writes.total / seconds, 1) if seconds else 0.0,
+        "p50_ms": round(writes.quantile(0.5) * 1000, 2),
+        "p99_ms": round(writes.quantile(0.99) * 1000, 2),
+        "within_15ms": round(writes.share_within(0.015), 5),
+    }
 
 
 def summarise(result: dict[str, Any], sampler: Sampler) -> None:

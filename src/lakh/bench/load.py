@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from lakh.client.errors import ClientError
@@ -39,20 +39,21 @@ class Measure:
         ordered = sorted(self.latencies_ms)
         count = len(ordered)
 
-        def percentile(share: float) -> float:
-            """By nearest rank: the least latency that a share of all does not exceed."""
-            return round(ordered[max(0, math.ceil(count * share) - 1)], 3) if count else 0.0
-
         within = sum(ms <= WITHIN_MS for ms in ordered)
         return {
             "ops_per_s": round(count / self.seconds, 1) if self.seconds else 0.0,
-            "p50_ms": percentile(0.5),
-            "p99_ms": percentile(0.99),
-            "p999_ms": percentile(0.999),
+            "p50_ms": percentile(ordered, 0.5),
+            "p99_ms": percentile(ordered, 0.99),
+            "p999_ms": percentile(ordered, 0.999),
             "within_15ms": round(within / count, 5) if count else 0.0,
             "errors": self.errors,
             "n": count,
         }
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """By nearest rank: the least of the values that a share of all does not exceed; 0 of none."""
+    return round(ordered[max(0, math.ceil(len(ordered) * share) - 1)], 3) if ordered else 0.0
 
 
 async def closed_loop(operation: Operation, clients: int, seconds: float, limit: int = 0) -> Measure:

@@ -57,6 +57,33 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="each watches the pods of a node of its own, on a connection of its own, as kubelets do",
     )
+    overload = kind("overload", "lease renewals while many clients list everything")
+    overload.add_argument(
+        "--clients", type=_positive, default=1000, help="that list all pods in a loop (default: 1000)"
+    )
+    overload.add_argument("--objects", type=_positive, default=17500, help="how many pods (default: 17500)")
+    overload.add_argument(
+        "--rate", type=_positive_float, default=500.0, help="lease renewals a second (default: 500)"
+    )
+    overload.add_argument(
+        "--seconds", type=_positive_float, default=15.0, help="before, and with the crowd (default: 15)"
+    )
+    overload.add_argument(
+        "--stalled",
+        type=_natural,
+        default=0,
+        metavar="N",
+        help="so many of the clients ask and never read (default: none)",
+    )
+    overload.add_argument(
+        "--gzip", action="store_true", help="the clients take compressed answers, as Go's do"
+    )
+    overload.add_argument(
+        "--node-kubeconfig",
+        type=Path,
+        metavar="F",
+        help="whose leases are renewed (default: the nodes' of a cluster of `lakh up`, else as --kubeconfig)",
+    )
     store = kinds.add_parser("store", help="the store alone: writes, batches, recovery, memory")
     store.add_argument("--engine", choices=("file", "nats"), default="file", help="(default: file)")
     store.add_argument("--objects", type=_positive, default=100_000, help="how many (default: 100000)")
@@ -119,6 +146,7 @@ def add_parser(commands: Any) -> None:
     compare = kinds.add_parser("compare", help="two JSON reports of `bench cluster` side by side")
     compare.add_argument("a", type=Path, metavar="A.json")
     compare.add_argument("b", type=Path, metavar="B.json")
+    compare.add_argument("--report", type=Path, metavar="FILE", help="write an HTML page, too")
     compare.set_defaults(run=_compare)
 
 
@@ -127,6 +155,16 @@ def _positive(text: str) -> int:
     if number < 1:
         raise ValueError("not positive")
     return number
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError("negative")
+    return number
+
+
+_natural.__name__ = "count"
 
 
 def _positive_float(text: str) -> float:
@@ -140,7 +178,7 @@ _positive_float.__name__ = _positive.__name__ = "positive number"
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lakh.bench import api, cluster, nodewatches, reads, schedule, store
+    from lakh.bench import api, cluster, nodewatches, overload, page, reads, schedule, store
     from lakh.bench import report as pages
     from lakh.cli import Failure, kubeconfig_path, run_async
     from lakh.client.errors import ClientError
@@ -159,6 +197,9 @@ def _run(options: argparse.Namespace) -> int:
                 case "list":
                     report = await reads.run_list(options, progress)
                     rows = [list(report), [str(v) for v in report.values()]]
+                case "overload":
+                    report = await overload.run(options, progress)
+                    rows = overload.table(report)
                 case "store":
                     report = await store.run(options, progress)
                     rows = store.table(report)
@@ -169,7 +210,7 @@ def _run(options: argparse.Namespace) -> int:
                     report = await cluster.run(options, progress)
                     rows = pages.rows(report)
                     if options.report is not None:
-                        options.report.write_text(pages.render(report))
+                        options.report.write_text(page.render(report))
                         options.report.with_suffix(".json").write_text(json.dumps(report))
                 case _:
                     run_watch = nodewatches.run if options.by_node else reads.run_watch
@@ -182,29 +223,38 @@ def _run(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps(report))
             return
-        table = Table(rows[0][0], padding=(0, 0, 0, 1), box=box.SIMPLE_HEAD)
-        for heading in rows[0][1:]:
-            table.add_column(heading, justify="right", no_wrap=True)
-        for row in rows[1:]:
-            table.add_row(*row)
-        Console().print(table)
+        _print_table(rows)
         if options.what == "api":
             print(api.BUDGETS)
+        elif options.what == "overload":
+            print(overload.summary(report))
+        elif options.what == "cluster":
+            for name, why in pages.missed(report):
+                print(f"MISSED {name}\n  {why}")
 
     return run_async(work)
 
 
+def _print_table(rows: list[list[str]]) -> None:
+    table = Table(rows[0][0], padding=(0, 0, 0, 1), box=box.SIMPLE_HEAD)
+    for heading in rows[0][1:]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows[1:]:
+        table.add_row(*row)
+    Console().print(table)
+
+
 def _compare(options: argparse.Namespace) -> int:
+    from lakh.bench import page
     from lakh.bench import report as pages
     from lakh.cli import Failure
 
     try:
         one, two = (pages.decode(path.read_bytes()) for path in (options.a, options.b))
         rows = pages.compare(one, two)
+        if options.report is not None:
+            options.report.write_text(page.render_comparison(one, two))
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise Failure(f"cannot compare {options.a} and {options.b}: {e}") from e
-    table = Table(*rows[0])
-    for row in rows[1:]:
-        table.add_row(*row)
-    Console().print(table)
+    _print_table(rows)
     return 0

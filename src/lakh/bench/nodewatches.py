@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import math
 import os
 import random
 import resource
@@ -24,7 +23,7 @@ import msgspec
 from lakh import __version__
 from lakh.bench import scrape
 from lakh.bench.api import pod
-from lakh.bench.load import open_loop
+from lakh.bench.load import open_loop, percentile
 from lakh.bench.target import namespace, target
 from lakh.cli import Failure, raise_file_limit
 from lakh.client.client import Client
@@ -150,9 +149,9 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
             "server_bytes_per_watch": round(server_bytes / watchers),
             "client_bytes_per_watch": round(own_bytes / watchers),
             "events_per_s": round(len(sent) / measure.seconds, 1),
-            "lag_p50_ms": round(lags[len(lags) // 2], 3),
-            "lag_p99_ms": round(lags[max(0, math.ceil(len(lags) * 0.99) - 1)], 3),
-            "lag_max_ms": round(lags[-1], 3),
+            "lag_p50_ms": percentile(lags, 0.5),
+            "lag_p99_ms": percentile(lags, 0.99),
+            "lag_max_ms": percentile(lags, 1.0),
         }
 
 

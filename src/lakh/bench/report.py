@@ -1,11 +1,12 @@
-"""Reports of `lakh bench cluster`: one HTML page with plots that needs nothing else, and the comparison of two.
+"""What a run of `lakh bench cluster` says: its budgets, met or missed and why, its summary, and the comparison of two. `page` makes pages of it.
 
-The plots are SVG, drawn by pygal without its scripts, so that the page reads alike on a phone, in print and offline.
+A missed budget is told with what limited it, as far as the samples show: which process had no more of its core, how late its event loop was, how long the
+journal took, and how much there was to do.
 """
 
 from __future__ import annotations
 
-import html
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -21,7 +22,11 @@ PUBLISHED = (
     ),
     ("upstream's supported limit", "5,000 nodes; p99 1 s gets and writes, 30 s lists; pod start-up p99 5 s"),
 )
-POINTS_MAX = 240
+WRITES = ("POST", "PUT", "PATCH", "APPLY", "DELETE")
+# A process that has this much of a core has no more: Python runs it on one.
+FULL_CORE = 0.85
+# All cores together.
+FULL_MACHINE = 0.9
 
 
 def one_line(phase: dict[str, Any]) -> str:
@@ -47,15 +52,19 @@ def one_line(phase: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _phase(result: dict[str, Any], name: str) -> dict[str, Any]:
+def phase_of(result: dict[str, Any], name: str) -> dict[str, Any]:
     return next((p for p in result["phases"] if p["name"] == name), {})
 
 
 def budgets(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each budget with what was measured; `met` is None when it was not measured."""
+    """Each budget with what was measured; `met` is None when it was not measured, `why` tells what limits one that is missed."""
     found: list[dict[str, Any]] = []
+    latency = result.get("latency", [])
+    phases = {p["name"]: p for p in result["phases"]}
 
-    def add(name: str, limit: float, measured: float | None, unit: str, at_least: bool = False) -> None:
+    def add(
+        name: str, limit: float, measured: float | None, unit: str, why: str, *, at_least: bool = False
+    ) -> None:
         met = None if measured is None else (measured >= limit if at_least else measured <= limit)
         found.append(
             {
@@ -65,58 +74,136 @@ def budgets(result: dict[str, Any]) -> list[dict[str, Any]]:
                 "unit": unit,
                 "at_least": at_least,
                 "met": met,
+                "why": why if met is False else "",
             }
         )
 
-    def seconds(name: str) -> float | None:
-        phase = _phase(result, name)
-        return phase.get("seconds") if phase.get("reached") else None
+    def add_phase(name: str, phase: str, limit: float) -> None:
+        """How long a phase took; one that did not get to its end has missed its budget."""
+        p = phases.get(phase)
+        add(name, limit, p.get("seconds") if p is not None else None, "s", limits(result, phase))
+        if p is not None and not _reached(p):
+            found[-1] |= {"met": False, "why": f"not reached: {one_line(p)}. {limits(result, phase)}"}
 
-    latency = result.get("latency", [])
+    def add_worst(name: str, verbs: tuple[str, ...], limit: float) -> None:
+        found_rows = [r for r in latency if r["verb"] in verbs]
+        worst = max(found_rows, key=lambda r: r["p99_ms"], default=None)
+        seconds = round(worst["p99_ms"] / 1000, 4) if worst is not None else None
+        which = f"{worst['verb']} {worst['resource']}, {worst['n']:,} of them. " if worst is not None else ""
+        add(name, limit, seconds, "s", which + limits(result))
 
-    def worst(verbs: tuple[str, ...]) -> float | None:
-        rows = [r["p99_ms"] / 1000 for r in latency if r["verb"] in verbs]
-        return round(max(rows), 4) if rows else None
-
-    writes = [r for r in latency if r["verb"] in ("POST", "PUT", "PATCH", "DELETE")]
+    add_phase("nodes Ready", "start", 180)
+    add_phase("pre-training fully Running", "pretraining", 180)
+    add_worst("worst p99 of writes", WRITES, 1)
+    add_worst("worst p99 of single reads", ("GET",), 1)
+    add_worst("worst p99 of lists", ("LIST",), 30)
+    writes = [r for r in latency if r["verb"] in WRITES]
     count = sum(r["n"] for r in writes)
-    add("nodes Ready", 180, seconds("start"), "s")
-    add("pre-training fully Running", 180, seconds("pretraining"), "s")
-    if "pretraining" in {p["name"] for p in result["phases"]} and seconds("pretraining") is None:
-        found[-1]["met"] = False
-    add("worst p99 of writes", 1, worst(("POST", "PUT", "PATCH", "DELETE")), "s")
-    add("worst p99 of single reads", 1, worst(("GET",)), "s")
-    add("worst p99 of lists", 30, worst(("LIST",)), "s")
+    share = round(sum(r["within_15ms"] * r["n"] for r in writes) / count, 5) if count else None
+    below = [
+        f"{p['name']} {p['writes']['within_15ms']:.2%} at {p['writes']['per_s']:,.0f} writes/s"
+        for p in result["phases"]
+        if (p.get("writes") or {}).get("n") and p["writes"]["within_15ms"] < 0.999
+    ]
+    why = f"{'; '.join(below)}. Phases offer all that is taken, so writes queue. {limits(result)}"
+    add("writes within 15 ms", 0.999, share, "", why, at_least=True)
+    for phase in ("fullness", "pretraining"):
+        p = phases.get(phase, {})
+        start_up = p.get("start_up") or {}
+        if start_up.get("n"):
+            why = (
+                f"{p['pods']:,} pods were asked for at once and came at {p['pods_per_s']:,.0f}/s: the last wait for all others. "
+                f"{limits(result, phase)}"
+            )
+            add(f"pod start-up p99, {phase}", 5, start_up["p99_ms"] / 1000, "s", why)
+    if not any(b["name"].startswith("pod start-up") for b in found):
+        add("pod start-up p99", 5, None, "s", "")
+    degraded = phases.get("degraded", {})
     add(
-        "writes within 15 ms",
-        0.999,
-        round(sum(r["within_15ms"] * r["n"] for r in writes) / count, 5) if count else None,
-        "",
-        True,
+        "degraded nodes' pods elsewhere",
+        300,
+        degraded.get("elsewhere_seconds"),
+        "s",
+        f"evicted after {degraded.get('evicted_seconds', 0):g} s. {limits(result, 'degraded')}",
     )
-    start_up = (
-        _phase(result, "fullness").get("start_up") or _phase(result, "pretraining").get("start_up") or {}
-    )
-    add("pod start-up p99", 5, start_up.get("p99_ms", 0) / 1000 if start_up.get("n") else None, "s")
-    add("degraded nodes' pods elsewhere", 300, _phase(result, "degraded").get("elsewhere_seconds"), "s")
     memory = result.get("peaks", {}).get("memory_mb")
-    add("memory of all components", 12, round(memory / 1000, 3) if memory else None, "GB")
+    sizes = sorted(result.get("processes", []), key=lambda p: -p["peak_memory_mb"])
+    why = ", ".join(f"{p['name']} {p['peak_memory_mb'] / 1000:.2f} GB" for p in sizes if p["name"] != "bench")
+    objects = result.get("peaks", {}).get("objects") or 0
+    add(
+        "memory of all components",
+        12,
+        round(memory / 1000, 3) if memory else None,
+        "GB",
+        f"{why}; {objects:,.0f} objects",
+    )
     return found
+
+
+def _reached(phase: dict[str, Any]) -> bool:
+    return bool(phase.get("reached")) and "error" not in phase
+
+
+def limits(result: dict[str, Any], phase: str = "") -> str:
+    """What was short in a phase, or in the whole run: processor time by process, event loop, journal."""
+    samples = [s for s in result.get("samples", []) if not phase or s["phase"] == phase]
+    if not samples:
+        return "No samples of it."
+    cpu = _means(s["cpu"] for s in samples)
+    cpus = result["machine"]["cpus"]
+    total = sum(cpu.values())
+    busy = [s["machine_cpu"] for s in samples if s.get("machine_cpu") is not None]
+    others = max(0.0, sum(busy) / len(busy) - total) if busy else 0.0
+    full = [name for name, cores in cpu.items() if cores >= FULL_CORE]
+    if full:
+        short = f"Limit: {' and '.join(full)} had no more of a core"
+    elif total + others >= FULL_MACHINE * cpus:
+        short = f"Limit: all {cpus} cores were busy"
+    else:
+        short = "No core was full"
+    busiest = sorted(cpu.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{name} {cores:.2f}" for name, cores in busiest if cores >= 0.01)
+    if others >= 0.01:
+        shown += f", others {others:.2f}"
+    lag = max(s.get("loop_lag_p99_ms") or 0 for s in samples)
+    queued = max(s.get("in_flight") or 0 for s in samples)
+    append = max((row["p99_ms"] for row in result.get("journal", [])), default=0.0)
+    return (
+        f"{short} (cores: {shown}; {total + others:.2f} of {cpus}); {queued:,.0f} requests under way and the server's event loop {lag:,.0f} ms "
+        f"late at most; an append to the journal took {append:,.1f} ms at p99."
+    )
+
+
+def _means(rows: Iterable[dict[str, float]]) -> dict[str, float]:
+    """The mean of each key."""
+    sums: dict[str, float] = {}
+    count = 0
+    for row in rows:
+        count += 1
+        for name, value in row.items():
+            sums[name] = sums.get(name, 0.0) + value
+    return {name: value / count for name, value in sums.items()}
 
 
 def rows(result: dict[str, Any]) -> list[list[str]]:
-    """The summary for a terminal, heading first."""
+    """The summary, heading first."""
     found = [["what", "measured", "budget", ""]]
     for b in result["budgets"]:
-        found.append([b["name"], _measured(b), _limit(b), _verdict(b)])
+        found.append([b["name"], measured(b), _limit(b), _verdict(b)])
     return found
+
+
+def missed(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """What missed its budget, and what limits it."""
+    return [(f"{b['name']}: {measured(b)}", b.get("why", "")) for b in result["budgets"] if b["met"] is False]
 
 
 def _verdict(budget: dict[str, Any]) -> str:
     return {True: "met", False: "MISSED", None: "not measured"}[budget["met"]]
 
 
-def _measured(b: dict[str, Any]) -> str:
+def measured(b: dict[str, Any]) -> str:
+    """What was measured, with its unit."""
     if b["measured"] is None:
         return "-"
     return f"{b['measured']:.3%}" if not b["unit"] else f"{b['measured']:.3g} {b['unit']}"
@@ -125,188 +212,6 @@ def _measured(b: dict[str, Any]) -> str:
 def _limit(b: dict[str, Any]) -> str:
     value = f"{b['budget']:.1%}" if not b["unit"] else f"{b['budget']:g} {b['unit']}"
     return f"{'at least' if b['at_least'] else 'at most'} {value}"
-
-
-STYLE = """
-body{font:16px/1.45 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#1b1f24;background:#fff}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin:2rem 0 .5rem}p.note{color:#57606a}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}
-th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid #d8dee4;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}.missed{color:#b42318;font-weight:600}.met{color:#116329}
-figure{margin:1.2rem 0;break-inside:avoid}figcaption{font-weight:600;margin-bottom:.2rem}
-figure svg{width:100%;height:auto}@media print{body{max-width:none;font-size:11px}a{color:inherit}}
-"""
-
-# Title, unit, series of the samples by name.
-PLOTS = (
-    ("Write latency", "ms", {"p50": "write_p50_ms", "p99": "write_p99_ms"}),
-    ("Writes within 15 ms", "%", {"share": "within_15ms"}),
-    ("Read latency, p99", "ms", {"get": "get_p99_ms", "list": "list_p99_ms"}),
-    ("Lease renewal from outside, p99", "ms", {"p99": "probe_p99_ms"}),
-    ("Requests", "/s", {"writes": "writes_per_s", "reads": "reads_per_s", "pods bound": "binds_per_s"}),
-    ("Watch events sent", "/s", {"events": "watch_events_per_s"}),
-    ("Requests under way", "", {"in flight": "in_flight"}),
-    ("Event loop of the API server late by, p99", "ms", {"lag": "loop_lag_p99_ms"}),
-    ("Journal", "MB/s", {"appended": "journal_bytes_per_s"}),
-    ("Objects", "", {"pods": "pods", "all": "objects"}),
-)
-
-
-def _values(samples: list[dict[str, Any]], key: str, title: str) -> list[float | None]:
-    factor = {"Writes within 15 ms": 100.0, "Journal": 1e-6}.get(title, 1.0)
-    return [None if s.get(key) is None else s[key] * factor for s in samples]
-
-
-def _thin(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    step = -(-len(samples) // POINTS_MAX)
-    return samples[::step] if step > 1 else samples
-
-
-def _plot(title: str, unit: str, at: list[float], series: dict[str, list[float | None]]) -> str:
-    import pygal
-    from pygal.style import Style
-
-    style = Style(
-        background="white",
-        plot_background="white",
-        colors=("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#57606a", "#bf3989"),
-        font_family="system-ui, sans-serif",
-        label_font_size=18,
-        major_label_font_size=18,
-        legend_font_size=20,
-        opacity=".9",
-        stroke_width=2.5,
-    )
-    chart = pygal.XY(
-        width=1000,
-        height=360,
-        style=style,
-        js=[],
-        explicit_size=False,
-        disable_xml_declaration=True,
-        show_dots=False,
-        show_x_guides=False,
-        legend_at_bottom=True,
-        legend_at_bottom_columns=4,
-        legend_box_size=16,
-        truncate_legend=-1,
-        x_value_formatter=lambda x: f"{x:.0f} s",
-        value_formatter=lambda y: f"{y:,.4g} {unit}".strip(),
-        range=(0, 100.0) if unit == "%" else None,
-        include_x_axis=unit != "%",
-        margin=8,
-    )
-    for name, values in series.items():
-        chart.add(name, [(t, v) for t, v in zip(at, values, strict=True) if v is not None])
-    return f"<figure><figcaption>{html.escape(title)}</figcaption>{chart.render(is_unicode=True)}</figure>"
-
-
-def _table(heading: list[str], body: list[list[str]], classes: list[str] | None = None) -> str:
-    head = "".join(f"<th>{html.escape(c)}</th>" for c in heading)
-    lines = []
-    for i, row in enumerate(body):
-        kind = f' class="{classes[i]}"' if classes and classes[i] else ""
-        lines.append(f"<tr{kind}>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>")
-    return f'<div class="scroll"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
-
-
-def render(result: dict[str, Any]) -> str:
-    """The page."""
-    machine = result["machine"]
-    verdicts = [{True: "met", False: "missed", None: ""}[b["met"]] for b in result["budgets"]]
-    parts = [
-        f"<h1>{result['nodes']:,} nodes</h1>",
-        f"<p>{html.escape(result.get('server', ''))} on {machine['cpus']} cores with {machine['memory_gb']} GB, "
-        f"{html.escape(machine['system'])}, {result['began']}, load generator and simulated kubelets included."
-        + (
-            ""
-            if result["complete"]
-            else " <strong class=missed>Interrupted: what was done until then.</strong>"
-        )
-        + "</p>",
-        "<h2>Budgets</h2>",
-        _table(*_split(rows(result)), verdicts),
-        "<h2>Phases</h2>",
-        _table(
-            ["phase", "seconds", "pods", "writes/s", "p50 ms", "p99 ms", "within 15 ms", "pod start-up p99"],
-            [_phase_row(p) for p in result["phases"]],
-        ),
-        "<h2>Latency by verb and resource</h2>",
-        _table(
-            ["request", "n", "p50 ms", "p99 ms", "within 15 ms", "SLO"],
-            [
-                [
-                    f"{r['verb']} {r['resource']}",
-                    f"{r['n']:,}",
-                    f"{r['p50_ms']:.2f}",
-                    f"{r['p99_ms']:.2f}",
-                    f"{r['within_15ms']:.2%}",
-                    f"{r['slo_seconds']:g} s {'met' if r['met'] else 'MISSED'}",
-                ]
-                for r in result["latency"]
-            ],
-            ["" if r["met"] else "missed" for r in result["latency"]],
-        ),
-        "<h2>From outside</h2>",
-        _table(
-            ["probe", "n", "p50 ms", "p99 ms", "max ms"],
-            [
-                [name.replace("_", " "), *(f"{m[k]:,}" for k in ("n", "p50_ms", "p99_ms", "max_ms"))]
-                for name, m in result["outside"].items()
-                if isinstance(m, dict)
-            ],
-        ),
-        "<h2>Journals</h2>",
-        _table(
-            ["partition", "appends", "p50 ms", "p99 ms", "writes an append", "MB"],
-            [[str(v) for v in row.values()] for row in result["journal"]],
-        ),
-        "<h2>Processes</h2>",
-        _table(
-            ["process", "peak MB", "CPU s"],
-            [[p["name"], f"{p['peak_memory_mb']:,}", f"{p['cpu_seconds']:,}"] for p in result["processes"]],
-        ),
-        "<h2>Over time</h2>",
-    ]
-    samples = _thin(result["samples"])
-    at = [s["t"] for s in samples]
-    if samples:
-        marks = ", ".join(f"{p['name']} from {p['at']:.0f} s" for p in result["phases"])
-        parts.append(f'<p class="note">{html.escape(marks)}</p>')
-        for title, unit, series in PLOTS:
-            drawn = {name: _values(samples, key, title) for name, key in series.items()}
-            parts.append(_plot(title, unit, at, drawn))
-        names = [p["name"] for p in result["processes"]]
-        for title, unit, key in (("Memory", "MB", "memory_mb"), ("CPU", "cores", "cpu")):
-            parts.append(_plot(title, unit, at, {n: [s[key].get(n) for s in samples] for n in names}))
-    parts += ["<h2>Published</h2>", _table(["whose", "what"], [list(p) for p in PUBLISHED])]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>lakh bench cluster, {result['nodes']:,} nodes</title><style>{STYLE}</style></head><body>"
-        + "".join(parts)
-        + "</body></html>\n"
-    )
-
-
-def _split(table: list[list[str]]) -> tuple[list[str], list[list[str]]]:
-    return table[0], table[1:]
-
-
-def _phase_row(p: dict[str, Any]) -> list[str]:
-    writes = p.get("writes") or {"per_s": 0, "p50_ms": 0, "p99_ms": 0, "within_15ms": 1}
-    start_up = p.get("start_up") or {}
-    reached = "" if p.get("reached", True) and "error" not in p else " (not reached)"
-    return [
-        p["name"] + reached,
-        f"{p.get('seconds', 0):.1f}",
-        f"{p.get('pods_running', p.get('pods', 0)):,}",
-        f"{writes['per_s']:,.0f}",
-        f"{writes['p50_ms']:.2f}",
-        f"{writes['p99_ms']:.2f}",
-        f"{writes['within_15ms']:.2%}",
-        f"{start_up['p99_ms'] / 1000:.2f} s" if start_up.get("n") else "",
-    ]
 
 
 def compare(a: dict[str, Any], b: dict[str, Any]) -> list[list[str]]:
@@ -320,13 +225,34 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> list[list[str]]:
         found.append([name, *("-" if v is None else f"{v:,.4g}" for v in (one, two)), ratio])
 
     add("nodes", a["nodes"], b["nodes"])
+    add("lease validity, s", a.get("lease_seconds"), b.get("lease_seconds"))
     for phase in a["phases"]:
-        other = _phase(b, phase["name"])
+        other = phase_of(b, phase["name"])
         add(f"{phase['name']}, s", phase.get("seconds"), other.get("seconds"))
+        for key, text in (("pods_per_s", "pods/s"), ("nodes_per_minute", "nodes/min")):
+            add(f"{phase['name']}, {text}", phase.get(key), other.get(key))
     other_budgets = {x["name"]: x for x in b["budgets"]}
     for x in a["budgets"]:
         unit = f", {x['unit']}" if x["unit"] else ""
         add(x["name"] + unit, x["measured"], other_budgets.get(x["name"], {}).get("measured"))
+    for key in ("writes_per_s", "binds_per_s", "watch_events_per_s", "objects", "memory_mb"):
+        add(
+            f"peak {key.replace('_per_s', '/s').replace('_mb', ', MB').replace('_', ' ')}",
+            a["peaks"].get(key),
+            b["peaks"].get(key),
+        )
+    for probe, m in a["outside"].items():
+        if isinstance(m, dict):
+            add(
+                f"{probe.replace('_', ' ')} p99, ms",
+                m["p99_ms"],
+                (b["outside"].get(probe) or {}).get("p99_ms"),
+            )
+    sizes = {p["name"]: p for p in b["processes"]}
+    for p in a["processes"]:
+        other = sizes.get(p["name"], {})
+        add(f"{p['name']}, peak MB", p["peak_memory_mb"], other.get("peak_memory_mb"))
+        add(f"{p['name']}, CPU s", p["cpu_seconds"], other.get("cpu_seconds"))
     of_b = {(r["verb"], r["resource"]): r for r in b["latency"]}
     for r in a["latency"][:15]:
         match = of_b.get((r["verb"], r["resource"]), {})

@@ -11,12 +11,14 @@ import contextlib
 import os
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from lakh.bench import scrape
+from lakh.bench.load import percentile
 from lakh.client.client import Client
 from lakh.client.errors import ClientError
 from lakh.client.resources import CONFIGMAPS, LEASES
@@ -29,7 +31,10 @@ PROBE_SECONDS = 0.1
 SAMPLES_MAX = 2_000
 DURATIONS = "apiserver_request_duration_seconds"
 APPENDS = "lakh_store_append_duration_seconds"
-WRITES = frozenset(("POST", "PUT", "PATCH", "DELETE"))
+WRITES = frozenset(("POST", "PUT", "PATCH", "APPLY", "DELETE"))
+# Of other components' metrics these are looked at.
+COMPONENT_METRICS = ("workqueue_depth", "scheduler_pending_pods")
+COMPONENT_SECONDS = 1.0
 LONG_RUNNING = frozenset(("WATCH", "CONNECT"))
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -88,11 +93,29 @@ class Process:
         return float(resident), self.cpu_seconds
 
 
+def machine_busy_seconds() -> float | None:
+    """Processor seconds that all cores of this machine have worked, for whomever; None where that is not known."""
+    try:
+        with open("/proc/stat") as file:
+            user, nice, system, _, _, irq, softirq, *_ = map(int, file.readline().split()[1:])
+    except (OSError, ValueError):
+        return None
+    return (user + nice + system + irq + softirq) / _TICKS
+
+
 class Sampler:
     """Collects while `run` runs. `samples` are the rows of the report's plots."""
 
-    def __init__(self, client: Client, namespace: str, processes: list[Process]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        processes: list[Process],
+        components: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        """`components`: where others than the API server serve their metrics, address and port."""
         self.client = client
+        self.components = components
         self.namespace = namespace
         self.processes = processes
         self.phase = ""
@@ -104,9 +127,11 @@ class Sampler:
         self.lag_ms: list[float] = []
         self.probe_errors = 0
         self._recent: deque[float] = deque(maxlen=100)
+        self._recent_lag: deque[float] = deque(maxlen=100)
         self._interval = SAMPLE_SECONDS
         self.began = time.perf_counter()
         self._cpu: dict[str, float] = {}
+        self._busy: float | None = None
         self._sent: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -130,9 +155,10 @@ class Sampler:
         while True:
             await asyncio.sleep(self._interval)
             now = await self.fetch()
+            others = await asyncio.gather(*(fetch_component(*where) for where in self.components))
             then = time.perf_counter()
             if now and self.last:
-                self.samples.append(self._row(now, self.last, then - at))
+                self.samples.append(self._row(now, self.last, then - at) | _queues(others))
             if now:
                 self.last = now
             at = then
@@ -156,27 +182,31 @@ class Sampler:
             "phase": self.phase,
             "writes_per_s": round(writes.total / seconds, 1),
             "reads_per_s": round((gets.total + lists.total) / seconds, 1),
-            "write_p50_ms": round(writes.quantile(0.5) * 1000, 3),
-            "write_p99_ms": round(writes.quantile(0.99) * 1000, 3),
-            "get_p99_ms": round(gets.quantile(0.99) * 1000, 3),
-            "list_p99_ms": round(lists.quantile(0.99) * 1000, 3),
+            "write_p50_ms": _ms(writes, 0.5),
+            "write_p99_ms": _ms(writes, 0.99),
+            "get_p99_ms": _ms(gets, 0.99),
+            "list_p99_ms": _ms(lists, 0.99),
             "within_15ms": round(writes.share_within(0.015), 5) if writes.total else None,
             "binds_per_s": rate("apiserver_request_total", subresource="binding", code="201"),
             "watch_events_per_s": rate("apiserver_watch_events_total"),
             "journal_bytes_per_s": rate("lakh_store_appended_bytes_total"),
             "in_flight": scrape.value(now, "apiserver_current_inflight_requests"),
-            "queued_bytes": scrape.value(now, "lakh_store_queued_bytes"),
+            "fairness_waiting": scrape.value(now, "apiserver_flowcontrol_current_inqueue_requests"),
+            "queued_writes": scrape.value(now, "lakh_store_queued_writes"),
             "watches": scrape.value(now, "apiserver_longrunning_requests"),
             "pods": scrape.value(now, "apiserver_storage_objects", resource="pods"),
             "objects": sum(now.get("apiserver_storage_objects", {}).values()),
             "live_bytes": scrape.value(now, "lakh_store_live_bytes"),
             "loop_lag_p99_ms": round(lag.quantile(0.99) * 1000, 2),
-            "probe_p99_ms": round(sorted(self._recent)[int(len(self._recent) * 0.99)], 3)
-            if self._recent
-            else None,
+            "probe_p99_ms": percentile(sorted(self._recent), 0.99) if self._recent else None,
+            "watch_lag_p99_ms": percentile(sorted(self._recent_lag), 0.99) if self._recent_lag else None,
             "memory_mb": {},
             "cpu": {},
         }
+        busy = machine_busy_seconds()
+        if busy is not None and self._busy is not None:
+            row["machine_cpu"] = round((busy - self._busy) / seconds, 3)
+        self._busy = busy
         for process in self.processes:
             resident, cpu = process.look()
             row["memory_mb"][process.name] = round(resident / 1e6, 1)
@@ -226,6 +256,7 @@ class Sampler:
                         sent = self._sent.pop((event.object.data or {}).get("n", ""), None)
                         if sent is not None:
                             self.lag_ms.append((time.perf_counter() - sent) * 1000)
+                            self._recent_lag.append(self.lag_ms[-1])
             except ClientError:
                 self.probe_errors += 1
             await asyncio.sleep(PROBE_SECONDS)
@@ -287,12 +318,47 @@ class Sampler:
         return rows
 
 
+def _ms(buckets: scrape.Buckets, share: float) -> float | None:
+    """A quantile in milliseconds; None of nothing."""
+    return round(buckets.quantile(share) * 1000, 3) if buckets.total else None
+
+
+async def fetch_component(address: str, port: int) -> scrape.Scrape:
+    """Some of a component's metrics; empty when it does not answer."""
+    try:
+        async with asyncio.timeout(COMPONENT_SECONDS):
+            reader, writer = await asyncio.open_connection(address, port)
+            try:
+                writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                text = (await reader.read()).decode(errors="replace")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return {}
+    return scrape.parse("\n".join(line for line in text.splitlines() if line.startswith(COMPONENT_METRICS)))
+
+
+def _queues(scrapes: list[scrape.Scrape]) -> dict[str, float | None]:
+    """How much waits in the scheduler and the controllers; None where nobody says."""
+
+    def total(name: str, *queues: str) -> float | None:
+        found = [s for s in scrapes if name in s]
+        wanted: list[dict[str, str]] = [{"queue": queue} for queue in queues] or [{}]
+        return sum(scrape.value(s, name, **labels) for s in found for labels in wanted) if found else None
+
+    return {
+        "workqueue_depth": total("workqueue_depth"),
+        "pods_active": total("scheduler_pending_pods", "active"),
+        "pods_unschedulable": total("scheduler_pending_pods", "backoff", "unschedulable", "gated"),
+    }
+
+
 def percentiles(values: list[float]) -> dict[str, float | int]:
     """The usual figures of a list of milliseconds."""
     ordered = sorted(values)
-    count = len(ordered)
-
-    def at(share: float) -> float:
-        return round(ordered[min(count - 1, int(count * share))], 3) if count else 0.0
-
-    return {"n": count, "p50_ms": at(0.5), "p99_ms": at(0.99), "max_ms": at(1.0)}
+    return {
+        "n": len(ordered),
+        "p50_ms": percentile(ordered, 0.5),
+        "p99_ms": percentile(ordered, 0.99),
+        "max_ms": percentile(ordered, 1.0),
+    }

@@ -60,9 +60,19 @@ class Buckets:
             low, below = bound, count
         return low
 
-    def share_within(self, bound: float) -> float:
-        """The share of observations up to a bound of the histogram; 1 without observations."""
-        return self.counts.get(bound, 0.0) / self.total if self.total else 1.0
+    def share_within(self, limit: float) -> float:
+        """The share of observations up to a limit; 1 without observations. Between two bounds it is interpolated, as other servers have others."""
+        total = self.total
+        if not total:
+            return 1.0
+        low, below = 0.0, 0.0
+        for bound in sorted(self.counts):
+            count = self.counts[bound]
+            if bound >= limit:
+                part = (limit - low) / (bound - low) if bound != float("inf") else 0.0
+                return (below + (count - below) * part) / total
+            low, below = bound, count
+        return 1.0
 
 
 def histogram(

@@ -28,10 +28,15 @@ async def target(kubeconfig: Path | None, clients: int) -> AsyncIterator[Client]
         ) as client,
     ):
         if kubeconfig is None:
-            async with asyncio.timeout(START_SECONDS):
-                while (await client.raw("GET", "/readyz")).status != 200:
-                    await asyncio.sleep(0.05)
+            await ready(client)
         yield client
+
+
+async def ready(client: Client) -> None:
+    """Waits until the server is ready; raises TimeoutError."""
+    async with asyncio.timeout(START_SECONDS):
+        while (await client.raw("GET", "/readyz")).status != 200:
+            await asyncio.sleep(0.05)
 
 
 @contextlib.asynccontextmanager

@@ -14,10 +14,12 @@ import asyncio
 import logging
 import random
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from lakh.machinery import times
+from lakh.machinery.metrics import PROCESS
 
 from .client import Client
 from .errors import ApiError, ClientError, is_conflict, is_not_found
@@ -31,6 +33,14 @@ log = logging.getLogger(__name__)
 LEASE_DURATION_SECONDS = 15.0
 RENEW_DEADLINE_SECONDS = 10.0
 RETRY_PERIOD_SECONDS = 2.0
+_electors: weakref.WeakSet[LeaderElector] = weakref.WeakSet()
+PROCESS.reading(
+    "leader_election_master_status",
+    "1 for the leases that this process holds.",
+    ("name",),
+    lambda: [((one.name,), one.is_leader) for one in _electors],
+)
+
 JITTER = 1.2
 """A candidate waits one to 2.2 retry periods between tries, so that candidates do not march in step."""
 
@@ -61,7 +71,7 @@ class LeaderElector:
         if not identity:
             raise ValueError("an identity is required")
         self.client = client
-        self.name = name
+        self.name: str = name
         self.namespace = namespace
         self.identity = identity
         self.leader: str | None = None
@@ -76,6 +86,7 @@ class LeaderElector:
         self._sleep = sleep
         self._observed: dict[str, Any] | None = None
         self._observed_at = 0.0
+        _electors.add(self)
 
     def __repr__(self) -> str:
         return f"LeaderElector({self.namespace}/{self.name}, {self.identity!r}, leader={self.leader!r})"

@@ -1,5 +1,7 @@
 """A component's own small HTTP server: `/metrics` for Prometheus, `/healthz`, `/livez` and `/readyz` for whoever supervises it.
 
+A component adds to `CHECKS` what it must have done before it is ready.
+
 It answers on loopback unless told otherwise, without TLS: there is nothing to change there and no secret to read.
 """
 
@@ -7,15 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 
+from lakh.machinery.health import ENDPOINTS, Health
 from lakh.machinery.metrics import CONTENT_TYPE, PROCESS
 from lakh.machinery.process import add_process
 
-__all__ = ["MetricsPortError", "serving_metrics"]
+__all__ = ["CHECKS", "MetricsPortError", "serving_metrics"]
 
 HEAD_BYTES = 16 * 1024
 REQUEST_SECONDS = 10.0
+
+
+CHECKS: dict[str, Callable[[], bool]] = {}
+"""What `/readyz` asks of this process, by name."""
+_HEALTH = Health(PROCESS)
+_TEXT = b"text/plain; charset=utf-8"
 
 
 class MetricsPortError(Exception):
@@ -25,16 +35,23 @@ class MetricsPortError(Exception):
 def answer(line: bytes) -> bytes:
     """The answer to a request line."""
     parts = line.split()
-    path = parts[1].partition(b"?")[0] if len(parts) > 1 else b""
-    status, kind, body = b"404 Not Found", b"text/plain; charset=utf-8", b"404 page not found\n"
+    path, _, query = (parts[1] if len(parts) > 1 else b"").partition(b"?")
+    status, kind, body = 404, _TEXT, b"404 page not found\n"
     if parts and parts[0] not in (b"GET", b"HEAD"):
-        status, body = b"405 Method Not Allowed", b""
+        status, body = 405, b""
     elif path == b"/metrics":
-        status, kind, body = b"200 OK", CONTENT_TYPE, PROCESS.expose()
-    elif path in (b"/healthz", b"/livez", b"/readyz"):
-        status, body = b"200 OK", b"ok"
-    head = b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-    return head % (status, kind, len(body)) + (body if not parts or parts[0] != b"HEAD" else b"")
+        status, kind, body = 200, CONTENT_TYPE, PROCESS.expose()
+    else:
+        endpoint, _, name = path.decode("latin-1")[1:].partition("/")
+        if endpoint in ENDPOINTS:
+            checks = {"ping": True}
+            if endpoint == "readyz":
+                checks |= {one: check() for one, check in CHECKS.items()}
+            found = _HEALTH.answer(endpoint, name, checks, verbose=query.startswith(b"verbose"))
+            status, body = found or (status, body)
+    head = b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+    phrase = HTTPStatus(status).phrase.encode()
+    return head % (status, phrase, kind, len(body)) + (body if not parts or parts[0] != b"HEAD" else b"")
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

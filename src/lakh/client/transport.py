@@ -31,8 +31,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .connection import Connection, NotSent, RawResponse, Stream
-from .errors import ClientClosed, ConnectFailed, ConnectionLost, RequestTimeout
+from .errors import ClientClosed, ClientError, ConnectFailed, ConnectionLost, RequestTimeout
 from .kubeconfig import Config
+from .restmetrics import RestMetrics
 
 __all__ = ["DEFAULT_TIMEOUT_SECONDS", "RawResponse", "Stream", "Transport"]
 
@@ -90,7 +91,9 @@ class Transport:
         self._sweeper: asyncio.TimerHandle | None = None
         self._all_gone: asyncio.Future[None] | None = None
         self._bound = False
-        self._agent = f" HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\nUser-Agent: {user_agent}\r\n"
+        host = parts.netloc.rpartition("@")[2]
+        self._metrics = RestMetrics(host)
+        self._agent = f" HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {user_agent}\r\n"
         self._head = ""
         self._set_token(self._token)
 
@@ -119,29 +122,35 @@ class Transport:
         self._bind()
         deadline = self.loop.time() + timeout
         fresh = False
-        while True:
-            connection = (
-                self._idle.pop() if self._idle and not fresh else await self._acquire(deadline, fresh)
-            )
-            reused = connection.uses > 0
-            try:
-                answer = connection.send(payload, deadline, head_only=method == "HEAD")
-            except NotSent:
-                self.discard(connection)
-                continue
-            if self._sweeper is None:
-                self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
-            try:
-                return await answer
-            except RequestTimeout:
-                raise
-            except ConnectionLost:
-                if fresh or not reused or connection.answered or method not in _RETRIABLE:
+        try:
+            while True:
+                connection = (
+                    self._idle.pop() if self._idle and not fresh else await self._acquire(deadline, fresh)
+                )
+                reused = connection.uses > 0
+                try:
+                    answer = connection.send(payload, deadline, head_only=method == "HEAD")
+                except NotSent:
+                    self.discard(connection)
+                    continue
+                if self._sweeper is None:
+                    self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+                try:
+                    found = await answer
+                    self._metrics.answered(method, found.status, self.loop.time() - deadline + timeout)
+                    return found
+                except RequestTimeout:
                     raise
-                fresh = True
-            except asyncio.CancelledError:
-                connection.fail(ConnectionLost("the request was cancelled"))
-                raise
+                except ConnectionLost:
+                    if fresh or not reused or connection.answered or method not in _RETRIABLE:
+                        raise
+                    fresh = True
+                except asyncio.CancelledError:
+                    connection.fail(ConnectionLost("the request was cancelled"))
+                    raise
+        except ClientError:
+            self._metrics.failed(method)
+            raise
 
     async def stream(
         self, method: str, target: str, *, timeout: float, limit_seconds: float | None = None
@@ -162,6 +171,7 @@ class Transport:
         except asyncio.CancelledError:
             connection.fail(ConnectionLost("the request was cancelled"))
             raise
+        self._metrics.answered(method, stream.status, self.loop.time() - deadline + timeout)
         if limit_seconds is not None:
             stream.limit(limit_seconds)
         return stream

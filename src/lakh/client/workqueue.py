@@ -43,7 +43,7 @@ MAX_EXPONENT = 32
 
 
 # client-go's workqueue metrics, under its names and with its bounds.
-_BOUNDS = exponential(1e-8, 10, 10)
+_BOUNDS = exponential(1e-8, 10, 12)
 _ADDS = PROCESS.counter("workqueue_adds_total", "Keys added.", ("name",))
 _RETRIES = PROCESS.counter("workqueue_retries_total", "Keys tried again after a failure.", ("name",))
 _WAITED = PROCESS.histogram(
@@ -56,6 +56,16 @@ _queues: weakref.WeakSet[WorkQueue] = weakref.WeakSet()
 PROCESS.reading(
     "workqueue_depth", "Keys that wait.", ("name",), lambda: [((q.name,), len(q)) for q in _queues]
 )
+for _name, _text, _summed in (
+    ("unfinished_work", "For how long the keys under work have been, together.", sum),
+    ("longest_running_processor", "For how long the key longest under work has been.", max),
+):
+    PROCESS.reading(
+        f"workqueue_{_name}_seconds",
+        _text,
+        ("name",),
+        lambda summed=_summed: [((q.name,), summed(q.working_seconds())) for q in _queues],  # type: ignore[misc]
+    )
 
 
 class QueueShutDown(Exception):
@@ -97,6 +107,7 @@ class WorkQueue:
         self._failures: dict[str, int] = {}
         self._shut_down = False
         self._added_at: dict[str, float] = {}
+        self._working: dict[str, float] = {}
         self._adds, self._retries = _ADDS.child(name), _RETRIES.child(name)
         self._waited, self._worked = _WAITED.child(name), _WORKED.child(name)
         _queues.add(self)
@@ -104,6 +115,11 @@ class WorkQueue:
     def __len__(self) -> int:
         """Keys that wait for a worker, without the delayed ones."""
         return len(self._queue)
+
+    def working_seconds(self) -> list[float]:
+        """For how long each key under work has been; of an idle queue, 0."""
+        now = time.perf_counter()
+        return [now - began for began in self._working.values()] or [0.0]
 
     def __repr__(self) -> str:
         return (
@@ -273,7 +289,7 @@ class WorkQueue:
                 key = await self.get()
             except QueueShutDown:
                 return
-            began = time.perf_counter()
+            began = self._working[key] = time.perf_counter()
             try:
                 await reconcile(key)
             except Exception as error:
@@ -284,6 +300,7 @@ class WorkQueue:
                 self.forget(key)
             finally:
                 self._worked.observe(time.perf_counter() - began)
+                del self._working[key]
                 self.done(key)
 
     def _log_failure(self, key: str, error: Exception) -> None:

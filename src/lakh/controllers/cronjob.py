@@ -14,6 +14,7 @@ import msgspec
 
 from lakh.client.errors import ApiError, is_already_exists, is_not_found
 from lakh.client.resources import CRONJOBS, JOBS, object_reference
+from lakh.machinery.metrics import PROCESS, exponential
 
 from . import clock, informers
 from .context import Context, Controller
@@ -22,6 +23,13 @@ from .jobdecision import finished
 from .pods import controller_of, controller_reference, find_condition
 from .statuses import difference, status_patch
 from .views import Bare, CronJob, CronJobStatus, Job
+
+_SKEW = PROCESS.histogram(
+    "cronjob_controller_job_creation_skew_duration_seconds",
+    "From a scheduled time to its job's creation.",
+    (),
+    exponential(1, 2, 10),
+).child()
 
 MAX_MISSED = 100
 """More missed times than this are told as a warning; only the last one is served anyway."""
@@ -249,6 +257,7 @@ class CronJobController(Controller):
                 raise
         else:
             self._event(cron, "Normal", "SuccessfulCreate", f"Created job {job.metadata.name}")
+            _SKEW.observe(self.now() - found.last)
             others = [one for one in status.active or () if one.get("uid") != job.metadata.uid]
             status.active = [*others, _reference(job)]
         status.lastScheduleTime = clock.stamp(found.last)

@@ -13,6 +13,7 @@ Pods whose Job is gone lose the finalizer through a queue of their own, or nobod
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from lakh.client.errors import ApiError, is_not_found
 from lakh.client.resources import JOBS, PODS, object_reference
 from lakh.client.workqueue import WorkQueue
 
-from . import clock, informers
+from . import clock, informers, jobmetrics
 from .bursts import all_of, slow_start
 from .claiming import carry_out, claim
 from .context import Context, Controller
@@ -223,6 +224,17 @@ class JobController(Controller):
         if finished(job):
             self._release_finished(job)
             return
+        began, failed = time.perf_counter(), True
+        action = jobmetrics.RECONCILING
+        try:
+            action = await self._sync(key, job)
+            failed = False
+        finally:
+            jobmetrics.synced(job, action, time.perf_counter() - began, failed=failed)
+
+    async def _sync(self, key: str, job: Job) -> str:
+        """Bring a Job on that has not ended. Returns what was done."""
+        action = jobmetrics.RECONCILING
         tracker = self._tracker(job)
         satisfied = self._expectations.satisfied(key)
         now = self.now()
@@ -233,6 +245,13 @@ class JobController(Controller):
             tracker.settle()
             plan = decide(job, tracker, now)
             change, error = await self._manage(key, job, tracker, plan)
+            action = (
+                jobmetrics.CREATED
+                if change > 0
+                else jobmetrics.DELETED
+                if change < 0
+                else jobmetrics.TRACKING
+            )
             # Some of what was created may have been seen meanwhile.
             active = max(tracker.active, active + change) if change > 0 else tracker.active
         else:
@@ -242,6 +261,7 @@ class JobController(Controller):
             self.queue.add_after(key, max(plan.requeue_seconds, 0.05))
         if error is not None:
             raise error
+        return action
 
     async def _claim(self, job: Job) -> None:
         metadata = job.metadata
@@ -385,6 +405,7 @@ class JobController(Controller):
                     return
                 raise
             self._written[key] = written
+            jobmetrics.written(job, accounting.status)
             reference = object_reference(JOBS, job)
             for kind, reason, message in events:
                 self._recorder.event(reference, kind, reason, message)

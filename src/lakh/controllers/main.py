@@ -18,6 +18,7 @@ from typing import Any
 from lakh.client.client import Client
 from lakh.client.informer import Informer
 from lakh.client.leader import LeaderElector
+from lakh.client.metricserver import CHECKS
 from lakh.client.tasks import TaskGuard
 
 from .context import NODE_GRACE_SECONDS, Context, Controller
@@ -138,20 +139,23 @@ async def run_all(context: Context, names: Sequence[str]) -> None:
     try:
         async with TaskGuard("controllers") as guard:
             context.informers.start(guard)
+            started: set[str] = set()
+            CHECKS["controllers-started"] = lambda: started.issuperset(names)
             for controller, needed in running:
-                guard.spawn(start(controller, needed), name=controller.name, forever=True)
+                guard.spawn(start(controller, needed, started), name=controller.name, forever=True)
             await asyncio.Event().wait()
     finally:
         await asyncio.gather(*(recorder.close() for recorder in context.recorders.values()))
 
 
-async def start(controller: Controller, needed: Sequence[Informer[Any]]) -> None:
-    """Keep `controller` running from when its informers have their first lists.
+async def start(controller: Controller, needed: Sequence[Informer[Any]], started: set[str]) -> None:
+    """Keep `controller` running from when its informers have their first lists; then its name is among `started`.
 
     It waits for its own only: a resource that the server does not serve stops nobody else.
     """
     for informer in needed:
         await informer.synced.wait()
+    started.add(controller.name)
     log.info("%s started", controller.name)
     await keep_running(controller)
 

@@ -23,6 +23,7 @@ import msgspec
 from lakh.client.client import STRATEGIC
 from lakh.client.errors import ApiError, ClientError, is_not_found
 from lakh.client.resources import LEASES, NODES, PODS, object_reference
+from lakh.machinery.metrics import PROCESS
 
 from . import clock, informers
 from .bursts import all_of
@@ -32,6 +33,10 @@ from .statuses import plain
 from .views import Bare, Condition, Lease, Node, Pod, Taint
 
 log = logging.getLogger(__name__)
+
+_EVICTIONS = PROCESS.counter(
+    "node_collector_evictions_total", "Nodes whose pods were driven away, by region and zone.", ("zone",)
+)
 
 MONITOR_SECONDS = 5.0
 EVICTIONS_PER_SECOND = 0.1
@@ -320,6 +325,7 @@ class NodeLifecycleController(Controller):
             rate = eviction_rate(len(self._nodes.items), unhealthy)
             if self._bucket.take(rate, self._monotonic()):
                 plan = decide(node, silent=silent, may_evict=True, now=self.now())
+                _EVICTIONS.child(zone_of(node)).inc()
         was_ready = (find_condition(node.status.conditions, "Ready") or Condition()).status == "True"
         try:
             if plan.conditions:
@@ -396,6 +402,13 @@ class NodeLifecycleController(Controller):
         error = await all_of(ready, mark)
         if error is not None:
             raise error
+
+
+def zone_of(node: Node) -> str:
+    """Region and zone of a node as upstream's `GetZoneKey` writes them; empty without both."""
+    labels = node.metadata.labels or {}
+    region, zone = (labels.get(f"topology.kubernetes.io/{what}", "") for what in ("region", "zone"))
+    return f"{region}:\0:{zone}" if region or zone else ""
 
 
 def _heartbeat(conditions: Iterable[Condition] | None) -> str | None:

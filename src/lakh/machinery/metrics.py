@@ -52,6 +52,12 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def move(self, value: float, to: float) -> None:
+        """Has one observation moved: in what corrects another histogram."""
+        self.counts[bisect_left(self.bounds, value)] -= 1
+        self.counts[bisect_left(self.bounds, to)] += 1
+        self.sum += to - value
+
 
 Series = TypeVar("Series", Counter, Histogram)
 Readings = Iterable[tuple[tuple[str, ...], float]]
@@ -106,10 +112,42 @@ def _expose_histogram(
     total = 0
     for bound, count in zip(histogram.bounds, histogram.counts, strict=False):
         total += count
-        out.append(f'{prefix}le="{_number(bound)}"}} {total}\n')
+        out.append(f'{prefix}le="{_bound(bound)}"}} {total}\n')
     total += histogram.counts[-1]
     out.append(f'{prefix}le="+Inf"}} {total}\n')
     out.append(f"{name}_sum{text} {_number(histogram.sum)}\n{name}_count{text} {total}\n")
+
+
+class Corrected:
+    """A histogram that differs from another one in few observations, which alone are kept (see `Histogram.move`): the many cost nothing."""
+
+    def __init__(self, name: str, text: str, base: Family[Histogram]) -> None:
+        self.name = name
+        self.text = text
+        self._base = base
+        self._moved: dict[tuple[str, ...], Histogram] = {}
+
+    def __repr__(self) -> str:
+        return f"<Corrected {self.name}>"
+
+    def child(self, *values: str) -> Histogram:
+        """The corrections of the series of these label values."""
+        found = self._moved.get(values)
+        if found is None:
+            found = self._moved[values] = Histogram(self._base.child(*values).bounds)
+        return found
+
+    def expose(self, out: list[str]) -> None:
+        """Adds its lines."""
+        if self._base.series:
+            out.append(f"# HELP {self.name} {self.text}\n# TYPE {self.name} histogram\n")
+        for values, series in self._base.series.items():
+            moved = self._moved.get(values)
+            if moved is not None:
+                plain, series = series, Histogram(series.bounds)
+                series.counts = [a + b for a, b in zip(plain.counts, moved.counts, strict=True)]
+                series.sum = plain.sum + moved.sum
+            _expose_histogram(out, self.name, self._base.labels, values, series)
 
 
 class Reading:
@@ -139,7 +177,7 @@ class Registry:
     """The metrics of a component, in the order of their making."""
 
     def __init__(self) -> None:
-        self._metrics: dict[str, Family[Counter] | Family[Histogram] | Reading] = {}
+        self._metrics: dict[str, Family[Counter] | Family[Histogram] | Corrected | Reading] = {}
 
     def __repr__(self) -> str:
         return f"<Registry of {len(self._metrics)} metrics>"
@@ -157,6 +195,11 @@ class Registry:
         family = Family(name, text, labels, lambda: Histogram(bounds))
         self._metrics[name] = family
         return family
+
+    def corrected(self, name: str, text: str, base: Family[Histogram]) -> Corrected:
+        """A histogram that is another one but for what is moved in it."""
+        found = self._metrics[name] = Corrected(name, text, base)
+        return found
 
     def reading(
         self, name: str, text: str, labels: Sequence[str], read: Callable[[], Readings], kind: str = "gauge"
@@ -179,6 +222,12 @@ def exponential(start: float, factor: float, count: int) -> list[float]:
 
 def _number(value: float) -> str:
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+def _bound(value: float) -> str:
+    """A bucket's bound as Go writes it: dashboards select buckets by this text."""
+    text = f"{value:g}"
+    return text if float(text) == value else repr(value)
 
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})

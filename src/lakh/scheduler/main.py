@@ -15,6 +15,7 @@ import uuid
 from lakh.client.client import Client
 from lakh.client.events import EventRecorder
 from lakh.client.leader import LeaderElector
+from lakh.client.metricserver import CHECKS
 from lakh.client.tasks import TaskGuard
 
 from .config import DEFAULTS, SchedulerConfig
@@ -46,6 +47,7 @@ async def run(
     recorders = {profile.name: EventRecorder(client, profile.name) for profile in config.profiles}
     first = config.profiles[0].name
     scheduler = Scheduler(client, recorders[first], config=config, recorders=recorders)
+    CHECKS["sched-handler-sync"] = lambda: scheduler.synced
     thresholds = gc.get_threshold()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
     leader_elect = leader_elect if config.leader_elect is None else config.leader_elect

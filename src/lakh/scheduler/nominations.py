@@ -23,6 +23,7 @@ from lakh.machinery import times
 from lakh.machinery.selectors import NOTHING, SelectorError, of_label_selector
 
 from .core import Core
+from .metrics import preempted
 from .podclass import PodClass
 from .preemption import Budget, Plan, Victim
 from .queue import PendingPod
@@ -169,6 +170,7 @@ class Nominations:
                 self._no_plan.clear()
             self._no_plan[pod.cls] = core.columns.sequence
             return None
+        preempted(len(plan.victims))
         self._guard.spawn(self._evict_all(pod, plan), name="preempt")
         self._victims[pod.uid] = {victim.uid for victim in plan.victims if victim.name}
         for victim in plan.victims:
@@ -181,6 +183,7 @@ class Nominations:
         self, first: PendingPod, places: Sequence[tuple[PendingPod, str]], victims: Sequence[Victim]
     ) -> None:
         """Evict pods anywhere for a gang, and hold the room of its members. `first` stands for it in events."""
+        preempted(len(victims))
         self._guard.spawn(self._evict_for(first, victims), name="preempt for a gang")
         for victim in victims:
             if victim.uid.endswith(SUFFIX):

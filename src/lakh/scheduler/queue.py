@@ -44,6 +44,18 @@ class State(enum.Enum):
     IN_FLIGHT = "in flight"
 
 
+# Why pods come into a queue, in kube-scheduler's words where it has some.
+_ADDED = State.ACTIVE, "UnscheduledPodAdd"
+_CHANGED = State.ACTIVE, "UnscheduledPodUpdate"
+_WOKEN = State.ACTIVE, "ClusterEvent"
+_WOKEN_EARLY = State.BACKOFF, "ClusterEvent"
+_OVER = State.ACTIVE, "BackoffComplete"
+_TIMED_OUT = State.ACTIVE, "UnschedulableTimeout"
+_PARKED = State.PARKED, "ScheduleAttemptFailure"
+_FAILED = State.BACKOFF, "ScheduleAttemptFailure"
+INCOMING = _ADDED, _CHANGED, _WOKEN, _WOKEN_EARLY, _OVER, _TIMED_OUT, _PARKED, _FAILED
+
+
 class PendingPod:
     """A pod that waits for a node, with what the queue and the reports must remember of it."""
 
@@ -59,6 +71,7 @@ class PendingPod:
         "own",
         "reported",
         "retry_at",
+        "since",
         "state",
         "turn",
         "uid",
@@ -85,6 +98,8 @@ class PendingPod:
         """The pod group it belongs to."""
         self.attempts = 0
         self.retry_at = 0.0
+        self.since = 0.0
+        """When it came."""
         self.arrival = 0
         self.turn = 0
         self.state = State.ACTIVE
@@ -114,6 +129,9 @@ class SchedulingQueue:
         self._parked: dict[PodClass, dict[str, PendingPod]] = {}
         self._arrivals = 0
         self._active_count = 0
+        self._flying = 0
+        self.incoming = dict.fromkeys(INCOMING, 0)
+        """How often pods came into a state, and why."""
 
     def __len__(self) -> int:
         return len(self._pods)
@@ -135,17 +153,22 @@ class SchedulingQueue:
         return self._active_count
 
     def counts(self) -> dict[State, int]:
-        """How many pods are in each state. O(pods)."""
-        found: dict[State, int] = {}
-        for pod in self._pods.values():
-            found[pod.state] = found.get(pod.state, 0) + 1
-        return found
+        """How many pods are in each state. O(classes that are parked)."""
+        parked = sum(map(len, self._parked.values()))
+        backoff = len(self._pods) - self._active_count - parked - self._flying
+        return {
+            State.ACTIVE: self._active_count,
+            State.BACKOFF: backoff,
+            State.PARKED: parked,
+            State.IN_FLIGHT: self._flying,
+        }
 
     def add(self, pod: PendingPod) -> None:
         """Add a new pod: it is active."""
         self._arrivals += 1
         pod.arrival = self._arrivals
         self._pods[pod.uid] = pod
+        self.incoming[_ADDED] += 1
         self._activate(pod)
 
     def reclassify(self, pod: PendingPod, cls: PodClass) -> None:
@@ -153,6 +176,7 @@ class SchedulingQueue:
         self._leave(pod)
         pod.cls = cls
         if pod.state is not State.IN_FLIGHT:
+            self.incoming[_CHANGED] += 1
             self._activate(pod)
 
     def remove(self, uid: str) -> PendingPod | None:
@@ -160,6 +184,7 @@ class SchedulingQueue:
         pod = self._pods.pop(uid, None)
         if pod is not None:
             self._leave(pod)
+            self._flying -= pod.state is State.IN_FLIGHT
             pod.turn += 1
         return pod
 
@@ -178,6 +203,7 @@ class SchedulingQueue:
 
     def _fly(self, pod: PendingPod) -> PendingPod:
         pod.state = State.IN_FLIGHT
+        self._flying += 1
         pod.turn += 1
         pod.attempts += 1
         return pod
@@ -192,6 +218,8 @@ class SchedulingQueue:
 
     def park(self, pod: PendingPod, now: float) -> None:
         """A pod in flight fitted nowhere."""
+        self.incoming[_PARKED] += 1
+        self._flying -= 1
         pod.state = State.PARKED
         pod.turn += 1
         pod.retry_at = now + self.backoff_seconds(pod.attempts)
@@ -206,6 +234,8 @@ class SchedulingQueue:
 
     def retry(self, pod: PendingPod, now: float) -> None:
         """An attempt failed for another reason than lack of a node."""
+        self.incoming[_FAILED] += 1
+        self._flying -= 1
         pod.retry_at = now + self.backoff_seconds(pod.attempts)
         self._back_off(pod, early=False)
 
@@ -227,22 +257,24 @@ class SchedulingQueue:
         pods: Iterable[PendingPod] = tuple(self._parked.get(cls, {}).values())[:limit]
         ready = 0
         for pod in pods:
-            self._leave(pod)
-            if pod.retry_at > now:
-                self._back_off(pod)
-            else:
-                self._activate(pod)
-                ready += 1
+            ready += self._move_on(pod, now)
         return ready
 
     def wake_pod(self, pod: PendingPod, now: float) -> None:
         """Move one parked pod on."""
         if self._pods.get(pod.uid) is pod and pod.state is State.PARKED:
-            self._leave(pod)
-            if pod.retry_at > now:
-                self._back_off(pod)
-            else:
-                self._activate(pod)
+            self._move_on(pod, now)
+
+    def _move_on(self, pod: PendingPod, now: float) -> bool:
+        """A parked pod leaves its place. Returns whether it can be popped at once."""
+        self._leave(pod)
+        ready = pod.retry_at <= now
+        self.incoming[_WOKEN if ready else _WOKEN_EARLY] += 1
+        if ready:
+            self._activate(pod)
+        else:
+            self._back_off(pod)
+        return ready
 
     def flush(self, now: float) -> None:
         """Activate pods whose backoff is over or that have been parked for too long."""
@@ -250,6 +282,7 @@ class SchedulingQueue:
         while timed and timed[0][0] <= now:
             _, _, turn, pod = heapq.heappop(timed)
             if pod.turn == turn and pod.state in (State.BACKOFF, State.PARKED):
+                self.incoming[_OVER if pod.state is State.BACKOFF else _TIMED_OUT] += 1
                 self._leave(pod)
                 self._activate(pod)
 

@@ -28,12 +28,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from lakh.client.client import STRATEGIC, Client
-from lakh.client.errors import (
-    ClientClosed,
-    ClientError,
-    is_conflict,
-    is_not_found,
-)
+from lakh.client.errors import ClientClosed, ClientError, is_conflict, is_not_found
 from lakh.client.events import EventRecorder
 from lakh.client.informer import Informer
 from lakh.client.resources import NODES, PODS
@@ -102,8 +97,8 @@ class Scheduler:
             self._widen_identities,
         )
         self.queue = SchedulingQueue(config.initial_backoff_seconds, config.max_backoff_seconds)
-        self.bound = 0
-        """Pods bound so far."""
+        self.bound = 0  # pods so far
+        self.synced = False  # the picture of the cluster is complete
         self._client = client
         self._recorder = recorder
         self._recorders = recorders or {}
@@ -205,6 +200,8 @@ class Scheduler:
         ):
             self._dequeue(uid)
             self.gangs.forget(uid)
+            if profile is not None and not pod.metadata.deletionTimestamp:
+                self._metrics.gated.add(uid)
         else:
             self._enqueue(pod)
         strip_pod(pod)
@@ -256,6 +253,8 @@ class Scheduler:
             own_labels(metadata.labels),
             images,
         )
+        waiting.since = self._clock()
+        self._metrics.gated.discard(waiting.uid)
         self._claimed(waiting, pod)
         for condition in pod.status.conditions or ():
             if condition.type == "PodScheduled" and condition.status == "False":
@@ -321,6 +320,7 @@ class Scheduler:
 
     def _dequeue(self, uid: str) -> None:
         self._reports.pop(uid, None)
+        self._metrics.gated.discard(uid)
         self._has_condition.discard(uid)
         reserved = self.nominations.forget(uid)
         if reserved is not None:
@@ -568,6 +568,7 @@ class Scheduler:
                     self._event(pod, "Warning", "FailedScheduling", message)
         else:
             self._metrics.of[pod.cls.profile.name].scheduled.attempted(began)
+            self._metrics.bound(pod.attempts, self._clock() - pod.since)
             self._succeeded(pod, node)
         finally:
             self._binds_in_flight -= 1
@@ -575,12 +576,8 @@ class Scheduler:
 
     def _succeeded(self, pod: PendingPod, node: str) -> None:
         self.bound += 1
-        self._event(
-            pod,
-            "Normal",
-            "Scheduled",
-            f"Successfully assigned {pod.namespace}/{pod.name} to {node}",
-        )
+        told = f"Successfully assigned {pod.namespace}/{pod.name} to {node}"
+        self._event(pod, "Normal", "Scheduled", told)
         if self._binding.pop(pod.uid, None) is not None:
             self._dequeue(pod.uid)
 
@@ -677,6 +674,7 @@ class Scheduler:
             for informer in self._informers:
                 await informer.wait_synced()
             await self.gangs.synced.wait()
+            self.synced = True
             log.info("%s: scheduling, %r", ", ".join(self.profiles), self.core)
             while True:
                 self._kick.clear()

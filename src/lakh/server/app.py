@@ -11,18 +11,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import platform
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from lakh import __version__
 from lakh.apis.catalogue import registry
-from lakh.machinery import errors
+from lakh.machinery import errors, version
+from lakh.machinery.health import ENDPOINTS
 from lakh.machinery.metrics import CONTENT_TYPE
-from lakh.server import backup, certs
+from lakh.server import backup, certs, fairdump
 from lakh.server.admission import Admission
 from lakh.server.authn import ANONYMOUS, Authenticator, User
 from lakh.server.backup import Backups
@@ -33,10 +32,10 @@ from lakh.server.customresources import CustomResources
 from lakh.server.discovery import Discovery
 from lakh.server.engine import Engine, FileEngine, Progress, claim_directory, close_all
 from lakh.server.expiry import expire_events
-from lakh.server.fairness import Fairness, Grant
+from lakh.server.fairness import Fairness, Grant, Rejected
 from lakh.server.handlers import Handlers
 from lakh.server.identity import Identity
-from lakh.server.metrics import Record, ServerMetrics
+from lakh.server.metrics import Record, ServerMetrics, timed
 from lakh.server.openapi import OpenApi
 from lakh.server.peers import STATUS_PATH, Dial
 from lakh.server.quotas import DEFAULT, Quotas
@@ -58,9 +57,6 @@ from lakh.store.partition import Partition
 
 log = logging.getLogger(__name__)
 
-# The Kubernetes version we speak.
-MAJOR, MINOR, PATCH = 1, 36, 0
-
 OPEN_PATHS = ("/healthz", "/livez", "/readyz", "/version")
 STOP_GRACE_SECONDS = 5.0
 _NO_QUERY: dict[str, str] = {}
@@ -74,15 +70,16 @@ class ApiServer:
         self.authenticator = authenticator
         self.watching = Watching()
         self.services = ServiceAddresses(cluster)
-        admission = Admission(cluster, self.services)
+        self.metrics = ServerMetrics(cluster, self.watching)
+        admission = timed(Admission(cluster, self.services), self.metrics.admission)
         self.subresources = Subresources(cluster, issuer)
         self.handlers = Handlers(cluster, admission, self.watching, Reviews(authenticator), self.subresources)
         self.custom = CustomResources(cluster, self.watching)
         self.discovery = Discovery(cluster.registry)
         self.openapi = OpenApi(cluster.registry)
         self.backups = Backups(cluster, self.watching.turn)
-        self.metrics = ServerMetrics(cluster, self.watching)
         self.fairness = Fairness(cluster, self.metrics.registry)
+        authenticator.on_certificate = self.metrics.certificates.observe
         self.transport = Server(self.handle, on_error=error_response)
         self.ready = False
         self.started = time.monotonic()
@@ -248,7 +245,7 @@ class ApiServer:
                     return self.replication.after_barrier(("default",), lambda: self.handle(request, True))
                 answer = self._other(request, path, query, user)
             else:
-                record = self.metrics.record(info)
+                record = self.metrics.record(info, query, request.headers)
                 if info.verb != "get":
                     grant = self._enter(user, info, query)
                 if grant is not None and not grant.running:
@@ -259,12 +256,16 @@ class ApiServer:
             if grant is not None:
                 asyncio.get_running_loop().call_soon(grant.leave)
             error = status_of(e) if isinstance(e, StoreError) else e
+            if isinstance(e, Rejected):
+                record.terminated(e.code)
             record.done(began, error.code if isinstance(error, errors.StatusError) else 500)
             if error is e:
                 raise
             raise error from e
         if type(answer) is Response:
             record.done(began, answer.status)
+            if record.sizes is not None:
+                record.sizes.observe(answer.size)
             if grant is not None:
                 asyncio.get_running_loop().call_soon(grant.leave)
                 return grant.mark(answer)
@@ -276,12 +277,14 @@ class ApiServer:
 
     def _enter(self, user: User, info: RequestInfo, query: dict[str, str]) -> Grant | None:
         """The request's way through priority and fairness, which concerns all but single reads."""
-        objects = 0
+        objects = size = 0
         if info.verb == "list" or info.verb == "watch":
             r = info.resource
-            objects = self.cluster.partitions[r.partition].count(r.table, info.namespace or None)
+            partition = self.cluster.partitions[r.partition]
+            objects = partition.count(r.table, info.namespace or None)
+            size = partition.item_bytes
         reading, writing = self.metrics.in_flight
-        return self.fairness.enter(user, info, query, reading + writing, objects)
+        return self.fairness.enter(user, info, query, reading + writing, objects, size)
 
     async def _wait(
         self, grant: Grant, request: Request, info: RequestInfo, query: dict[str, str], user: User
@@ -323,6 +326,8 @@ class ApiServer:
                 streams = True
                 return self._streaming(request, result, record, began, grant)
             code = result.status
+            if record.sizes is not None:
+                record.sizes.observe(result.size)
             return grant.mark(result) if grant is not None else result
         except StoreError as e:
             refusal = status_of(e)
@@ -330,11 +335,13 @@ class ApiServer:
             raise refusal from e
         except errors.StatusError as e:
             code = e.code
+            if isinstance(e, Rejected):
+                record.terminated(code)
             raise
         finally:
             in_flight[record.mutating] -= 1
             if not streams:
-                record.done(began, code)
+                record.done(began, code, grant.waited if grant is not None else 0.0)
                 if grant is not None:
                     grant.leave()
 
@@ -369,7 +376,9 @@ class ApiServer:
                 over = True
                 in_flight[0] -= 1
                 if not record.watches:
-                    record.done(began, answer.status)
+                    record.done(began, answer.status, grant.waited if grant is not None else 0.0)
+                    if record.sizes is not None:
+                        record.sizes.observe(stream.size)
                 if grant is not None:
                     grant.leave()
                 if inspect.getcoroutinestate(rest) == inspect.CORO_CREATED:
@@ -401,6 +410,13 @@ class ApiServer:
             return self._health(path, query)
         if path == "/metrics":
             return Response(200, self.metrics.expose(), CONTENT_TYPE)
+        if path.startswith(fairdump.PATH):
+            text = fairdump.dump(
+                self.fairness, path.removeprefix(fairdump.PATH), bool(query.get("includeRequestDetails"))
+            )
+            if text is None:
+                raise errors.path_not_found()
+            return Response(200, text, b"text/plain; charset=utf-8")
         if path == backup.PATH:
             return self.backups.handle(request, user)
         for part in (self.discovery, self.openapi):
@@ -410,27 +426,18 @@ class ApiServer:
         raise errors.path_not_found()
 
     def _health(self, path: str, query: dict[str, str]) -> Response:
-        parts = path.strip("/").split("/")
-        endpoint = parts[0]
+        endpoint, _, name = path.strip("/").partition("/")
         checks = {"ping": True, "log": True}
-        for name, partition in self.cluster.partitions.items():
-            checks[f"partition-{name}"] = not partition.failed
+        for partition_name, partition in self.cluster.partitions.items():
+            checks[f"partition-{partition_name}"] = not partition.failed
         if endpoint == "readyz":
             checks["poststarthook/bootstrap"] = self.ready
             if self.replication is not None:
                 checks |= self.replication.checks()
-        if len(parts) == 2:
-            if parts[1] not in checks:
-                raise errors.path_not_found()
-            checks = {parts[1]: checks[parts[1]]}
-        elif len(parts) > 2:
+        found = self.metrics.health.answer(endpoint, name, checks, verbose="verbose" in query)
+        if endpoint not in ENDPOINTS or found is None:
             raise errors.path_not_found()
-        good = all(checks.values())
-        if good and "verbose" not in query:
-            return Response(200, b"ok", b"text/plain; charset=utf-8")
-        lines = [f"[{'+' if ok else '-'}]{name} {'ok' if ok else 'failed'}\n" for name, ok in checks.items()]
-        lines.append(f"{endpoint} check {'passed' if good else 'failed'}\n")
-        return Response(200 if good else 500, "".join(lines).encode(), b"text/plain; charset=utf-8")
+        return Response(*found, b"text/plain; charset=utf-8")
 
 
 async def _until(rest: Awaitable[None], end: Callable[[], None]) -> None:
@@ -452,18 +459,18 @@ def own_address() -> str:
 
 VERSION = encode_json(
     {
-        "major": str(MAJOR),
-        "minor": str(MINOR),
-        "emulationMajor": str(MAJOR),
-        "emulationMinor": str(MINOR),
-        "minCompatibilityMajor": str(MAJOR),
-        "minCompatibilityMinor": str(MINOR - 1),
-        "gitVersion": f"v{MAJOR}.{MINOR}.{PATCH}+lakh-{__version__}",
+        "major": str(version.MAJOR),
+        "minor": str(version.MINOR),
+        "emulationMajor": str(version.MAJOR),
+        "emulationMinor": str(version.MINOR),
+        "minCompatibilityMajor": str(version.MAJOR),
+        "minCompatibilityMinor": str(version.MINOR - 1),
+        "gitVersion": version.GIT_VERSION,
         "gitCommit": "",
         "gitTreeState": "",
-        "buildDate": "1970-01-01T00:00:00Z",
+        "buildDate": version.BUILD_DATE,
         "goVersion": "",
-        "compiler": f"python{platform.python_version()}",
-        "platform": f"{platform.system().lower()}/{'amd64' if platform.machine() == 'x86_64' else platform.machine()}",
+        "compiler": version.COMPILER,
+        "platform": version.PLATFORM,
     }
 )

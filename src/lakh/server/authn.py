@@ -116,6 +116,8 @@ class Authenticator:
         self._issuer = issuer
         self._is_live = is_live
         self._clock = clock
+        self.on_certificate: Callable[[float], None] = lambda seconds: None
+        """Told once a connection for how long the client's certificate is still good."""
         self._young: dict[bytes, tuple[Claims, User]] = {}
         self._old: dict[bytes, tuple[Claims, User]] = {}
 
@@ -188,6 +190,7 @@ class Authenticator:
         if certificate is None:
             return _NO_CERTIFICATE
         expires = ssl.cert_time_to_seconds(certificate["notAfter"])
+        self.on_certificate(expires - self._clock())
         trusted = self._front_proxy_issuer
         if trusted is not None and certificate.get("issuer") == trusted:
             name = next(

@@ -68,6 +68,12 @@ class Response:
     def __repr__(self) -> str:
         return f"<Response {self.status}>"
 
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        body = self.body
+        return len(body) if isinstance(body, bytes) else sum(map(len, body))
+
 
 class StreamResponse:
     """An answer of unknown length. `start` is called with the stream once the head was written; a HEAD request skips it."""
@@ -109,19 +115,22 @@ class Stream:
     whose client is already gone is never started.
     """
 
-    __slots__ = ("_chunked", "_connection", "_waiter", "closed", "on_close")
+    __slots__ = ("_chunked", "_connection", "_waiter", "closed", "on_close", "size")
 
     def __init__(self, connection: Connection, chunked: bool) -> None:
         self._connection = connection
         self._chunked = chunked
         self._waiter: asyncio.Future[None] | None = None
         self.closed = False
+        self.size = 0
+        """Bytes written so far by `write`."""
         self.on_close: Callable[[], None] | None = None
 
     def write(self, data: bytes) -> None:
         """Send one chunk."""
         if self.closed or not data:
             return
+        self.size += len(data)
         if not self._chunked:
             self._connection.transport.write(data)
         elif len(data) <= JOIN_BYTES:

@@ -8,7 +8,11 @@ holds the loop for a tenth of a millisecond, so below that nobody could be helpe
 comparison. Single reads are answered faster than they could be queued. A seat is kept at least until the next turn of the loop, so that many small
 lists that arrive together do not hold the loop together.
 
+A list is as wide as what it holds in memory at once is large, as upstream estimates it (`list_work_estimator.go`, SizeBasedListCostEstimate): a seat
+for each 100 KB, ten at most.
+
 Costs of a request that takes a seat: 3 µs when there are free ones. Classification is remembered per user, verb, resource and namespace.
+What is under way and waits can be looked at: `fairdump`.
 """
 
 from __future__ import annotations
@@ -16,13 +20,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from lakh.apis import flowdefaults
 from lakh.machinery import errors
-from lakh.machinery.metrics import Registry
+from lakh.machinery.metrics import Counter, Family, Histogram, Registry
 from lakh.server.fairqueue import Level, Ticket
 from lakh.server.following import Following
 
@@ -36,7 +41,7 @@ if TYPE_CHECKING:
 # kube-apiserver's --max-requests-inflight and --max-mutating-requests-inflight together.
 SEATS = 600
 FREE_WRITES = 64
-OBJECTS_PER_SEAT = 100
+BYTES_PER_SEAT = 100_000
 LIST_SEATS_MAX = 10
 # A quarter of upstream's request timeout.
 WAIT_SECONDS = 15.0
@@ -44,19 +49,42 @@ RETRY_SECONDS = 1
 # Classifications remembered; users times what they ask for.
 CLASSIFIED_MAX = 50_000
 
+WAIT_BOUNDS = (0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
+
 TOO_MANY = "Too many requests, please try again later."
 _WRITES = frozenset(("create", "update", "patch", "delete", "deletecollection"))
+
+
+class Traffic:
+    """What one schema has at one level: requests under way with their seats, requests that wait, and the counters."""
+
+    __slots__ = ("dispatched", "executing", "given_up", "ran", "seats", "waited", "waiting", "widths")
+
+    def __init__(self, metrics: FairnessMetrics, level: str, schema: str) -> None:
+        self.executing = 0
+        self.seats = 0
+        self.waiting = 0
+        self.dispatched = metrics.dispatched.child(level, schema)
+        self.waited = metrics.waits.child(level, schema, "true")
+        self.given_up = metrics.waits.child(level, schema, "false")
+        self.ran = metrics.executions.child(level, schema, "regular")
+        self.widths = metrics.widths.child(level, schema)
 
 
 class Flow:
     """Requests of one schema and one distinguisher: where they go and what their answers are marked with."""
 
-    __slots__ = ("hash", "headers", "level", "schema")
+    __slots__ = ("distinguisher", "hash", "headers", "level", "schema", "traffic")
 
-    def __init__(self, schema: str, level: Level | None, number: int, headers: Any) -> None:
+    def __init__(
+        self, schema: str, distinguisher: str, level: Level | None, traffic: Traffic, headers: Any
+    ) -> None:
+        digest = hashlib.blake2b(f"{schema}\0{distinguisher}".encode(), digest_size=8).digest()
         self.schema = schema
+        self.distinguisher = distinguisher
         self.level = level
-        self.hash = number
+        self.traffic = traffic
+        self.hash = int.from_bytes(digest, "big")
         self.headers: tuple[tuple[bytes, bytes], ...] = headers
 
     def __repr__(self) -> str:
@@ -66,12 +94,17 @@ class Flow:
 class Grant:
     """A request's way through its level. `leave` gives the seat back; more often does no harm."""
 
-    __slots__ = ("_fairness", "flow", "ticket")
+    __slots__ = ("_fairness", "flow", "future", "info", "ticket", "user", "waited")
 
-    def __init__(self, fairness: Fairness, flow: Flow, ticket: Ticket) -> None:
+    def __init__(self, fairness: Fairness, flow: Flow, ticket: Ticket, user: User, info: RequestInfo) -> None:
         self._fairness = fairness
         self.flow = flow
         self.ticket = ticket
+        self.user = user
+        self.info = info
+        self.future: asyncio.Future[None] | None = None
+        """Done when a seat is there; None when it was at once."""
+        self.waited = 0.0
 
     @property
     def running(self) -> bool:
@@ -93,6 +126,50 @@ class Grant:
         return response
 
 
+class FairnessMetrics:
+    """Upstream's `apiserver_flowcontrol_*`. Requests that need no seat are not in them."""
+
+    def __init__(self, add: Registry, fairness: Fairness) -> None:
+        labels = ("priority_level", "flow_schema")
+
+        def counter(name: str, text: str, *more: str) -> Family[Counter]:
+            return add.counter(f"apiserver_flowcontrol_{name}", text, (*labels, *more))
+
+        def histogram(name: str, text: str, bounds: Sequence[float], *more: str) -> Family[Histogram]:
+            return add.histogram(f"apiserver_flowcontrol_{name}", text, (*labels, *more), bounds)
+
+        self.rejected = counter("rejected_requests_total", "Requests rejected.", "reason")
+        self.dispatched = counter("dispatched_requests_total", "Requests that were given a seat.")
+        self.waits = histogram(
+            "request_wait_duration_seconds", "How long requests waited.", WAIT_BOUNDS, "execute"
+        )
+        self.executions = histogram(
+            "request_execution_seconds", "How long requests kept their seats.", WAIT_BOUNDS, "type"
+        )
+        self.widths = histogram("work_estimated_seats", "Seats that requests took.", (1, 2, 4, 10))
+        for name, text, read in (
+            ("current_executing_requests", "Requests that have a seat.", lambda t: t.executing),
+            ("current_executing_seats", "Seats in use.", lambda t: t.seats),
+            ("current_inqueue_requests", "Requests that wait.", lambda t: t.waiting),
+        ):
+            add.reading(
+                f"apiserver_flowcontrol_{name}",
+                text,
+                labels,
+                lambda read=read: [(key, read(traffic)) for key, traffic in fairness.traffic.items()],  # type: ignore[misc]
+            )
+        for name, text, limit in (
+            ("nominal_limit_seats", "Seats of the level.", lambda level: level.seats),
+            ("current_limit_seats", "Seats that the level may use now.", fairness.limit),
+        ):
+            add.reading(
+                f"apiserver_flowcontrol_{name}",
+                text,
+                ("priority_level",),
+                lambda limit=limit: [((n,), limit(level)) for n, level in fairness.levels.items()],  # type: ignore[misc]
+            )
+
+
 class Fairness:
     """All levels of a server."""
 
@@ -105,33 +182,9 @@ class Fairness:
         self._headers: dict[str, bytes] = {}
         self._known: dict[tuple[Any, ...], Flow] = {}
         self._stale = True
-        self._rejected = metrics.counter(
-            "apiserver_flowcontrol_rejected_requests_total",
-            "Requests rejected by API priority and fairness.",
-            ("priority_level", "flow_schema", "reason"),
-        )
-        self._dispatched = metrics.counter(
-            "apiserver_flowcontrol_dispatched_requests_total",
-            "Requests that were given a seat.",
-            ("priority_level", "flow_schema"),
-        )
-        self._waits = metrics.histogram(
-            "apiserver_flowcontrol_request_wait_duration_seconds",
-            "How long requests waited in their queues.",
-            ("priority_level", "flow_schema", "execute"),
-            (0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30),
-        )
-        for name, text, read in (
-            ("nominal_limit_seats", "Seats of the level.", lambda level: level.seats),
-            ("current_executing_seats", "Seats in use.", lambda level: level.used),
-            ("current_inqueue_requests", "Requests that wait.", lambda level: level.waiting),
-        ):
-            metrics.reading(
-                f"apiserver_flowcontrol_{name}",
-                text,
-                ("priority_level",),
-                lambda read=read: [((level.name,), read(level)) for level in self.levels.values()],  # type: ignore[misc]
-            )
+        self.traffic: dict[tuple[str, str], Traffic] = {}
+        """By level and schema."""
+        self._metrics = FairnessMetrics(metrics, self)
         for plural in ("flowschemas", "prioritylevelconfigurations"):
             store = cluster.named("flowcontrol.apiserver.k8s.io", "v1", plural)
             Following(store.partition, store.table, self._on_change, lambda: self._on_change([]))
@@ -140,11 +193,11 @@ class Fairness:
         return f"<Fairness {list(self.levels.values())}>"
 
     def enter(
-        self, user: User, info: RequestInfo, query: dict[str, str], in_flight: int, objects: int
+        self, user: User, info: RequestInfo, query: dict[str, str], in_flight: int, objects: int, size: int
     ) -> Grant | None:
         """The way of a request; None when it needs no seat. Raises 429 when its level is full.
 
-        `objects` is how many a list would look at, before its limit.
+        `objects` is how many a list would look at, before its limit; `size` what one of them has in bytes.
         """
         verb = info.verb
         width = 1
@@ -159,7 +212,7 @@ class Fairness:
                 limit = query.get("limit", "")
                 if limit.isdigit() and 0 < int(limit) < objects:
                     objects = int(limit)
-                width = min(max(1, -(-objects // OBJECTS_PER_SEAT)), LIST_SEATS_MAX)
+                width = min(max(1, -(-objects * size // BYTES_PER_SEAT)), LIST_SEATS_MAX)
         else:
             return None
         flow = self.classify(user, info)
@@ -169,19 +222,32 @@ class Fairness:
         now = time.monotonic()
         ticket = Ticket(flow.hash, width, now)
         level.enter(ticket, now, self._spare(level, width))
-        grant = Grant(self, flow, ticket)
+        grant = Grant(self, flow, ticket, user, info)
         if ticket.rejected:
             self._reject(grant, "queue-full" if level.queues else "concurrency-limit")
         elif ticket.running:
-            self._dispatched.child(level.name, flow.schema).inc()
+            self._seated(grant)
         else:
-            ticket.payload = asyncio.get_running_loop().create_future()
+            flow.traffic.waiting += 1
+            ticket.payload = grant  # until it waits no more: both would keep each other
+            grant.future = asyncio.get_running_loop().create_future()
         return grant
+
+    def _seated(self, grant: Grant) -> None:
+        traffic = grant.flow.traffic
+        traffic.dispatched.value += 1
+        traffic.executing += 1
+        traffic.seats += grant.ticket.width
+        traffic.widths.observe(grant.ticket.width)
 
     def leave(self, grant: Grant) -> None:
         """A running request is done: its seat goes to whoever waits, at its level or at one that may borrow it."""
         level, now = grant.flow.level, time.monotonic()
         assert level is not None
+        traffic = grant.flow.traffic
+        traffic.executing -= 1
+        traffic.seats -= grant.ticket.width
+        traffic.ran.observe(now - grant.ticket.since)
         level.leave(grant.ticket, now)
         self._dispatch(level, now)
         if len(self._shares) > 1 and not level.waiting:
@@ -191,25 +257,32 @@ class Fairness:
 
     async def wait(self, grant: Grant) -> None:
         """Wait for a seat; raises 429 after `WAIT_SECONDS`."""
-        ticket, level, schema = grant.ticket, grant.flow.level, grant.flow.schema
-        assert level is not None
+        ticket, traffic = grant.ticket, grant.flow.traffic
+        assert grant.future is not None
         began = time.monotonic()
-        future: asyncio.Future[None] = ticket.payload  # type: ignore[assignment]
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                await future
+                await grant.future
         except TimeoutError:
             if not ticket.running:
-                level.give_up(ticket, time.monotonic())
-                self._waits.child(level.name, schema, "false").observe(time.monotonic() - began)
+                self._give_up(grant, cancelled=False)
+                traffic.given_up.observe(time.monotonic() - began)
                 self._reject(grant, "time-out")
         except asyncio.CancelledError:
             if ticket.running:
                 self.leave(grant)
             else:
-                level.give_up(ticket, time.monotonic())
+                self._give_up(grant, cancelled=True)
             raise
-        self._waits.child(level.name, schema, "true").observe(time.monotonic() - began)
+        grant.waited = time.monotonic() - began
+        traffic.waited.observe(grant.waited)
+
+    def _give_up(self, grant: Grant, *, cancelled: bool) -> None:
+        level = grant.flow.level
+        assert level is not None
+        level.give_up(grant.ticket, time.monotonic(), cancelled=cancelled)
+        grant.ticket.payload = None
+        grant.flow.traffic.waiting -= 1
 
     def _dispatch(self, level: Level, now: float) -> None:
         while True:
@@ -217,10 +290,18 @@ class Fairness:
             ticket = level.dispatch(now, self._spare(level, LIST_SEATS_MAX))
             if ticket is None:
                 return
-            future: asyncio.Future[None] = ticket.payload  # type: ignore[assignment]
-            if future.done():  # its client went away in this very turn; `wait` gives the seat back
+            grant: Grant = ticket.payload
+            ticket.payload = None
+            grant.flow.traffic.waiting -= 1
+            self._seated(grant)
+            assert grant.future is not None
+            if grant.future.done():  # its client went away in this very turn; `wait` gives the seat back
                 continue
-            future.set_result(None)
+            grant.future.set_result(None)
+
+    def limit(self, level: Level) -> int:
+        """The seats that a level may use now: its own, and what others lend and do not use."""
+        return level.seats + self._spare(level, self.seats)
 
     def _spare(self, level: Level, width: int) -> int:
         """Seats beyond its own that a level may use: what others lend and do not use."""
@@ -235,7 +316,7 @@ class Fairness:
     def _reject(self, grant: Grant, reason: str) -> None:
         flow = grant.flow
         assert flow.level is not None
-        self._rejected.child(flow.level.name, flow.schema, reason).inc()
+        self._metrics.rejected.child(flow.level.name, flow.schema, reason).inc()
         raise Rejected(flow)
 
     # Classification
@@ -261,7 +342,6 @@ class Fairness:
         else:
             raise errors.internal("no flow schema matches")  # catch-all is always there
         distinguisher = {"ByUser": user.name, "ByNamespace": info.namespace}.get(schema.method, "")
-        digest = hashlib.blake2b(f"{schema.name}\0{distinguisher}".encode(), digest_size=8).digest()
         headers = (
             (b"X-Kubernetes-PF-FlowSchema-UID", schema.uid.encode()),
             (
@@ -269,7 +349,11 @@ class Fairness:
                 self._headers.get(schema.level_name, b""),
             ),
         )
-        return Flow(schema.name, self.levels.get(schema.level_name), int.from_bytes(digest, "big"), headers)
+        key = (schema.level_name, schema.name)
+        traffic = self.traffic.get(key)
+        if traffic is None:
+            traffic = self.traffic[key] = Traffic(self._metrics, *key)
+        return Flow(schema.name, distinguisher, self.levels.get(schema.level_name), traffic, headers)
 
     def _on_change(self, events: list[Event]) -> None:
         self._stale = True

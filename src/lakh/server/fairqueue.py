@@ -16,6 +16,7 @@ is bounded by `queues` times `queue_length`. Costs: free seats and nothing waiti
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 GUESS_SECONDS = 0.003
 """Charged at dispatch for each seat, upstream's estimate too."""
@@ -33,7 +34,7 @@ class Ticket:
         self.queue: Queue | None = None
         self.running = False
         self.rejected = False
-        self.payload: object = None
+        self.payload: Any = None
 
     def __repr__(self) -> str:
         state = "rejected" if self.rejected else "running" if self.running else "waiting"
@@ -43,12 +44,14 @@ class Ticket:
 class Queue:
     """Waiting requests of a few flows."""
 
-    __slots__ = ("index", "running", "start", "waiting", "waiting_width")
+    __slots__ = ("index", "running", "seats", "start", "waiting", "waiting_width")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.start = 0.0
         self.running = 0
+        self.seats = 0
+        """What runs occupies."""
         self.waiting: deque[Ticket] = deque()
         self.waiting_width = 0
 
@@ -66,11 +69,14 @@ class Level:
         self.seats = seats
         self.used = 0
         self.waiting = 0
+        self.running = 0
+        self.dispatched = self.rejected = self.timed_out = self.cancelled = 0
         self.virtual = 0.0
         self.shape = (queues, hand_size, queue_length)
         self._queue_length = queue_length
         self._hand_size = min(hand_size, queues)
-        self._queues = [Queue(i) for i in range(queues)]
+        self.queues = [Queue(i) for i in range(queues)]
+        """None of them if it rejects at once."""
         self._backlog: set[Queue] = set()
         self._active = 0
         self._at = 0.0
@@ -78,23 +84,16 @@ class Level:
     def __repr__(self) -> str:
         return f"<Level {self.name}, {self.used} of {self.seats} seats, {self.waiting} waiting>"
 
-    @property
-    def queues(self) -> int:
-        """How many queues it has; none if it rejects at once."""
-        return len(self._queues)
-
     def enter(self, ticket: Ticket, now: float, spare: int = 0) -> None:
         """A request comes: it runs, waits or is rejected; the ticket says which. `spare` seats may be borrowed."""
         if not self.waiting and self._fits(ticket.width, spare):
-            queue = self._choose(ticket.flow) if self._queues else None
+            queue = self._choose(ticket.flow) if self.queues else None
             self._run(ticket, queue, now)
             return
-        if not self._queues:
+        queue = self._choose(ticket.flow) if self.queues else None
+        if queue is None or len(queue.waiting) >= self._queue_length:
             ticket.rejected = True
-            return
-        queue = self._choose(ticket.flow)
-        if len(queue.waiting) >= self._queue_length:
-            ticket.rejected = True
+            self.rejected += 1
             return
         self._advance(now)
         self._wake(queue)
@@ -108,15 +107,19 @@ class Level:
         """A running request is done."""
         ticket.running = False
         self.used -= ticket.width
+        self.running -= 1
         queue = ticket.queue
         if queue is not None:
             self._advance(now)
             queue.start += (now - ticket.since - GUESS_SECONDS) * ticket.width
             queue.running -= 1
+            queue.seats -= ticket.width
             self._sleep(queue)
 
-    def give_up(self, ticket: Ticket, now: float) -> None:
-        """A waiting request waits no more: its time is over, or its client gone."""
+    def give_up(self, ticket: Ticket, now: float, *, cancelled: bool) -> None:
+        """A waiting request waits no more: its client has gone (`cancelled`), or its time is over."""
+        self.cancelled += cancelled
+        self.timed_out += not cancelled
         queue = ticket.queue
         assert queue is not None and not ticket.running
         self._advance(now)
@@ -140,7 +143,7 @@ class Level:
 
     def hand(self, flow: int) -> list[int]:
         """The queues dealt to a flow: distinct, the same each time."""
-        count = len(self._queues)
+        count = len(self.queues)
         dealt: list[int] = []
         for i in range(self._hand_size):
             flow, card = divmod(flow, count - i)
@@ -152,8 +155,8 @@ class Level:
 
     def _choose(self, flow: int) -> Queue:
         if not self.waiting:
-            return self._queues[flow % len(self._queues)]  # the first card; nothing waits anywhere
-        queues = self._queues
+            return self.queues[flow % len(self.queues)]  # the first card; nothing waits anywhere
+        queues = self.queues
         return min((queues[i] for i in self.hand(flow)), key=lambda q: q.waiting_width)
 
     def _fits(self, width: int, spare: int) -> bool:
@@ -162,6 +165,8 @@ class Level:
 
     def _run(self, ticket: Ticket, queue: Queue | None, now: float) -> None:
         self.used += ticket.width
+        self.running += 1
+        self.dispatched += 1
         ticket.running = True
         ticket.since = now
         if queue is not None:
@@ -170,6 +175,7 @@ class Level:
                 self._wake(queue)
                 ticket.queue = queue
             queue.running += 1
+            queue.seats += ticket.width
             queue.start += GUESS_SECONDS * ticket.width
 
     def _taken(self, queue: Queue, ticket: Ticket) -> None:

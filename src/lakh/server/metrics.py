@@ -2,7 +2,7 @@
 
 A request costs two readings of the clock, one dictionary lookup and three additions (0.7 µs): everything about a kind of request (verb, resource,
 subresource, scope) hangs on one `Record` that is made when the first such request comes. What changes all the time anyway (sizes, queues,
-memory) is read when somebody asks for /metrics.
+memory) is read when somebody asks for /metrics. docs/metrics.md lists what is served, and what of upstream's is not.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lakh.machinery.metrics import Counter, Histogram, Readings, Registry
+from lakh.machinery.errors import StatusError
+from lakh.machinery.health import Health
+from lakh.machinery.metrics import Counter, Family, Histogram, Readings, Registry
 from lakh.machinery.process import add_process
 
 if TYPE_CHECKING:
     from lakh.apis.registry import Resource
     from lakh.server.cluster import Cluster
+    from lakh.server.context import Admit, Context
     from lakh.server.replication import Replication
     from lakh.server.routing import RequestInfo
+    from lakh.server.storage import ResourceStore
     from lakh.server.watching import Watching
     from lakh.store.partition import Partition
 
@@ -63,6 +67,11 @@ APPEND_SECONDS = (
     1.0,
     2.0,
 )
+RESPONSE_BYTES = (1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
+CERTIFICATE_SECONDS = (
+    *(0, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 345600, 604800),
+    *(2592000, 7776000, 15552000, 31104000),
+)
 BATCH_WRITES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 LAG_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 LAG_EVERY_SECONDS = 0.1
@@ -89,35 +98,48 @@ REFUSALS = {
 }
 
 VERBS = {"deletecollection": "DELETECOLLECTION", "update": "PUT", "create": "POST"}
-MUTATING = frozenset(("create", "update", "patch", "delete", "deletecollection"))
+MUTATING = frozenset(("create", "update", "patch", "apply", "delete", "deletecollection"))
+COMPONENT = "apiserver"
+
+DEPRECATED = {("", "v1", "endpoints"): "", ("", "v1", "componentstatuses"): ""}
+"""(group, version, plural) of what upstream calls deprecated, and the release that will not serve it, if that is known."""
 
 
 class Record:
     """A kind of request: its latencies, and how often it ended with which code."""
 
-    __slots__ = ("_codes", "_durations", "_labels", "_totals", "mutating", "watches")
+    __slots__ = ("_codes", "_durations", "_labels", "_metrics", "mutating", "sizes", "watches")
 
-    def __init__(self, metrics: ServerMetrics, labels: tuple[str, ...], mutating: bool) -> None:
-        verb, group, version, plural, subresource, scope = labels
+    def __init__(
+        self, metrics: ServerMetrics, labels: tuple[str, ...], mutating: bool, dry_run: str = ""
+    ) -> None:
+        verb = labels[0]
         self.mutating = mutating
         self.watches = verb == "WATCH"
-        self._labels = labels
-        self._totals = metrics.totals
-        self._durations: Histogram = metrics.durations.child(verb, group, version, plural, subresource, scope)
+        self.sizes = metrics.sizes.child(*labels, COMPONENT) if verb in ("GET", "LIST") else None
+        """How large the answers are; kept of reads only, as upstream does."""
+        self._metrics = metrics
+        self._labels = (*labels, COMPONENT, dry_run)
+        self._durations: Histogram = metrics.durations.child(*self._labels)
         self._codes: dict[int, Counter] = {}
 
     def __repr__(self) -> str:
         return f"<Record {self._labels}>"
 
-    def done(self, began: float, code: int) -> None:
-        """A request that began then is answered."""
-        self._durations.observe(time.perf_counter() - began)
+    def done(self, began: float, code: int, waited: float = 0.0) -> None:
+        """A request that began then is answered; `waited`: what of it is priority and fairness's, not the request's own."""
+        took = time.perf_counter() - began
+        self._durations.observe(took)
+        if waited:
+            self._metrics.sli.child(*self._labels).move(took, max(0.0, took - waited))
         counter = self._codes.get(code)
         if counter is None:
-            verb, group, version, plural, subresource, scope = self._labels
-            counter = self._totals.child(verb, group, version, plural, subresource, scope, str(code))
-            self._codes[code] = counter
+            counter = self._codes[code] = self._metrics.totals.child(*self._labels, str(code))
         counter.value += 1
+
+    def terminated(self, code: int) -> None:
+        """A request was turned away to protect the server."""
+        self._metrics.terminations.child(*self._labels[:-1], str(code)).inc()
 
 
 class ServerMetrics:
@@ -131,13 +153,47 @@ class ServerMetrics:
         self._watching = watching
         self._records: dict[tuple[object, ...], Record] = {}
         self._lag_timer: asyncio.TimerHandle | None = None
-        labels = ("verb", "group", "version", "resource", "subresource", "scope")
+        kind = ("verb", "group", "version", "resource", "subresource", "scope", "component")
+        labels = (*kind, "dry_run")
         add = self.registry
         self.totals = add.counter(
             "apiserver_request_total", "Requests by kind and HTTP code.", (*labels, "code")
         )
         self.durations = add.histogram(
             "apiserver_request_duration_seconds", "Response latency by kind.", labels, REQUEST_SECONDS
+        )
+        self.sli = add.corrected(
+            "apiserver_request_sli_duration_seconds",
+            "Response latency by kind without the time in queues of priority and fairness.",
+            self.durations,
+        )
+        self.sizes = add.histogram(
+            "apiserver_response_sizes", "Bytes of answers to reads.", kind, RESPONSE_BYTES
+        )
+        self.terminations = add.counter(
+            "apiserver_request_terminations_total",
+            "Requests turned away to protect the server.",
+            (*kind, "code"),
+        )
+        self.certificates = add.histogram(
+            "apiserver_client_certificate_expiration_seconds",
+            "Remaining lifetime of the certificates that clients showed, once a connection.",
+            (),
+            CERTIFICATE_SECONDS,
+        ).child()
+        self.admission = add.histogram(
+            "apiserver_admission_step_admission_duration_seconds",
+            "How long admission looked at new objects.",
+            ("type", "operation", "rejected"),
+            (0.0001, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5),
+        )
+        self.health = Health(add)
+        self._deprecated: set[tuple[str, ...]] = set()
+        add.reading(
+            "apiserver_requested_deprecated_apis",
+            "Deprecated APIs that were requested.",
+            ("group", "version", "resource", "subresource", "removed_release"),
+            lambda: [(one, 1) for one in self._deprecated],
         )
         self.other = Record(self, ("GET", "", "", "", "", ""), False)
         self._lag = add.histogram(
@@ -221,7 +277,18 @@ class ServerMetrics:
             ("storage_cluster_id",),
             lambda: of_partitions("disk_bytes"),
         )
-        add.reading("apiserver_storage_objects", "Stored objects.", ("resource",), self._objects)
+        add.reading(
+            "apiserver_storage_objects",
+            "Stored objects.",
+            ("resource",),
+            lambda: [((r.table,), count) for r, count in self._objects()],
+        )
+        add.reading(
+            "apiserver_resource_objects",
+            "Stored objects.",
+            ("group", "resource"),
+            lambda: [((r.group, r.plural), count) for r, count in self._objects()],
+        )
         add.reading(
             "apiserver_current_inflight_requests",
             "Requests under way.",
@@ -233,7 +300,7 @@ class ServerMetrics:
             "Watches by resource.",
             ("verb", "group", "version", "resource", "subresource", "scope", "component"),
             lambda: [
-                (("WATCH", r.group, r.version, r.plural, "", scope, "apiserver"), count)
+                (("WATCH", r.group, r.version, r.plural, "", scope, COMPONENT), count)
                 for (r, scope), count in self._watching.counts.items()
             ],
         )
@@ -296,27 +363,34 @@ class ServerMetrics:
             ],
         )
 
-    def _objects(self) -> Iterator[tuple[tuple[str, ...], float]]:
+    def _objects(self) -> Iterator[tuple[Resource, int]]:
         seen = set()
         for r in self._cluster.registry.all():
             if r.table not in seen and {"get", "list"} & set(r.verbs):
                 seen.add(r.table)
-                yield (r.table,), self._cluster.partitions[r.partition].count(r.table)
+                yield r, self._cluster.partitions[r.partition].count(r.table)
 
-    def record(self, info: RequestInfo) -> Record:
+    def record(self, info: RequestInfo, query: dict[str, str], headers: dict[str, str]) -> Record:
         """The record of a request's kind."""
-        scope = "resource" if info.name else ("namespace" if info.namespace else "cluster")
-        key = (info.resource, info.verb, info.subresource, scope)
+        verb = info.verb
+        scope = "resource" if info.name or verb == "create" else "namespace" if info.namespace else "cluster"
+        if verb == "patch" and headers.get("content-type", "").startswith("application/apply-patch"):
+            verb = "apply"
+        dry_run = "All" if query and query.get("dryRun") else ""
+        key = (info.resource, verb, info.subresource, scope, dry_run)
         found = self._records.get(key)
         if found is None:
-            found = self._records[key] = self._make(info.resource, info.verb, info.subresource, scope)
+            found = self._records[key] = self._make(info.resource, verb, info.subresource, scope, dry_run)
         return found
 
-    def _make(self, r: Resource, verb: str, subresource: str, scope: str) -> Record:
+    def _make(self, r: Resource, verb: str, subresource: str, scope: str, dry_run: str) -> Record:
         if subresource not in r.subresources:
             subresource = ""  # what a client made up is no label
+        removed = DEPRECATED.get((r.group, r.version, r.plural))
+        if removed is not None:
+            self._deprecated.add((r.group, r.version, r.plural, subresource, removed))
         labels = (VERBS.get(verb, verb.upper()), r.group, r.version, r.plural, subresource, scope)
-        return Record(self, labels, verb in MUTATING)
+        return Record(self, labels, verb in MUTATING, dry_run)
 
     def expose(self) -> bytes:
         """All metrics as text."""
@@ -340,6 +414,28 @@ class ServerMetrics:
         self._lag.observe(max(0.0, now - due))
         due = now + LAG_EVERY_SECONDS
         self._lag_timer = loop.call_at(due, self._tick, loop, due)
+
+
+def timed(admit: Admit, durations: Family[Histogram]) -> Admit:
+    """Admission, timed where it has most to say: for creates. Updates, which are the many, are passed on."""
+    admitted = durations.child("admit", "CREATE", "false")
+    refused = durations.child("admit", "CREATE", "true")
+
+    def call(
+        context: Context, verb: str, store: ResourceStore, obj: object, old: object, subresource: str = ""
+    ) -> None:
+        if verb != "create":
+            admit(context, verb, store, obj, old, subresource)
+            return
+        began = time.perf_counter()
+        try:
+            admit(context, verb, store, obj, old, subresource)
+        except StatusError:
+            refused.observe(time.perf_counter() - began)
+            raise
+        admitted.observe(time.perf_counter() - began)
+
+    return call
 
 
 def _observe_appends(partition: Partition, seconds: Histogram, writes: Histogram, total: Counter) -> None:

@@ -1,7 +1,7 @@
 """The HTTP/1.1 server: sockets on one side, `Request` in and `Response` or `StreamResponse` out on the other.
 
-This module owns the listening socket, the set of connections, their tasks and their one timer. `exchange` has what handlers see,
-`connection` the protocol of one client, `http1` the framing.
+This module owns the set of connections, their tasks and their one timer. `listener` takes new connections, `exchange` has what handlers
+see, `connection` the protocol of one client, `http1` the framing.
 
 All connections share one timer. They are spread over `SWEEP_SLOTS` slots and one slot is looked at per tick, so a sweep of 100,000
 connections never holds the loop for more than a millisecond or so, and arming a timeout costs one assignment.
@@ -28,6 +28,7 @@ from lakh.server.exchange import (
     Tunnel,
     status_response,
 )
+from lakh.server.listener import Listener
 
 __all__ = [
     "Connection",
@@ -47,7 +48,6 @@ __all__ = [
 
 MAX_BODY_BYTES = 3 * 1024 * 1024  # kube-apiserver's limit for resource requests
 MAX_CONNECTIONS = 250_000
-BACKLOG = 4096
 
 SWEEP_SLOTS = 32
 SWEEP_INTERVAL_SECONDS = 0.25
@@ -58,9 +58,6 @@ BODY_TIMEOUT_SECONDS = 60.0
 STALL_TIMEOUT_SECONDS = 60.0
 # After a refusal the client may still be sending; closing at once would reset the connection and lose the answer.
 LINGER_SECONDS = 5.0
-TLS_HANDSHAKE_TIMEOUT_SECONDS = 20.0
-TLS_SHUTDOWN_TIMEOUT_SECONDS = 10.0
-CLOSE_TIMEOUT_SECONDS = 1.0
 
 
 class ListenError(Exception):
@@ -123,28 +120,22 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty: asyncio.Event = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listener: asyncio.Server | None = None
+        self._listener: Listener | None = None
 
     async def start(self, host: str, port: int, ssl_context: ssl.SSLContext | None) -> None:
         """Listen on `host:port`; `port` is bound when this returns. Raises `PortInUse` or `ListenError`."""
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time()
+        listener = Listener(lambda: Connection(self), ssl_context)
         try:
-            self._listener = await self._loop.create_server(
-                lambda: Connection(self),
-                host,
-                port,
-                ssl=ssl_context,
-                backlog=BACKLOG,
-                ssl_handshake_timeout=TLS_HANDSHAKE_TIMEOUT_SECONDS if ssl_context else None,
-                ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT_SECONDS if ssl_context else None,
-            )
+            await listener.start(host, port)
         except OSError as error:
             where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             if error.errno == errno.EADDRINUSE:
                 raise PortInUse(f"cannot listen on {where}: the port is in use by another process") from error
             raise ListenError(f"cannot listen on {where}: {error.strerror or error}") from error
-        self.port = self._listener.sockets[0].getsockname()[1]
+        self._listener = listener
+        self.port = listener.port
         self._sweep()
 
     async def stop(self, grace_seconds: float) -> None:
@@ -169,10 +160,7 @@ class Server:
             self._sweeper.cancel()
             self._sweeper = None
         if self._listener is not None:
-            try:  # waits for handshakes under way; they are refused as soon as they are done
-                await asyncio.wait_for(self._listener.wait_closed(), CLOSE_TIMEOUT_SECONDS)
-            except TimeoutError:
-                pass
+            await self._listener.stop()
             self._listener = None
 
     async def _settle(self) -> None:

@@ -93,6 +93,11 @@ class Replica:
         return self._state.live_bytes
 
     @property
+    def item_bytes(self) -> int:
+        """What a present item takes on average."""
+        return self._state.live_bytes // (len(self._items) or 1)
+
+    @property
     def disk_bytes(self) -> int:
         """What the disk quota is held against."""
         return self._journal.size_bytes

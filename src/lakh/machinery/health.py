@@ -1,0 +1,44 @@
+"""Health endpoints as Kubernetes' components have them: `/healthz`, `/livez` and `/readyz`, whole or one check of them (`/readyz/NAME`)."""
+
+from __future__ import annotations
+
+from lakh.machinery.metrics import Registry
+
+ENDPOINTS = ("healthz", "livez", "readyz")
+
+
+class Health:
+    """Answers health requests, and remembers the results for `kubernetes_healthcheck`."""
+
+    def __init__(self, add: Registry) -> None:
+        self._last: dict[tuple[str, ...], bool] = {}
+        self._total = add.counter(
+            "kubernetes_healthchecks_total", "Results of health checks.", ("name", "type", "status")
+        )
+        add.reading(
+            "kubernetes_healthcheck",
+            "1 for health checks that passed when they were last asked for.",
+            ("name", "type"),
+            lambda: self._last.items(),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Health, {len(self._last)} checks>"
+
+    def answer(
+        self, endpoint: str, name: str, checks: dict[str, bool], *, verbose: bool
+    ) -> tuple[int, bytes] | None:
+        """Status and body; `name` is one check's, or empty for all. None when there is no such check."""
+        if name:
+            if name not in checks:
+                return None
+            checks = {name: checks[name]}
+        for one, passed in checks.items():
+            self._last[one, endpoint] = passed
+            self._total.child(one, endpoint, "success" if passed else "error").inc()
+        good = all(checks.values())
+        if good and not verbose:
+            return 200, b"ok"
+        lines = [f"[{'+' if ok else '-'}]{one} {'ok' if ok else 'failed'}\n" for one, ok in checks.items()]
+        lines.append(f"{endpoint} check {'passed' if good else 'failed'}\n")
+        return 200 if good else 500, "".join(lines).encode()
