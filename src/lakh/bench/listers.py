@@ -48,8 +48,9 @@ class Orders(msgspec.Struct):
 
 
 class Done(msgspec.Struct):
-    """What was done since the start."""
+    """What was done until then; `at` is seconds of a monotonic clock."""
 
+    at: float = 0.0
     connected: int = 0
     lists: int = 0
     bytes: int = 0
@@ -76,6 +77,7 @@ class Crowd:
 
     def line(self) -> bytes:
         """What was done, as the process tells it."""
+        self.done.at = time.monotonic()
         ordered = sorted(self.took[-TOOK_MAX:])
         self.done.p50_s, self.done.p99_s = percentile(ordered, 0.5), percentile(ordered, 0.99)
         return msgspec.json.encode(self.done) + b"\n"

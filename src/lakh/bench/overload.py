@@ -187,7 +187,9 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
             for task in following:
                 task.cancel()
             await asyncio.gather(*following, return_exceptions=True)
+            await listers.read()
             done = listers.done
+            seconds = done.at - began.at
         met = not during.errors and during.result()["p99_ms"] <= SLO_MS
         return {
             "clients": options.clients,
@@ -201,8 +203,8 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
             "first_error": during.first_error,
             "lists": {
                 "n": done.lists - began.lists,
-                "per_s": round((done.lists - began.lists) / during.seconds, 2),
-                "mb_per_s": round((done.bytes - began.bytes) / during.seconds / 1e6, 1),
+                "per_s": round((done.lists - began.lists) / seconds, 2),
+                "mb_per_s": round((done.bytes - began.bytes) / seconds / 1e6, 1),
                 "p50_s": done.p50_s,
                 "p99_s": done.p99_s,
                 "told_to_come_back": done.refused - began.refused,
