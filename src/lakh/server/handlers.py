@@ -24,7 +24,7 @@ from lakh.server.codec import (
     load_json,
     read_body,
 )
-from lakh.server.compression import compressed, wanted
+from lakh.server.compression import compressed
 from lakh.server.consistency import reach
 from lakh.server.context import Admit, Context, dry_run, field_manager, field_validation, is_true
 from lakh.server.conversion import decided
@@ -257,12 +257,11 @@ class Handlers:
         selection = self.selection(store, info, query)
         asked = query.get("resourceVersion", "")
         if asked.isdigit() and int(asked) > store.partition.revision:
-            return self._list_later(request, store, selection, query, accepted, include, int(asked))
-        return self._list_now(request, store, selection, query, accepted, include)
+            return self._list_later(store, selection, query, accepted, include, int(asked))
+        return self._list_now(store, selection, query, accepted, include)
 
     def _list_now(
         self,
-        request: Request,
         store: ResourceStore,
         selection: Selection,
         query: dict[str, str],
@@ -270,13 +269,10 @@ class Handlers:
         include: str,
     ) -> Answer:
         pages = listing.Pages(store, listing.ListQuery(store, selection, query))
-        if wanted(request):
-            pages.piece_bytes = listing.GZIP_PIECE_BYTES
         return listing.respond(store, pages, accepted, include, self.watching.turn)
 
     async def _list_later(
         self,
-        request: Request,
         store: ResourceStore,
         selection: Selection,
         query: dict[str, str],
@@ -285,7 +281,7 @@ class Handlers:
         revision: int,
     ) -> Response | StreamResponse:
         await reach(store.partition, revision)
-        answer = self._list_now(request, store, selection, query, accepted, include)
+        answer = self._list_now(store, selection, query, accepted, include)
         return answer if isinstance(answer, Response | StreamResponse) else await answer
 
     def _watch(

@@ -28,8 +28,6 @@ from lakh.store.state import Item
 PIECE = 128
 # The same for large ones: encrypting and sending a megabyte takes 1.5 ms. A piece has one item at least.
 PIECE_BYTES = 1024 * 1024
-# For clients that take gzip, which makes 100 MB a second.
-GZIP_PIECE_BYTES = 256 * 1024
 # Lists up to this many items are answered in one synchronous piece.
 SYNCHRONOUS = 500
 # Table rows decode whole objects, about 20 µs each.
@@ -176,7 +174,6 @@ class Pages:
         self.store = store
         self.asked = asked
         self.piece = PIECE
-        self.piece_bytes = PIECE_BYTES
         self.revision = asked.revision if asked.revision is not None else store.partition.revision
         self.after = asked.after
         self.left = asked.limit
@@ -202,7 +199,7 @@ class Pages:
             )
         except Compacted:
             raise too_old(self.after) from None
-        items = within(page.items, self.piece_bytes)
+        items = within(page.items, PIECE_BYTES)
         remaining = page.remaining + len(page.items) - len(items)
         more = page.more or remaining > 0
         if items:
