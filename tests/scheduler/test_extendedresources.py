@@ -10,10 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakh.client.client import STRATEGIC
 from lakh.client.errors import ApiError, ConnectionLost
 from lakh.client.resources import PODS, RESOURCECLAIMS
+from lakh.scheduler.config import SchedulerConfig
 from lakh.scheduler.deviceviews import ClaimView, DeviceClassView, SliceView
 from lakh.scheduler.extendedresources import classes_by_resource, requests_of
+from lakh.scheduler.profile import DEFAULT_PROFILE, Profile
+from lakh.scheduler.shell import Scheduler
 from lakh.scheduler.views import PodSpec
 
 from . import clusters, reference
@@ -84,8 +88,15 @@ def test_the_claim_asks_for_what_the_pod_does(init: list[Json], main: list[Json]
 class ClaimApi(FakeApi):
     """Keeps resource claims, too. `lose` are verbs whose answers get lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, profile: Profile = DEFAULT_PROFILE) -> None:
         super().__init__()
+        self.scheduler = Scheduler(
+            self,  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            config=SchedulerConfig(profiles=(profile,)),
+            clock=self.clock,
+            sleep=self.sleep,
+        )
         self.claims: dict[str, Json] = {}
         self.lose: list[str] = []
         self.refuse: list[str] = []
@@ -93,6 +104,7 @@ class ClaimApi(FakeApi):
         self.devices = self.scheduler.core.devices
         self.handlers: dict[str, Any] = {}
         for informer in self.scheduler.claims.device_informers():
+            informer.synced.set()
             [self.handlers[informer.resource.kind]] = informer._handlers
 
     def cluster(self, *nodes: tuple[str, dict[str, str], int]) -> None:
@@ -145,7 +157,17 @@ class ClaimApi(FakeApi):
         claim = self.claims[name]
         assert patch["metadata"]["uid"] == claim["metadata"]["uid"]
         if how.get("subresource"):
-            claim["status"] = patch["status"]
+            status = claim.setdefault("status", {})
+            for field, value in patch["status"].items():
+                if field == "reservedFor" and value and "$patch" in value[0]:
+                    value = [c for c in status[field] if c["uid"] != value[0]["uid"]]
+                if (
+                    field == "reservedFor"
+                    and how.get("patch_type") is STRATEGIC
+                    and "$patch" not in str(patch)
+                ):
+                    value = [*(status.get(field) or []), *value]
+                status[field] = value
         else:
             claim["metadata"]["finalizers"] = patch["metadata"]["finalizers"]
         self.version += 1

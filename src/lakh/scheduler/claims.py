@@ -13,20 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
-
 from lakh.client.client import MERGE, STRATEGIC, Client
-from lakh.client.errors import (
-    ApiError,
-    ClientClosed,
-    ClientError,
-    ConnectFailed,
-    is_not_found,
-)
+from lakh.client.errors import ClientClosed, ClientError, is_not_found
 from lakh.client.informer import Informer
 from lakh.client.resources import (
     CSIDRIVERS,
@@ -41,11 +34,14 @@ from lakh.client.resources import (
     Resource,
 )
 from lakh.client.tasks import TaskGuard
+from lakh.machinery import times
 from lakh.machinery import volumes as rules
-from lakh.machinery.volumes import BOUND_BY_CONTROLLER, SELECTED_NODE, StorageClassView, VolumeView
+from lakh.machinery.volumes import SELECTED_NODE, StorageClassView, VolumeView
 
+from .claimwrites import FINALIZER, allocation_patch, claim_patch, finalizer_patch, is_unknown
 from .constraints import Needs
 from .core import Core
+from .deviceconditions import DeviceFailedError, awaits_devices, is_failed, is_ready
 from .devicedemand import ELSEWHERE
 from .deviceviews import ClaimView, DeviceClassView, SliceView
 from .dynamicresources import Pending
@@ -60,7 +56,6 @@ __all__ = ["Claims", "ClaimsError"]
 log = logging.getLogger(__name__)
 
 CSISTORAGECAPACITIES = Resource("storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity", True)
-FINALIZER = "resource.kubernetes.io/delete-protection"
 RETRY_SECONDS = 1.0
 MAX_BINDS_IN_FLIGHT = 4_096
 """Pods whose claims are bound at once, a task each. Most wait for volumes to be made, so there are more than requests."""
@@ -78,7 +73,8 @@ Done = Callable[[ClaimsError | None], None]
 
 
 class Claims:
-    """See the module. `wake` tries a pod again; `changed` tells of nodes that gained something, or (None) that anything may have."""
+    """See the module. `wake` tries a pod again; `changed` tells of nodes that gained something, or (None) that anything may have; `event` says
+    something of a pod: kind, reason, message."""
 
     def __init__(
         self,
@@ -87,12 +83,14 @@ class Claims:
         guard: TaskGuard,
         wake: Callable[[PendingPod], None],
         changed: Callable[[Iterable[str] | None], None],
+        event: Callable[[PendingPod, str, str, str], None],
     ) -> None:
         self._client = client
         self._core = core
         self._guard = guard
         self._wake = wake
         self._changed = changed
+        self._event = event
         self._waiting: dict[str, dict[str, PendingPod]] = {}
         """Kind and key of a claim → pods in the queue that name it."""
         self._names: dict[str, tuple[str, ...]] = {}
@@ -173,6 +171,7 @@ class Claims:
             if freed:
                 self._changed(freed)
             self._wake_for(f"claim {found.key}")
+            self._move(f"claim {found.key}")
 
         self._devices = [
             self._informer(RESOURCESLICES, SliceView, found_slice),
@@ -300,6 +299,9 @@ class Claims:
         special = self._core.devices.special_of(pod.uid)
         if special is not None and wanted():
             await self._bind_special(pod, node, special)
+        claims = self._all_claims(pod)
+        if awaits_devices(claims) and wanted():
+            await self._ready(pod, node, claims, wanted, profile.device_timeout_seconds)
 
     def undo(self, pod: PendingPod) -> None:
         """The pod is not bound: its allocated claims are not reserved for it any longer."""
@@ -346,17 +348,28 @@ class Claims:
             raise
         except ClientError as error:
             raise ClaimsError(f"{VOLUMES}binding volumes: {error}") from error
-        moved = asyncio.Event()
         names = [f"volume {needs.namespace}/{name}" for name in needs.volumes]
+        try:
+            await self._until(names, lambda: self._volumes_bound(needs, plan), wanted, timeout_seconds)
+        except TimeoutError:
+            raise ClaimsError(f"{VOLUMES}binding volumes: context deadline exceeded") from None
+
+    async def _until(
+        self,
+        names: Iterable[str],
+        done: Callable[[], bool],
+        wanted: Callable[[], bool],
+        timeout_seconds: float,
+    ) -> None:
+        """Look again whenever one of the named claims has moved, until it is `done` or the pod is not `wanted`. Raises TimeoutError."""
+        moved = asyncio.Event()
         for name in names:
             self._watching.setdefault(name, set()).add(moved)
         try:
             async with asyncio.timeout(timeout_seconds):
-                while wanted() and not self._volumes_bound(needs, plan):
+                while wanted() and not done():
                     await moved.wait()
                     moved.clear()
-        except TimeoutError:
-            raise ClaimsError(f"{VOLUMES}binding volumes: context deadline exceeded") from None
         finally:
             for name in names:
                 watching = self._watching[name]
@@ -429,6 +442,45 @@ class Claims:
             raise
         except ClientError as error:
             raise ClaimsError(f"{DEVICES}{error}") from error
+
+    def _all_claims(self, pod: PendingPod) -> list[ClaimView]:
+        devices, needs = self._core.devices, self._core.needs(pod.uid)
+        claims = [] if needs is None else devices.claims_of(needs)
+        key = devices.specials.get(pod.uid)
+        return claims if key is None else [*claims, devices.claims[key]]
+
+    async def _ready(
+        self,
+        pod: PendingPod,
+        node: str,
+        claims: list[ClaimView],
+        wanted: Callable[[], bool],
+        timeout_seconds: float,
+    ) -> None:
+        """Wait until the pod's devices are ready on the node. An allocation has the time only once, however often it is tried."""
+        index = self._core.devices
+        allocated = [
+            c.status.allocation.allocationTimestamp for c in claims if c.status.allocation is not None
+        ]
+        ages = [time.time() - times.parse(at) for at in allocated if at]
+
+        def done() -> bool:
+            return all(is_ready(index.claims.get(claim.key, claim)) for claim in claims)
+
+        self._event(
+            pod,
+            "Normal",
+            "BindingConditionsPending",
+            f"waiting for binding conditions for device on node {node}",
+        )
+        try:
+            names = [f"claim {claim.key}" for claim in claims]
+            await self._until(names, done, wanted, max(0.0, timeout_seconds - max(ages, default=0.0)))
+        except TimeoutError:
+            index.given_up.update(claim.metadata.uid for claim in claims if awaits_devices((claim,)))
+            raise ClaimsError(f"{DEVICES}device binding timeout") from None
+        except DeviceFailedError as error:
+            raise ClaimsError(f"{DEVICES}{error}") from None
 
     async def _bind_special(self, pod: PendingPod, node: str, special: Pending) -> None:
         """Make the claim of a pod that gets devices for extended resources, allocate it, and tell the pod of it."""
@@ -533,11 +585,13 @@ class Claims:
         """DynamicResources' PostFilter: give back one allocated claim that nobody uses and that keeps the pod off nodes, which is `why`; delete
         a special claim of an earlier attempt. Returns what has been done."""
         devices, needs = self._core.devices, self._core.needs(pod.uid)
-        for claim in () if needs is None or ELSEWHERE not in why else devices.claims_of(needs):
+        found = [] if needs is None or ELSEWHERE not in why else devices.claims_of(needs)
+        lost = {c.metadata.uid for c in found if c.metadata.uid in devices.given_up or is_failed(c)}
+        for claim in sorted(found, key=lambda c: c.metadata.uid not in lost):
             allocation = claim.status.allocation
             if (
                 allocation is not None
-                and allocation.nodeSelector is not None
+                and (allocation.nodeSelector is not None or claim.metadata.uid in lost)
                 and claim.metadata.uid not in devices.pending
                 and all(consumer.uid == pod.uid for consumer in claim.status.reservedFor or ())
             ):
@@ -554,61 +608,9 @@ class Claims:
         metadata = claim.metadata
         patch = {
             "metadata": {"uid": metadata.uid, "resourceVersion": metadata.resourceVersion},
-            "status": {"allocation": None, "reservedFor": None},
+            "status": {"allocation": None, "reservedFor": None, "devices": None},
         }
         try:
             await self._patch(claim, patch, subresource="status")
         except ClientError as error:
             log.info("deallocating resourceclaim %s: %s", claim.key, error)
-
-
-def is_unknown(error: ClientError) -> bool:
-    """Whether a failed write may have been carried out."""
-    if isinstance(error, ApiError):
-        return error.code >= 500
-    return not isinstance(error, ConnectFailed)
-
-
-def claim_patch(claim: rules.ClaimView, volume: VolumeView) -> dict[str, Any]:
-    """The merge patch that sets a volume aside for a claim."""
-    metadata: dict[str, Any] = {"resourceVersion": volume.metadata.resourceVersion}
-    if volume.spec.claimRef is None:
-        metadata["annotations"] = {BOUND_BY_CONTROLLER: "yes"}
-    return {
-        "metadata": metadata,
-        "spec": {
-            "claimRef": {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "namespace": claim.metadata.namespace,
-                "name": claim.metadata.name,
-                "uid": claim.metadata.uid,
-                "resourceVersion": claim.metadata.resourceVersion,
-            }
-        },
-    }
-
-
-def finalizer_patch(claim: ClaimView) -> dict[str, Any]:
-    """The merge patch that keeps an allocated claim from going away."""
-    metadata = claim.metadata
-    return {
-        "metadata": {
-            "uid": metadata.uid,
-            "resourceVersion": metadata.resourceVersion,
-            "finalizers": [*(metadata.finalizers or ()), FINALIZER],
-        }
-    }
-
-
-def allocation_patch(
-    claim: ClaimView, allocation: Any, configurations: list[Any], consumer: dict[str, str]
-) -> dict[str, Any]:
-    """The merge patch that allocates a claim and reserves it for its first consumer."""
-    encoded = msgspec.to_builtins(allocation)
-    if configurations:
-        encoded["devices"]["config"] = configurations
-    return {
-        "metadata": {"uid": claim.metadata.uid, "resourceVersion": claim.metadata.resourceVersion},
-        "status": {"allocation": encoded, "reservedFor": [consumer]},
-    }

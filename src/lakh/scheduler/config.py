@@ -4,8 +4,7 @@ Defaults are those of upstream's pkg/scheduler/apis/config/v1/defaults.go and de
 apis/config/validation and framework/runtime. `load` gives what a file means, or raises `ConfigError` with one line that says what is wrong.
 
 Accepted and without effect: `parallelism`, `percentageOfNodesToScore` (all nodes are scored, which costs nothing here), `clientConnection`'s qps, burst and
-content types, the profiling switches, and DynamicResources' timeouts: the search for devices is bounded by steps, not seconds, and devices with
-binding conditions are not waited for. Refused: extenders.
+content types, the profiling switches, and DynamicResources' `filterTimeout`: the search for devices is bounded by steps, not seconds. Refused: extenders.
 """
 
 from __future__ import annotations
@@ -568,6 +567,7 @@ def _compile(given: v1.Profile, args: dict[str, Any]) -> Profile:
     preemption: v1.DefaultPreemptionArgs = args.get("DefaultPreemption") or v1.DefaultPreemptionArgs()
     affinity: v1.NodeAffinityArgs = args.get("NodeAffinity") or v1.NodeAffinityArgs()
     volumes: v1.VolumeBindingArgs = args.get("VolumeBinding") or v1.VolumeBindingArgs()
+    devices: v1.DynamicResourcesArgs = args.get("DynamicResources") or v1.DynamicResourcesArgs()
     added = affinity.addedAffinity
     needed = added.requiredDuringSchedulingIgnoredDuringExecution if added else None
     preferred = added.preferredDuringSchedulingIgnoredDuringExecution if added else None
@@ -583,6 +583,7 @@ def _compile(given: v1.Profile, args: dict[str, Any]) -> Profile:
         # what was not filtered has nothing set aside that could be written
         binds=profiles.CLAIM_BINDERS & points["preBind"].keys() & points["filter"].keys(),
         bind_timeout_seconds=_or(volumes.bindTimeoutSeconds, 600),
+        device_timeout_seconds=_seconds(devices.bindingTimeout, 600.0),
         strategy=_strategy(fit.scoringStrategy),
         ignored_resources=frozenset(fit.ignoredResources or ()),
         ignored_groups=frozenset(fit.ignoredResourceGroups or ()),

@@ -79,6 +79,9 @@ class Device(_Struct):
     nodeName: str | None = None
     nodeSelector: NodeSelector | None = None
     allNodes: bool | None = None
+    bindsToNode: bool | None = None
+    bindingConditions: list[str] | None = None
+    bindingFailureConditions: list[str] | None = None
 
 
 class SliceSpec(_Struct):
@@ -173,6 +176,8 @@ class AllocatedDevice(_Struct):
     device: str = ""
     adminAccess: bool | None = None
     tolerations: list[DeviceToleration] | None = None
+    bindingConditions: list[str] | None = None
+    bindingFailureConditions: list[str] | None = None
 
 
 class AllocatedDevices(_Struct):
@@ -186,6 +191,7 @@ class Allocation(_Struct):
 
     devices: AllocatedDevices = msgspec.field(default_factory=AllocatedDevices)
     nodeSelector: NodeSelector | None = None
+    allocationTimestamp: str | None = None
 
 
 class Consumer(_Struct):
@@ -196,11 +202,30 @@ class Consumer(_Struct):
     resource: str = ""
 
 
+class DeviceCondition(_Struct):
+    """metav1 Condition."""
+
+    type: str = ""
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+class DeviceStatus(_Struct):
+    """AllocatedDeviceStatus: what a driver says of an allocated device."""
+
+    driver: str = ""
+    pool: str = ""
+    device: str = ""
+    conditions: list[DeviceCondition] | None = None
+
+
 class ClaimStatus(_Struct):
     """ResourceClaimStatus."""
 
     allocation: Allocation | None = None
     reservedFor: list[Consumer] | None = None
+    devices: list[DeviceStatus] | None = None
 
 
 class Owner(_Struct):

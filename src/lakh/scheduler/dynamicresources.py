@@ -31,6 +31,7 @@ import numpy.typing as npt
 from .allocator import Bench, Demand, Picked, Shape
 from .columns import NodeColumns
 from .constraints import Constraint, Needs
+from .deviceconditions import is_failed
 from .devicecounts import DeviceCounts
 from .devicedemand import STATE_MASK, Backed, DeviceDemand, NoClassError, claim_demands
 from .deviceviews import (
@@ -60,6 +61,8 @@ Ids = npt.NDArray[np.int32]
 NAME_FIELD = "metadata.name"
 MAX_CONSUMERS = 256
 """`reservedFor` entries of one claim."""
+NOWHERE = b"[]"
+"""Node selector terms that no node matches."""
 MAX_DEMANDS = 4_096
 MAX_STATES = 1 << 20
 MAX_TEXTS = 4_096
@@ -123,6 +126,8 @@ class DynamicResources:
         """By the uid of the claim; of a special claim that is yet to be made, by `special_uid`."""
         self.extended: dict[str, str] = {}
         """The device class behind each extended resource."""
+        self.given_up: set[str] = set()
+        """Uids of claims with devices that did not become ready in time: their allocation serves no pod."""
         self.specials: dict[str, str] = {}
         """Pod's uid → key of the claim that a scheduler has made for it."""
         self.shapes: dict[tuple[Any, ...], Shape] = {}
@@ -330,6 +335,8 @@ class DynamicResources:
         if is_older(claim, self.claims.get(claim.key)):
             return set()  # the answer to our own write was faster than the watch
         self.claims[claim.key] = claim
+        if allocation is None:
+            self.given_up.discard(uid)
         if (owner := owner_of_special(claim)) is not None:
             self.specials[owner] = claim.key
         pending = self.pending.get(uid)
@@ -344,6 +351,7 @@ class DynamicResources:
             del self.claims[claim.key]
             if (owner := owner_of_special(claim)) is not None:
                 self.specials.pop(owner, None)
+        self.given_up.discard(claim.metadata.uid)
         self._settle(claim.metadata.uid)
         return self._hold(claim.metadata.uid, None)
 
@@ -424,6 +432,8 @@ class DynamicResources:
             allocation = claim.status.allocation or (pending.allocation if pending is not None else None)
             if allocation is None:
                 specs.append(bytes(claim.spec))
+            elif claim.metadata.uid in self.given_up or is_failed(claim):
+                selectors.append(NOWHERE)
             elif allocation.nodeSelector is not None:
                 selectors.append(_encode(allocation.nodeSelector.nodeSelectorTerms or []))
         key = tuple(specs), tuple(sorted(set(selectors))), cls.base or cls if backed else None
@@ -582,18 +592,21 @@ class DynamicResources:
         self, picked: list[Picked], bench: Bench, pools: list[PoolKey], node: str, local: int
     ) -> Allocation:
         allocation = Allocation()
+        found = [(device, bench.shapes[device.pool].devices[device.device]) for device in picked]
         allocation.devices.results = [
             AllocatedDevice(
                 request=device.request,
                 driver=pools[device.pool][0],
                 pool=pools[device.pool][1],
-                device=bench.shapes[device.pool].devices[device.device].name,
+                device=what.name,
                 adminAccess=device.admin or None,
                 tolerations=list(device.tolerations) or None,
+                bindingConditions=what.bindingConditions,
+                bindingFailureConditions=what.bindingFailureConditions,
             )
-            for device in picked
+            for device, what in found
         ]
-        if any(device.pool < local for device in picked):
+        if any(device.pool < local or what.bindsToNode for device, what in found):
             allocation.nodeSelector = _only(node)
         else:
             allocation.nodeSelector = self._selector(picked, pools)

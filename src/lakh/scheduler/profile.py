@@ -124,6 +124,8 @@ class Profile:
     """The plugins that write a pod's claims before it is bound."""
     bind_timeout_seconds: float = 600.0
     """How long volumes may take to be bound: VolumeBindingArgs' bindTimeoutSeconds."""
+    device_timeout_seconds: float = 600.0
+    """How long devices may take to become ready: DynamicResourcesArgs' bindingTimeout."""
     strategy: Strategy = Strategy()
     ignored_resources: frozenset[str] = frozenset()
     ignored_groups: frozenset[str] = frozenset()

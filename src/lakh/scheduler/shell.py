@@ -126,7 +126,7 @@ class Scheduler:
         self.gangs = GangTable(client, self._guard)
         self.nominations.on_free = self.gain
         self._gang_cycle = GangCycle(self, self.core, self.queue, self.gangs, self.nominations)
-        self.claims = Claims(client, self.core, self._guard, self.wake_pod, self._wake_claimants)
+        self.claims = Claims(client, self.core, self._guard, self.wake_pod, self._wake_claimants, self._event)
         self._informers += self.claims.informers()
         self._devices = self.claims.device_informers()
         self._to_bind: deque[tuple[PendingPod, str, float]] = deque()
