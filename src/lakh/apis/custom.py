@@ -38,6 +38,17 @@ RULES_SKIPPED = FieldError(
 # Of one definition; a write needs the object before and after it in each version that somebody applied.
 CONVERSIONS_KEPT = 256
 
+# Findings after which rules are not run: what they look at may not be there.
+_BLOCKING = frozenset(
+    (
+        "FieldValueNotSupported",
+        "FieldValueRequired",
+        "FieldValueTooLong",
+        "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+    )
+)
+
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -50,13 +61,15 @@ def object_meta_node() -> Node:
 class Unstructured:
     """An object without a type: metadata, and the rest as plain JSON."""
 
-    __slots__ = ("apiVersion", "content", "kind", "metadata")
+    __slots__ = ("apiVersion", "content", "kind", "metadata", "ratcheted")
 
     def __init__(self, metadata: Any, content: dict[str, Any]) -> None:
         self.apiVersion: str | None = None
         self.kind: str | None = None
         self.metadata = metadata
         self.content = content
+        # Rules that are broken as they were before, found when an update was validated.
+        self.ratcheted: list[str] = []
 
     def __repr__(self) -> str:
         return f"<Unstructured {self.metadata.name} {list(self.content)}>"
@@ -157,6 +170,9 @@ class CustomStrategy(Strategy):
 
     def _columns(self, declared: list[Any] | None) -> tuple[Column, ...]:
         columns = [NAME_COLUMN]
+        if not all(_is_path(column.jsonPath) for column in declared or ()):
+            # As upstream: a path that cannot be parsed takes all columns with it.
+            declared = None
         for column in declared or ():
             path = column.jsonPath
             columns.append(
@@ -209,10 +225,12 @@ class CustomStrategy(Strategy):
         found = self.structural.validate(document, before)
         found += self._scale_findings(obj)
         if self.rules is not None:
-            if found:
+            if any(f.reason in _BLOCKING for f in found):
                 found.append(RULES_SKIPPED)
             else:
-                found = self.rules.findings(document, before)
+                broken, ratcheted = self.rules.findings(document, before)
+                found += broken
+                obj.ratcheted = [str(f) for f in ratcheted]
         return found
 
     def _scale_findings(self, obj: Any) -> list[FieldError]:
@@ -253,8 +271,8 @@ class CustomStrategy(Strategy):
         return self._findings(new, old)
 
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
-        """The deprecation of the version."""
-        return [self.deprecation] if self.deprecation else []
+        """The deprecation of the version, and what an update leaves broken."""
+        return [*([self.deprecation] if self.deprecation else ()), *obj.ratcheted]
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """The printer columns."""
@@ -273,6 +291,14 @@ class CustomStrategy(Strategy):
             },
         }
         return [metadata.name, *(_cell(kind, path(document), now) for kind, path in self._cells)]
+
+
+def _is_path(text: str) -> bool:
+    try:
+        jsonpath.compiled(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _text(value: Any) -> str:

@@ -1,313 +1,170 @@
 """The Common Expression Language with Kubernetes' functions, on the C++ implementation.
 
-`compile_expression` checks an expression of `self` and `oldSelf` (and what else is declared) and gives a `Program`; `Program.evaluate` runs it on
-plain JSON. Compiling takes 30 to 100 µs, evaluating 2 µs on an `Activation` that is shared by the rules of a place, which itself takes 10 µs.
+`compile_expression` gives a `Program` of an expression of `self` and `oldSelf` (and what else is declared); `Program.evaluate` runs it on plain JSON.
+Compiling takes 50 to 150 µs, evaluating 2 µs on an `Activation` that is shared by the rules of a place, which itself takes 10 µs.
 The library (21 MB) is loaded with the first expression, so a cluster without rules does not pay for it.
 
-Kubernetes' own types (quantities, URLs, addresses, versions) are maps of one entry here: CEL compares them by value, and functions take them
-apart. Not there: macros with two variables, and the library of named formats.
+Two environments make a program: one declares everything, so that what does not fit is refused, the other runs it. Declarations that the library
+has but does not implement (`cel.@mapInsert`, behind `transformMap`) are implemented in the second. `cel_check` has the environments in which the
+expressions of definitions are checked against their schemas.
 """
 
 from __future__ import annotations
 
 import importlib
-import ipaddress
-import itertools
 import re
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-from lakh.machinery import goregex, quantity
+from lakh.machinery.cel_functions import FUNCTIONS, MESSAGES, OPTIONALS, Function, as_quantity
+
+__all__ = ["ExpressionError", "Program", "as_quantity", "compile_expression", "duration", "timestamp"]
 
 # Distinct expressions that are kept compiled; real definitions have a few hundred.
 CACHE_ENTRIES = 4096
-# Quantities are counted in billionths.
-NANOS = 10**9
+# An expression longer than this is no expression but an attack on the parser; cel-go's limit (code points).
+SOURCE_MAX_CHARS = 100_000
 
 
 class ExpressionError(Exception):
     """An expression cannot be compiled, or its evaluation failed."""
 
 
-# Kubernetes' libraries: name → overloads of (is a method, types of the arguments, type of the result, implementation).
-_Function = tuple[bool, tuple[str, ...], str, Callable[..., Any]]
-
-
-def as_quantity(value: str | int | float) -> dict[str, Any]:
-    """A quantity as expressions have it. Its digits are text: CEL's integers end at 9 Gi of billionths."""
-    return {"@quantity": str(quantity.parse_nano(value))}
-
-
-def _quantity(text: str) -> dict[str, Any]:
-    return as_quantity(text)
-
-
-def _is(make: Callable[[str], Any]) -> Callable[[str], bool]:
-    def check(text: str) -> bool:
-        try:
-            make(text)
-        except (ValueError, ArithmeticError):
-            return False
-        return True
-
-    return check
-
-
-def _number(value: Any) -> Any:
-    """What an opaque value is compared by."""
-    if isinstance(value, dict):
-        if "@quantity" in value:
-            return int(value["@quantity"])
-        if "@semver" in value:
-            return _version_key(value["@semver"])
-    raise ValueError("no such overload")
-
-
-_SEMVER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?\Z")
-
-
-def _semver(text: str) -> dict[str, Any]:
-    if _SEMVER.match(text) is None:
-        raise ValueError(f"invalid semantic version {text!r}")
-    return {"@semver": text}
-
-
-def _version_key(text: str) -> tuple[Any, ...]:
-    found = _SEMVER.match(text)
-    assert found is not None
-    parts = tuple(int(found.group(i)) for i in (1, 2, 3))
-    pre = found.group(4)
-    if pre is None:
-        return (*parts, 1)
-    return (*parts, 0, tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in pre.split(".")))
-
-
-def _url(text: str) -> dict[str, Any]:
-    parts = urlsplit(text)
-    if not parts.scheme and not text.startswith("/"):
-        raise ValueError(
-            f"URL parse error during conversion from string: parse {text!r}: invalid URI for request"
-        )
-    return {"@url": text}
-
-
-def _host(value: Any) -> str:
-    return str(urlsplit(value["@url"]).netloc).rpartition("@")[2]
-
-
-def _hostname(value: Any) -> str:
-    host = _host(value)
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
-
-
-def _port(value: Any) -> str:
-    port = urlsplit(value["@url"]).port
-    return "" if port is None else str(port)
-
-
-def _ip(text: str) -> dict[str, Any]:
-    if "%" in text or text.startswith("::ffff:"):
-        raise ValueError(f"IP Address {text!r} parse error during conversion from string")
-    return {"@ip": str(ipaddress.ip_address(text))}
-
-
-def _address(value: Any) -> Any:
-    return ipaddress.ip_address(value["@ip"] if isinstance(value, dict) else value)
-
-
-def _cidr(text: str) -> dict[str, Any]:
-    return {"@cidr": str(ipaddress.ip_interface(text))}
-
-
-def _network(value: Any) -> Any:
-    return ipaddress.ip_interface(value["@cidr"] if isinstance(value, dict) else value)
-
-
-def _contains_cidr(value: Any, other: Any) -> bool:
-    inner, outer = _network(other).network, _network(value).network
-    return inner.version == outer.version and bool(inner.subnet_of(outer))
-
-
-def _is_sorted(items: list[Any]) -> bool:
-    return all(a <= b for a, b in itertools.pairwise(items))
-
-
-def _position(items: list[Any], wanted: Any, *, last: bool = False) -> int:
-    order = range(len(items) - 1, -1, -1) if last else range(len(items))
-    return next((i for i in order if items[i] == wanted), -1)
-
-
-def _find(text: str, pattern: str) -> str:
-    return next(goregex.compiled(pattern).find_all(text), "")
-
-
-def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
-    found = list(goregex.compiled(pattern).find_all(text))
-    return found if limit < 0 else found[:limit]
-
-
-def _first(choose: Callable[[Any], Any], what: str) -> Callable[[list[Any]], Any]:
-    def of(items: list[Any]) -> Any:
-        if not items:
-            raise ValueError(f"{what} called on empty list")
-        return choose(items)
-
-    return of
-
-
-def _compare(a: Any, b: Any) -> int:
-    left, right = _number(a), _number(b)
-    return int(left > right) - int(left < right)
-
-
-def _shifted(sign: int) -> Callable[[Any, Any], dict[str, Any]]:
-    def of(a: Any, b: Any) -> dict[str, Any]:
-        other = b * NANOS if isinstance(b, int) else _number(b)
-        return {"@quantity": str(_number(a) + sign * other)}
-
-    return of
-
-
-_FUNCTIONS: Mapping[str, tuple[_Function, ...]] = {
-    "isSorted": ((True, ("list",), "bool", _is_sorted),),
-    "sum": ((True, ("list",), "dyn", sum),),
-    "min": ((True, ("list",), "dyn", _first(min, "min")),),
-    "max": ((True, ("list",), "dyn", _first(max, "max")),),
-    "indexOf": ((True, ("list", "dyn"), "int", _position),),
-    "lastIndexOf": ((True, ("list", "dyn"), "int", lambda items, x: _position(items, x, last=True)),),
-    "find": ((True, ("string", "string"), "string", _find),),
-    "findAll": (
-        (True, ("string", "string"), "list-string", _find_all),
-        (True, ("string", "string", "int"), "list-string", _find_all),
-    ),
-    "quantity": ((False, ("string",), "dyn", _quantity),),
-    "isQuantity": ((False, ("string",), "bool", _is(_quantity)),),
-    "semver": ((False, ("string",), "dyn", _semver),),
-    "isSemver": ((False, ("string",), "bool", _is(_semver)),),
-    "major": ((True, ("dyn",), "int", lambda v: _version_key(v["@semver"])[0]),),
-    "minor": ((True, ("dyn",), "int", lambda v: _version_key(v["@semver"])[1]),),
-    "patch": ((True, ("dyn",), "int", lambda v: _version_key(v["@semver"])[2]),),
-    "isGreaterThan": ((True, ("dyn", "dyn"), "bool", lambda a, b: _number(a) > _number(b)),),
-    "isLessThan": ((True, ("dyn", "dyn"), "bool", lambda a, b: _number(a) < _number(b)),),
-    "compareTo": ((True, ("dyn", "dyn"), "int", _compare),),
-    "isInteger": ((True, ("dyn",), "bool", lambda v: _number(v) % NANOS == 0),),
-    "asInteger": ((True, ("dyn",), "int", lambda v: _number(v) // NANOS),),
-    "asApproximateFloat": ((True, ("dyn",), "double", lambda v: _number(v) / NANOS),),
-    "sign": ((True, ("dyn",), "int", lambda v: (_number(v) > 0) - (_number(v) < 0)),),
-    "add": ((True, ("dyn", "dyn"), "dyn", _shifted(1)),),
-    "sub": ((True, ("dyn", "dyn"), "dyn", _shifted(-1)),),
-    "url": ((False, ("string",), "dyn", _url),),
-    "isURL": ((False, ("string",), "bool", _is(_url)),),
-    "getScheme": ((True, ("dyn",), "string", lambda v: urlsplit(v["@url"]).scheme),),
-    "getHost": ((True, ("dyn",), "string", _host),),
-    "getHostname": ((True, ("dyn",), "string", _hostname),),
-    "getPort": ((True, ("dyn",), "string", _port),),
-    "getEscapedPath": ((True, ("dyn",), "string", lambda v: urlsplit(v["@url"]).path),),
-    "getQuery": ((True, ("dyn",), "dyn", lambda v: parse_qs(urlsplit(v["@url"]).query)),),
-    "ip": (
-        (False, ("string",), "dyn", _ip),
-        (True, ("dyn",), "dyn", lambda v: {"@ip": str(_network(v).ip)}),
-    ),
-    "isIP": ((False, ("string",), "bool", _is(_ip)),),
-    "ip.isCanonical": ((False, ("string",), "bool", lambda text: str(ipaddress.ip_address(text)) == text),),
-    "family": ((True, ("dyn",), "int", lambda v: _address(v).version),),
-    "isUnspecified": ((True, ("dyn",), "bool", lambda v: _address(v).is_unspecified),),
-    "isLoopback": ((True, ("dyn",), "bool", lambda v: _address(v).is_loopback),),
-    "isLinkLocalMulticast": (
-        (True, ("dyn",), "bool", lambda v: _address(v).is_multicast and _address(v).is_link_local),
-    ),
-    "isLinkLocalUnicast": (
-        (True, ("dyn",), "bool", lambda v: _address(v).is_link_local and not _address(v).is_multicast),
-    ),
-    "isGlobalUnicast": (
-        (
-            True,
-            ("dyn",),
-            "bool",
-            lambda v: (
-                not (
-                    _address(v).is_multicast
-                    or _address(v).is_loopback
-                    or _address(v).is_unspecified
-                    or _address(v).is_link_local
-                )
-            ),
-        ),
-    ),
-    "cidr": ((False, ("string",), "dyn", _cidr),),
-    "isCIDR": ((False, ("string",), "bool", _is(_cidr)),),
-    "containsIP": ((True, ("dyn", "dyn"), "bool", lambda v, a: _address(a) in _network(v).network),),
-    "containsCIDR": ((True, ("dyn", "dyn"), "bool", _contains_cidr),),
-    "masked": ((True, ("dyn",), "dyn", lambda v: {"@cidr": str(_network(v).network)}),),
-    "prefixLength": ((True, ("dyn",), "int", lambda v: _network(v).network.prefixlen),),
-    "sets.contains": ((False, ("list", "list"), "bool", lambda a, b: all(x in a for x in b)),),
-    "sets.intersects": ((False, ("list", "list"), "bool", lambda a, b: any(x in a for x in b)),),
-    "sets.equivalent": (
-        (False, ("list", "list"), "bool", lambda a, b: all(x in a for x in b) and all(x in b for x in a)),
-    ),
-}
-
-
 @cache
-def _library() -> Any:
+def library() -> Any:
     """The library's module."""
     return importlib.import_module("cel_expr_python.cel")
 
 
 @cache
-def _types() -> dict[str, Any]:
-    of = _library().Type
-    return {
-        "dyn": of.DYN,
+def plain_types() -> dict[str, Any]:
+    """The types that the tables of functions name. Kubernetes' own are maps."""
+    of = library().Type
+    scalars = {
         "bool": of.BOOL,
         "int": of.INT,
+        "uint": of.UINT,
         "double": of.DOUBLE,
         "string": of.STRING,
         "bytes": of.BYTES,
+        "timestamp": of.TIMESTAMP,
+        "duration": of.DURATION,
+    }
+    return {
+        **scalars,
+        **{f"list-{name}": of.List(kind) for name, kind in scalars.items()},
+        **dict.fromkeys((*MESSAGES, "map"), of.Map(of.STRING, of.DYN)),
+        **dict.fromkeys(("dyn", "optional"), of.DYN),
         "list": of.List(of.DYN),
-        "list-string": of.List(of.STRING),
-        "map": of.Map(of.STRING, of.DYN),
+        "query": of.Map(of.STRING, of.List(of.STRING)),
     }
 
 
-@cache
-def _extensions() -> list[Any]:
-    library, types = _library(), _types()
-    found = []
-    for module, name in (
-        ("ext_strings", "ExtStrings"),
-        ("ext_math", "ExtMath"),
-        ("ext_optional", "ExtOptional"),
-        ("ext_bindings", "ExtBindings"),
-    ):
-        found.append(getattr(importlib.import_module(f"cel_expr_python.ext.{module}"), name)())
-    declared = []
-    for name, overloads in _FUNCTIONS.items():
-        made = [
-            library.Overload(
+def declare(
+    name: str, overloads: tuple[Function, ...], types: Mapping[str, Any], *, by_kind: bool = False
+) -> Any:
+    """A function's declaration. Overloads that are one with these types are declared once; `by_kind`: those that differ only in what lists
+    hold are, too, for that is not looked at when a call is dispatched."""
+    by_shape: dict[tuple[Any, ...], list[tuple[int, Function]]] = {}
+    for number, overload in enumerate(overloads):
+        names = (types[a].name().partition("<")[0] if by_kind else types[a].name() for a in overload[1])
+        by_shape.setdefault((overload[0], *names), []).append((number, overload))
+    made = []
+    for alike in by_shape.values():
+        number, (is_method, arguments, result, implementation) = alike[0]
+        same = len({o[2] for _, o in alike}) == 1
+        made.append(
+            library().Overload(
                 f"kubernetes_{name.replace('.', '_')}_{number}",
-                types[result],
+                types[result if same else "dyn"],
                 [types[a] for a in arguments],
                 is_method,
                 implementation,
             )
-            for number, (is_method, arguments, result, implementation) in enumerate(overloads)
-        ]
-        declared.append(library.FunctionDecl(name, made))
-    found.append(library.CelExtension("kubernetes", declared))
-    return found
+        )
+    return library().FunctionDecl(name, made)
+
+
+@cache
+def extensions(bindings: bool) -> list[Any]:
+    """The library's own extensions that Kubernetes' environment has."""
+    wanted = [("ext_strings", "ExtStrings", (2,)), ("ext_optional", "ExtOptional", ())]
+    if bindings:
+        wanted.append(("ext_bindings", "ExtBindings", ()))
+    return [
+        getattr(importlib.import_module(f"cel_expr_python.ext.{module}"), name)(*version)
+        for module, name, version in wanted
+    ]
+
+
+def config(*, declared: bool) -> Any:
+    """The extensions that only a configuration can ask for."""
+    names = ["lists", *(["two-var-comprehensions"] if declared else [])]
+    lines = "".join(f"- name: {name}\n" for name in names)
+    return library().NewEnvConfigFromYaml(f"name: kubernetes\nextensions:\n{lines}")
+
+
+# Numbers of different kinds can be compared.
+_NUMBERS = ("int", "uint", "double")
+_COMPARISONS = {
+    "_<_": ("less", lambda a, b: a < b),
+    "_<=_": ("less_equals", lambda a, b: a <= b),
+    "_>_": ("greater", lambda a, b: a > b),
+    "_>=_": ("greater_equals", lambda a, b: a >= b),
+}
+_WIDTHS = {"int": "int64", "uint": "uint64", "double": "double"}
+
+
+@cache
+def comparisons() -> list[Any]:
+    """Declarations only: whatever runs them has them."""
+    types = plain_types()
+    return [
+        library().FunctionDecl(
+            operator,
+            [
+                library().Overload(
+                    f"{name}_{_WIDTHS[a]}_{_WIDTHS[b]}", types["bool"], [types[a], types[b]], False, compare
+                )
+                for a in _NUMBERS
+                for b in _NUMBERS
+                if a != b
+            ],
+        )
+        for operator, (name, compare) in _COMPARISONS.items()
+    ]
+
+
+def _inserted(items: Mapping[Any, Any], *more: Any) -> dict[Any, Any]:
+    return {**items, **(more[0] if len(more) == 1 else {more[0]: more[1]})}
 
 
 @lru_cache(64)
-def _environment(variables: tuple[tuple[str, str], ...]) -> Any:
-    types = _types()
-    return _library().NewEnv(
-        variables={name: types[kind] for name, kind in variables}, extensions=_extensions()
+def _environments(variables: tuple[tuple[str, str], ...]) -> tuple[Any, Any]:
+    """The one that compiles, and the one that runs."""
+    types, new = plain_types(), library().NewEnv
+    declared = {name: types[kind] for name, kind in variables}
+    any_map = library().Type.Map(types["dyn"], types["dyn"])
+    insert = library().FunctionDecl(
+        "cel.@mapInsert",
+        [
+            library().Overload("@mapInsert_map_map", any_map, [any_map, any_map], False, _inserted),
+            library().Overload(
+                "@mapInsert_map_key_value", any_map, [any_map, types["dyn"], types["dyn"]], False, _inserted
+            ),
+        ],
     )
+
+    def environment(also: list[Any], *, declares: bool) -> Any:
+        functions = [
+            declare(name, overloads, types, by_kind=not declares)
+            for name, overloads in (*FUNCTIONS.items(), *OPTIONALS.items())
+        ]
+        ours = library().CelExtension("kubernetes", [*functions, *also])
+        return new(config=config(declared=declares), variables=declared, extensions=[*extensions(True), ours])
+
+    return environment(comparisons(), declares=True), environment([insert], declares=False)
 
 
 _MISSING_KEY = re.compile(r'Key not found in map : "?([^"]*)"?')
@@ -316,7 +173,7 @@ _INDEX = re.compile(r"Index error: index=(-?\d+) size=\d+")
 
 def _go_text(message: str) -> str:
     """An error of evaluation as cel-go says it."""
-    message = message.partition(": ")[2] or message
+    message = (message.partition(": ")[2] or message).removesuffix(" [INVALID_ARGUMENT]")
     if found := _MISSING_KEY.search(message):
         return f"no such key: {found.group(1)}"
     if found := _INDEX.search(message):
@@ -324,6 +181,16 @@ def _go_text(message: str) -> str:
     if "No matching overloads" in message:
         return "no such overload"
     return "division by zero" if message == "divide by zero" else message
+
+
+_STRUCT = re.compile(r"undefined field '([^']*)' not found in struct '[^']*'")
+_TYPE_NAMES = re.compile(r"\b(?:optional_type<[^>]*>)\(([^()]*)\)")
+
+
+def compile_error(error: Exception) -> str:
+    """An error of compilation as cel-go says it."""
+    text = str(error).partition(": ")[2].removesuffix(" [INVALID_ARGUMENT]") or str(error)
+    return _TYPE_NAMES.sub(r"optional_type(\1)", _STRUCT.sub(r"undefined field '\1'", text))
 
 
 class Program:
@@ -356,58 +223,27 @@ class Program:
             raise ExpressionError(_go_text(str(e))) from None
 
 
+def compile_in(environment: Any, source: str) -> Any:
+    """A checked expression; raises ExpressionError with the compiler's text."""
+    if len(source) > SOURCE_MAX_CHARS:
+        raise ExpressionError(
+            f"ERROR: <input>:-1:0: expression code point size exceeds limit: size: {len(source)}, limit {SOURCE_MAX_CHARS}"
+        )
+    try:
+        return environment.compile(source)
+    except (RuntimeError, ValueError, TypeError) as e:
+        raise ExpressionError(compile_error(e)) from None
+
+
 @lru_cache(CACHE_ENTRIES)
 def compile_expression(source: str, variables: tuple[tuple[str, str], ...]) -> Program:
     """A program; raises ExpressionError with the compiler's text. `variables` are names and types (dyn, string, int …)."""
-    environment = _environment(variables)
+    compiling, running = _environments(variables)
+    checked = compile_in(compiling, source)
     try:
-        expression = environment.compile(source)
+        return Program(running, running.deserialize(checked.serialize()), source)
     except (RuntimeError, ValueError, TypeError) as e:
-        raise ExpressionError(
-            str(e).partition(": ")[2].removesuffix(" [INVALID_ARGUMENT]") or str(e)
-        ) from None
-    return Program(environment, expression, source)
-
-
-# Words that are no identifiers in CEL; a property of this name is written `__in__`.
-RESERVED = frozenset(
-    [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
-
-
-def escape(name: str) -> str | None:
-    """A property's name as an identifier; None when it cannot be one."""
-    if name in RESERVED:
-        return f"__{name}__"
-    escaped = (
-        name.replace("__", "__underscores__")
-        .replace(".", "__dot__")
-        .replace("-", "__dash__")
-        .replace("/", "__slash__")
-    )
-    return escaped if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", escaped) else None
+        raise ExpressionError(compile_error(e)) from None
 
 
 def timestamp(text: str) -> Any:
@@ -421,7 +257,9 @@ def timestamp(text: str) -> Any:
 
 
 _DURATION_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_duration_parts = re.compile(r"(\d+\.?\d*|\.\d+)(ms|us|µs|ns|h|m|s)").findall
+_duration_parts: Callable[[str], list[tuple[str, str]]] = re.compile(
+    r"(\d+\.?\d*|\.\d+)(ms|us|µs|ns|h|m|s)"
+).findall
 
 
 def duration(text: str) -> Any:

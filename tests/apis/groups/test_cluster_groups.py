@@ -179,7 +179,7 @@ BAD = [
                 "versions": [{**CRD["spec"]["versions"][0], "schema": {"openAPIV3Schema": "x"}}],
             },
         },
-        ['spec.versions[0].schema.openAPIV3Schema: Invalid value: "x": must be an object'],
+        ['spec.validation.openAPIV3Schema: Invalid value: "x": must be an object'],
     ),
     ("validatingwebhookconfigurations", {"webhooks": [HOOK]}, []),
     (

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from lakh.apis import meta
-from lakh.machinery import cel, names
+from lakh.machinery import cel, cel_names, names
 from lakh.machinery.errors import (
     FieldError,
     duplicate,
@@ -138,7 +138,7 @@ def validate_variable(variable: Any, variables: Variables, path: str, found: lis
     name = variable.name or ""
     if not name.strip():
         found.append(required(f"{path}.name", "name is not specified"))
-    elif not _is_identifier(name) or name in cel.RESERVED:
+    elif not _is_identifier(name) or name in cel_names.RESERVED:
         found.append(invalid_value(f"{path}.name", name, "name is not a valid CEL identifier"))
     if not (variable.expression or "").strip():
         found.append(required(f"{path}.expression", "expression is not specified"))

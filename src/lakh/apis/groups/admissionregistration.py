@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from lakh.apis import meta
 from lakh.apis.conditions import validate_conditions
@@ -121,7 +122,7 @@ class WebhookConfigurationStrategy(GroupStrategy):
             found += meta.validate_label_selector(getattr(hook, name), f"{path}.{name}")
         if self._mutating:
             rules.validate_reinvocation(hook.reinvocationPolicy, f"{path}.reinvocationPolicy", found)
-        _validate_client(hook.clientConfig, f"{path}.clientConfig", found)
+        validate_client(hook.clientConfig, f"{path}.clientConfig", found)
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get` shows webhook configurations."""
@@ -155,30 +156,60 @@ def _validate_versions(versions: list[str] | None, path: str, found: list[FieldE
         )
 
 
-def _validate_client(client: Any, path: str, found: list[FieldError]) -> None:
+def validate_client(client: Any, path: str, found: list[FieldError]) -> None:
+    """How a webhook is reached: by one of URL and service (apiserver/pkg/util/webhook/validation.go)."""
     url = client.url if client is not None else None
     service = client.service if client is not None else None
     if (url is None) == (service is None):
         found.append(required(path, "exactly one of url or service is required"))
     elif url is not None:
-        if not url.startswith("https://"):
-            found.append(
-                invalid_value(
-                    f"{path}.url",
-                    url,
-                    "'https' is the only allowed URL scheme; desired format: https://host[/path]",
-                )
-            )
+        _validate_url(url, f"{path}.url", found)
     elif service is not None:
-        if not service.name:
-            found.append(required(f"{path}.service.name", "service name is required"))
-        if not service.namespace:
-            found.append(required(f"{path}.service.namespace", "service namespace is required"))
-        messages = names.port_number(service.port or 0)
-        if messages:
-            found.append(
-                invalid_value(f"{path}.service.port", service.port, f"port is not valid: {messages[0]}")
-            )
+        _validate_service(service, f"{path}.service", found)
+
+
+def _validate_url(url: str, path: str, found: list[FieldError]) -> None:
+    form = "; desired format: https://host[/path]"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as e:
+        found.append(required(path, f"url must be a valid URL: {e}{form}"))
+        return
+    user, _, host = parts.netloc.rpartition("@")
+    if parts.scheme != "https":
+        found.append(invalid_value(path, parts.scheme, f"'https' is the only allowed URL scheme{form}"))
+    if not host:
+        found.append(invalid_value(path, "", f"host must be specified{form}"))
+    for value, why in (
+        (user, "user information is not permitted in the URL"),
+        (parts.fragment, "fragments are not permitted in the URL"),
+        (parts.query, "query parameters are not permitted in the URL"),
+    ):
+        if value:
+            found.append(invalid_value(path, value, why))
+
+
+def _validate_service(service: Any, path: str, found: list[FieldError]) -> None:
+    for name in ("name", "namespace"):
+        if not getattr(service, name):
+            found.append(required(f"{path}.{name}"))
+    messages = names.port_number(service.port or 0)
+    if messages:
+        found.append(invalid_value(f"{path}.port", service.port, f"port is not valid: {messages[0]}"))
+    at, given = f"{path}.path", service.path or "/"
+    if given == "/":
+        return
+    if given == "//":
+        found.append(invalid_value(at, given, "segment[0] may not be empty"))
+        return
+    if not given.startswith("/"):
+        found.append(invalid_value(at, given, "must start with a '/'"))
+    for index, step in enumerate(given[1:].removesuffix("/").split("/")):
+        if not step:
+            found.append(invalid_value(at, given, f"segment[{index}] may not be empty"))
+        for message in names.dns_subdomain(step) if step else ():
+            found.append(invalid_value(at, given, f"segment[{index}]: {message}"))
 
 
 class _PolicyBase(GroupStrategy):

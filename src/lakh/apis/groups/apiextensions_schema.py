@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lakh.machinery import dynamic, goregex, rules, structural_validation
+from lakh.machinery import dynamic, goregex, openapi_formats, rule_checks, rules, structural_validation
 from lakh.machinery.errors import (
     FieldError,
-    duplicate,
     forbidden_field,
     invalid_value,
     not_supported,
@@ -91,15 +90,82 @@ _KEYWORDS: Mapping[str, tuple[type, ...]] = {
 _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 
 
-def validate(raw: Raw, path: str) -> list[FieldError]:
-    """All findings on the schema of a version. Defaults and rules are looked at when nothing else is wrong."""
+def validate(raw: Raw, path: str, *, has_status: bool = False, unchanged: bool = False) -> list[FieldError]:
+    """All findings on the schema of a version. Defaults and rules are looked at when nothing else is wrong; rules of an `unchanged` schema stay
+    accepted whatever they cost."""
     found: list[FieldError] = []
+    if has_status:
+        _root_of_status(raw, path, found)
+    if raw.get("nullable"):
+        found.append(forbidden_field(f"{path}.nullable", "nullable cannot be true at the root"))
     _place(raw, path, "root", found, 0)
     if found:
         return sorted(found, key=str)
-    _defaults(raw, path, found)
-    found += rules.check(raw, path)
+    _defaults(raw, path, "", found)
+    found += rule_checks.check(raw, path, compiled_before=unchanged)
     return found
+
+
+def collect_warnings(raw: Raw, formats: list[str], sets: set[str], depth: int = 0) -> None:
+    """What upstream warns of when a definition is made."""
+    form, kind = raw.get("format"), raw.get("type") or ""
+    if isinstance(form, str) and form and not _is_known_format(form, kind):
+        formats.append(f'unrecognized format "{form}"')
+    items = raw.get("items")
+    of = items.get("type") if isinstance(items, Mapping) else None
+    if raw.get("x-kubernetes-list-type") == "set" and of in ("object", "array"):
+        sets.add(
+            f'x-kubernetes-list-type: set for items of type "{of}" is not supported by server-side apply or CEL validation rules'
+        )
+    if depth < _MAX_DEPTH:
+        for _, sub in (*((w, s) for w, s, _ in _below(raw)), *((w, s) for w, s, _ in _branches(raw))):
+            collect_warnings(sub, formats, sets, depth + 1)
+
+
+def _is_known_format(form: str, kind: str) -> bool:
+    match kind:
+        case "" | "string":
+            return form.replace("-", "") in _FORMATS
+        case "integer":
+            return form in ("int32", "int64")
+        case "number":
+            return form in ("float", "double")
+    return False
+
+
+_FORMATS = frozenset(name.replace("-", "") for name in (*openapi_formats.CHECKS, "password"))
+
+# What may stand at the root when status is a subresource: status is then looked at by itself.
+_ROOT_WITH_STATUS = (
+    "Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength MinLength Pattern MaxItems MinItems "
+    "UniqueItems MultipleOf Required Items Properties ExternalDocs Example XPreserveUnknownFields XValidations"
+)
+_ROOT_KEYWORDS = frozenset(
+    f"x-kubernetes-{'preserve-unknown-fields' if name == 'XPreserveUnknownFields' else 'validations'}"
+    if name.startswith("X")
+    else name[0].lower() + name[1:]
+    for name in _ROOT_WITH_STATUS.split()
+)
+
+
+def _root_of_status(raw: Raw, path: str, found: list[FieldError]) -> None:
+    kind = raw.get("type")
+    if kind and kind != "object":
+        found.append(
+            invalid_value(
+                f"{path}.type",
+                kind,
+                'only "object" is allowed as the type at the root of the schema if the status subresource is enabled',
+            )
+        )
+    if any(value and name not in _ROOT_KEYWORDS for name, value in raw.items()):
+        found.append(
+            invalid_value(
+                path,
+                raw,
+                f"only [{_ROOT_WITH_STATUS}] fields are allowed at the root of the schema if the status subresource is enabled",
+            )
+        )
 
 
 def _place(raw: Raw, path: str, level: str, found: list[FieldError], depth: int) -> None:
@@ -119,6 +185,13 @@ def _place(raw: Raw, path: str, level: str, found: list[FieldError], depth: int)
     elif additional is False:
         found.append(
             forbidden_field(f"{path}.additionalProperties", "additionalProperties cannot be set to false")
+        )
+    if additional is not None and raw.get("x-kubernetes-embedded-resource"):
+        found.append(
+            forbidden_field(
+                f"{path}.additionalProperties",
+                "must not be used if x-kubernetes-embedded-resource is set",
+            )
         )
     if isinstance(additional, Mapping) and properties:
         found.append(
@@ -345,7 +418,8 @@ def _lists(raw: Raw, path: str, found: list[FieldError]) -> None:
     kind, keys = raw.get("x-kubernetes-list-type"), list(raw.get("x-kubernetes-list-map-keys") or ())
     if kind is not None:
         if kind not in ("atomic", "set", "map"):
-            found.append(not_supported(f"{path}.x-kubernetes-list-type", kind, ("atomic", "map", "set")))
+            choices = ("atomic", "set", "map")
+            found.append(not_supported(f"{path}.x-kubernetes-list-type", kind, choices, as_given=True))
         _need_type(
             raw, "array", f"{path}.type", "must be array if x-kubernetes-list-type is specified", found
         )
@@ -361,6 +435,12 @@ def _lists(raw: Raw, path: str, found: list[FieldError]) -> None:
                     "must be atomic as item of a list with x-kubernetes-list-type=set",
                 )
             )
+    if kind in ("set", "map") and items.get("nullable"):
+        found.append(
+            forbidden_field(
+                f"{path}.items.nullable", f"cannot be nullable when x-kubernetes-list-type is {kind}"
+            )
+        )
     if keys and kind != "map":
         why = "must be map if x-kubernetes-list-map-keys is non-empty"
         at = f"{path}.x-kubernetes-list-type"
@@ -389,33 +469,37 @@ def _lists(raw: Raw, path: str, found: list[FieldError]) -> None:
 
 def _map_keys(keys: list[Any], items: Raw, path: str, found: list[FieldError]) -> None:
     properties: Raw = items.get("properties") or {}
+    at_keys = f"{path}.x-kubernetes-list-map-keys"
     for index, key in enumerate(keys):
-        if key in keys[:index]:
-            found.append(duplicate(f"{path}.x-kubernetes-list-map-keys[{index}]", key))
         sub = properties.get(key)
         if not isinstance(sub, Mapping):
+            found.append(invalid_value(at_keys, keys, "entries must all be names of item properties"))
+        elif sub.get("type") in ("object", "array"):
             found.append(
                 invalid_value(
-                    f"{path}.x-kubernetes-list-map-keys[{index}]",
-                    key,
-                    "entries must all be names of item properties",
-                )
-            )
-            continue
-        at = f"{path}.items.properties[{key}]"
-        if sub.get("type") in ("object", "array"):
-            found.append(
-                invalid_value(
-                    f"{at}.type",
-                    sub["type"],
+                    f"{path}.items.properties[{key}].type",
+                    items.get("type") or "",
                     "must be a scalar type if parent array's x-kubernetes-list-type is map",
                 )
             )
+        if key in keys[:index]:
+            found.append(invalid_value(at_keys, keys, "must not contain duplicate entries"))
+    for key in keys:
+        sub, at = properties.get(key), f"{path}.items.properties[{key}]"
+        if not isinstance(sub, Mapping):
+            continue
         if key not in (items.get("required") or ()) and sub.get("default") is None:
             found.append(
                 required(
                     f"{at}.default",
                     "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+                )
+            )
+        if sub.get("nullable"):
+            found.append(
+                forbidden_field(
+                    f"{at}.nullable",
+                    "this property is in x-kubernetes-list-map-keys, so it cannot be nullable",
                 )
             )
 
@@ -444,9 +528,12 @@ def _type_meta(properties: Raw, path: str, is_root: bool, found: list[FieldError
         )
 
 
-def _defaults(raw: Raw, path: str, found: list[FieldError]) -> None:
+def _defaults(raw: Raw, path: str, forbidden: str, found: list[FieldError], level: str = "root") -> None:
+    """`forbidden` says why there must be no default: in metadata they would be of what every object has."""
     default = raw.get("default")
-    if default is not None:
+    if default is not None and forbidden:
+        found.append(forbidden_field(f"{path}.default", f"must not be set {forbidden}"))
+    elif default is not None:
         at = f"{path}.default"
         pruned = dynamic.clone(default)
         part = Structural({"type": "object", "properties": {"v": raw}}, _NO_METADATA)
@@ -456,7 +543,12 @@ def _defaults(raw: Raw, path: str, found: list[FieldError]) -> None:
         part.default(holder)
         found += structural_validation.findings_at(holder["v"], raw, at)
     for where, sub, _ in _below(raw):
-        _defaults(sub, f"{path}.{where}", found)
+        why = forbidden
+        name = where.removeprefix("properties[").removesuffix("]")
+        if level == "root" and where.startswith("properties[") and name in _META:
+            why = f"in top-level {name}"
+        _defaults(sub, f"{path}.{where}", why, found, "below")
 
 
+_META = ("metadata", "kind", "apiVersion")
 _NO_METADATA = StructuralNode({"type": "object"})

@@ -1,0 +1,226 @@
+"""Expressions checked against declared types, as they are written.
+
+A schema's objects become messages of a pool of descriptors, so that the library's own checker says what is no field and what does not go together.
+Messages cannot say lists in lists or lists in maps; such places have any type here (`Checker.exact` is false then). Upstream compiles
+against its `DeclType`s and adds cel-go's validators of literals; their messages are given here too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from lakh.machinery import cel, cel_ast, goregex
+from lakh.machinery.cel_ast import Ast, Expr, Type
+from lakh.machinery.cel_decl import Decl, objects
+from lakh.machinery.cel_functions import FUNCTIONS, MESSAGES, Function
+
+_FIELD_TYPES = {"bool": 8, "int": 3, "double": 1, "string": 9, "bytes": 12}
+_MESSAGE, _OPTIONAL, _REPEATED = 11, 1, 3
+_WELL_KNOWN = {
+    "timestamp": ".google.protobuf.Timestamp",
+    "duration": ".google.protobuf.Duration",
+    "dyn": ".google.protobuf.Value",
+}
+_PACKAGE = "object"
+_GOOGLE = ("struct", "timestamp", "duration", "any", "wrappers")
+
+
+class Checker:
+    """Compiles expressions of some variables: declared ones, and those of the named types of `functions`."""
+
+    def __init__(
+        self,
+        variables: Mapping[str, Decl | str],
+        functions: Mapping[str, tuple[Function, ...]] | None = None,
+        messages: Mapping[str, str] | None = None,
+    ) -> None:
+        self.exact = True
+        self.declarations = {name: kind for name, kind in variables.items() if isinstance(kind, Decl)}
+        named = {**MESSAGES, **(messages or {})}
+        pool = self._pool(named)
+        of = cel.library().Type
+        types = {
+            **cel.plain_types(),
+            **{short: of(full) for short, full in named.items()},
+            "optional": of.DYN,
+        }
+        declared = {
+            name: self._type(kind) if isinstance(kind, Decl) else types[kind]
+            for name, kind in variables.items()
+        }
+        ours = [
+            cel.declare(name, overloads, types)
+            for table in (FUNCTIONS, functions or {})
+            for name, overloads in _merged(table, FUNCTIONS if table is not FUNCTIONS else {})
+        ]
+        self._environment = cel.library().NewEnv(
+            descriptor_pool=pool,
+            config=cel.config(declared=True),
+            variables=declared,
+            extensions=[
+                *cel.extensions(False),
+                cel.library().CelExtension("kubernetes", [*ours, *cel.comparisons()]),
+            ],
+        )
+
+    def __repr__(self) -> str:
+        return f"<Checker of {', '.join(self.declarations)}>"
+
+    def check(self, source: str) -> Ast:
+        """The tree of an expression; raises ExpressionError with cel-go's text."""
+        ast = cel_ast.decode(cel.compile_in(self._environment, source).serialize())
+        found = [_report(source, ast.positions.get(at.id, 0), why) for at, why in _literals(ast)]
+        if found:
+            raise cel.ExpressionError("\n".join(found))
+        return ast
+
+    # -- declarations ----------------------------------------------------------------------------------------------------------------------
+
+    def _pool(self, named: Mapping[str, str]) -> Any:
+        pb = importlib.import_module("google.protobuf.descriptor_pb2")
+        pool = importlib.import_module("google.protobuf.descriptor_pool").DescriptorPool()
+        for file in _well_known():
+            pool.AddSerializedFile(file)
+        by_package: dict[str, list[str]] = {}
+        for full in named.values():
+            package, _, name = full.rpartition(".")
+            by_package.setdefault(package, []).append(name)
+        for package, messages in by_package.items():
+            file = pb.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
+            for name in messages:
+                file.message_type.add(name=name)
+            pool.AddSerializedFile(file.SerializeToString())
+        file = pb.FileDescriptorProto(name="object.proto", package=_PACKAGE, syntax="proto3")
+        file.dependency.extend(f"google/protobuf/{name}.proto" for name in _GOOGLE[:3])
+        number = 0
+        # A declaration may be that of two variables.
+        for root in dict.fromkeys(self.declarations.values()):
+            for decl in objects(root):
+                decl.message = f"Object{number}"
+                number += 1
+        for root in dict.fromkeys(self.declarations.values()):
+            for decl in objects(root):
+                message = file.message_type.add(name=decl.message)
+                for index, (name, child) in enumerate(decl.fields.items(), start=1):
+                    self._field(message, name, index, child)
+        pool.AddSerializedFile(file.SerializeToString())
+        return pool
+
+    def _field(self, message: Any, name: str, number: int, decl: Decl) -> None:
+        field = message.field.add(name=name, number=number, json_name=name, label=_OPTIONAL)
+        element = decl.element
+        entry_name = "".join(p[:1].upper() + p[1:] for p in name.split("_")) + "Entry"
+        nested = element is not None and element.kind in ("list", "map")
+        if decl.kind == "map" and any(m.name == entry_name for m in message.nested_type):
+            nested = True
+        if element is not None and not nested:
+            if decl.kind == "list":
+                self._scalar(field, element)
+            else:
+                entry = message.nested_type.add(name=entry_name)
+                entry.options.map_entry = True
+                entry.field.add(name="key", number=1, type=_FIELD_TYPES["string"], label=_OPTIONAL)
+                self._scalar(entry.field.add(name="value", number=2, label=_OPTIONAL), element)
+                field.type, field.type_name = _MESSAGE, f".{_PACKAGE}.{message.name}.{entry.name}"
+            field.label = _REPEATED
+        elif element is not None:
+            self.exact = False
+            self._scalar(field, _ANYTHING)
+        else:
+            self._scalar(field, decl)
+
+    def _scalar(self, field: Any, decl: Decl) -> None:
+        if decl.kind in _FIELD_TYPES:
+            field.type = _FIELD_TYPES[decl.kind]
+        else:
+            field.type = _MESSAGE
+            field.type_name = _WELL_KNOWN.get(decl.kind) or f".{_PACKAGE}.{decl.message}"
+
+    def _type(self, decl: Decl) -> Any:
+        of = cel.library().Type
+        if decl.kind == "object":
+            return of(f"{_PACKAGE}.{decl.message}")
+        if decl.element is not None:
+            inner = self._type(decl.element)
+            return of.List(inner) if decl.kind == "list" else of.Map(of.STRING, inner)
+        return cel.plain_types()[decl.kind]
+
+
+_ANYTHING = Decl("dyn", 1)
+
+
+@cache
+def _well_known() -> list[bytes]:
+    modules = (importlib.import_module(f"google.protobuf.{name}_pb2") for name in _GOOGLE)
+    return [module.DESCRIPTOR.serialized_pb for module in modules]
+
+
+def _merged(
+    table: Mapping[str, tuple[Function, ...]], base: Mapping[str, tuple[Function, ...]]
+) -> Iterator[tuple[str, tuple[Function, ...]]]:
+    for name, overloads in table.items():
+        assert name not in base, name
+        yield name, overloads
+
+
+# -- validators of literals ----------------------------------------------------------------------------------------------------------------
+
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)\Z")
+_DURATION = re.compile(r"[-+]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)\Z")
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        goregex.compiled(text)
+    except ValueError:
+        return False
+    return True
+
+
+_ARGUMENTS = {
+    "duration": lambda text: _DURATION.match(text) is not None,
+    "timestamp": lambda text: _TIMESTAMP.match(text) is not None,
+    "matches": _is_pattern,
+}
+
+
+def _literals(ast: Ast) -> Iterator[tuple[Expr, str]]:
+    """Literals that cannot be what they are used for, and lists and maps of different types."""
+    exempt = {
+        below.id
+        for at in cel_ast.walk(ast.root)
+        if at.kind == "call" and at.name == "format"
+        for below in cel_ast.walk(at)
+    }
+    for at in cel_ast.walk(ast.root):
+        if at.kind == "call" and at.name in _ARGUMENTS and at.args:
+            text = at.args[0].value
+            if isinstance(text, str) and not _ARGUMENTS[at.name](text):
+                yield at.args[0], f"invalid {at.name} argument"
+        elif at.kind in ("list", "map") and at.id not in exempt:
+            groups = (at.args,) if at.kind == "list" else (at.args[::2], at.args[1::2])
+            for group in groups:
+                yield from _mismatch(ast, group)
+
+
+def _mismatch(ast: Ast, group: list[Expr]) -> Iterator[tuple[Expr, str]]:
+    first: Type | None = None
+    for item in group:
+        kind = ast.type(item)
+        if first is None:
+            first = kind
+        elif kind != first:
+            yield item, f"expected type '{first}' but found '{kind}'"
+            return
+
+
+def _report(source: str, position: int, why: str) -> str:
+    line_start = source.rfind("\n", 0, position) + 1
+    line = source[line_start:].partition("\n")[0].replace("\t", " ")
+    number, column = source.count("\n", 0, position) + 1, position - line_start
+    dots = "".join("." if c.isascii() else "．" for c in line[:column])
+    return f"ERROR: <input>:{number}:{column + 1}: {why}\n | {line}\n | {dots}^"
