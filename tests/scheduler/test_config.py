@@ -39,7 +39,7 @@ def test_an_empty_file_means_the_defaults() -> None:
     }
     assert profile.filters == default.filters
     assert profile.plain
-    assert profile.max_total == 1300
+    assert profile.max_total == 1400
 
 
 def test_default_weights_are_upstreams() -> None:

@@ -525,3 +525,90 @@ def test_nodes_come_and_go() -> None:
     assert cluster.core.decide(cluster.resolve("p", "c")) == "a"
     cluster.core.devices.remove_slice("slice-a")
     assert cluster.core.decide(cluster.resolve("p", "c")) is None
+
+
+choices = st.lists(
+    st.tuples(st.sampled_from(("red", "big", "any")), st.integers(1, 3)), min_size=1, max_size=3
+).map(
+    lambda found: [
+        {"name": f"s{i}", "deviceClassName": cls, "allocationMode": "ExactCount", "count": count}
+        for i, (cls, count) in enumerate(found)
+    ]
+)
+
+
+def reference_score(devices: list[Json], used: set[str], wanted: Json) -> int | None:
+    """Of the first alternative that can be had with all else: 8 for the first, 7 for the second."""
+    first, *others = wanted["spec"]["devices"]["requests"]
+    for place, choice in enumerate(first["firstAvailable"]):
+        if reference_allocatable(devices, used, [claim("c", [{"name": "r", "exactly": choice}, *others])]):
+            return 8 - place
+    return None
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(1, 3), st.sampled_from(("red", "blue"))), min_size=1, max_size=4),
+        min_size=2,
+        max_size=4,
+    ),
+    choices,
+    st.booleans(),
+    st.booleans(),
+    st.integers(1, 5),
+)
+@settings(max_examples=60, deadline=None)
+def test_earlier_alternatives_score_higher(
+    nodes: list[list[tuple[int, str]]], alternatives: list[Json], exact: bool, spread: bool, pods: int
+) -> None:
+    """What a node's devices add to its score, kept up to date while pods are placed, in orders of single nodes and of groups."""
+    by_node = {
+        f"n{i}": [device(f"d{j}", size, colour) for j, (size, colour) in enumerate(found)]
+        for i, found in enumerate(nodes)
+    }
+    cluster = Cluster(by_node)
+    for name in by_node:
+        cluster.core.set_node(clusters.as_node(clusters.node(name, labels={"zone": name})))
+    requests: list[Json] = [{"name": "r", "firstAvailable": alternatives}]
+    requests += [request("x")] if exact else []
+    spec: Json = {}
+    if spread:
+        spec["topologySpreadConstraints"] = [
+            {"maxSkew": 99, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}
+        ]
+    core = cluster.core
+    used: dict[str, set[str]] = {name: set() for name in by_node}
+
+    def resolve(name: str, *claims: str) -> Any:
+        wanted = [{"name": f"c{i}", "resourceClaimName": c} for i, c in enumerate(claims)]
+        pod = clusters.as_pod(clusters.pod(name, resourceClaims=wanted, **spec))
+        core.set_needs(pod.metadata.uid, needs_of(pod))
+        identity = core.interpods.identity(pod.metadata)
+        cls = core.classes.of(pod.spec, cluster.profile)
+        return core.resolve(cls, identity, pod.metadata.uid)
+
+    for number in range(pods):
+        wanted = claim(f"c{number}", requests)
+        cluster.claim(wanted)
+        cls = resolve(f"p{number}", f"c{number}")
+        node = core.decide(cls)
+        raw = {
+            name: score
+            for name, devices in by_node.items()
+            if (score := reference_score(devices, used[name], wanted)) is not None
+        }
+        assert (node is None) is (not raw)
+        if node is None:
+            return
+        plain = resolve(f"q{number}")
+        assert core.decide(plain) is not None
+        order, base = core._orders[cls], core._orders[plain]
+        found = {core.columns.names[row]: order.score(row) for row in order.feasible_rows()}
+        most = max(raw.values())
+        expected = {
+            name: (base.score(core.columns.row_of[name]) or 0) + (100 * score // most if most else 0)
+            for name, score in raw.items()
+        }
+        assert found == expected and expected[node] == max(expected.values())
+        core.place(f"uid-p{number}", cls, node)
+        used[node].update(d.partition("/")[2] for d in cluster.devices_of(f"c{number}"))

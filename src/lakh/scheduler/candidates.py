@@ -35,6 +35,7 @@ import numpy.typing as npt
 
 from . import constraints, plugins
 from .columns import NodeColumns
+from .devicedemand import scored
 from .images import ImageScores
 from .podclass import PodClass
 
@@ -119,7 +120,8 @@ class CandidateOrder:
         self._impossible = len(self._demands) < len(cls.needs)
         self._version = constraints.versions(cls.constraints)
         self._soft_taints = columns.soft_nodes > 0
-        self._normalises = bool(cls.preferred_terms) or self._soft_taints
+        self._scored = scored(cls)
+        self._normalises = bool(cls.preferred_terms) or self._soft_taints or self._scored is not None
         self._static = np.zeros(columns.capacity, np.bool_)
         self._keys: Ints = np.full(columns.capacity, NOT_FEASIBLE, np.int64)
         self._static_cells = memoryview(self._static)  # type: ignore[arg-type]
@@ -156,6 +158,11 @@ class CandidateOrder:
         self._affinity_counts = _histogram(self._affinity_raw[feasible])
         self._most_taints = max(self._taint_counts, default=0)
         self._most_affinity = max(self._affinity_counts, default=0)
+        if self._scored is not None:
+            self._device_raw: Ints = np.zeros(columns.capacity, np.int64)
+            self._device_raw[feasible] = self._scored.score(feasible)
+            self._device_counts = _histogram(self._device_raw[feasible])
+            self._most_devices = max(self._device_counts, default=0)
 
     def _vector_keys(self, rows: Rows) -> Ints:
         scores = plugins.resource_scores(self._columns, self._cls, rows)
@@ -167,6 +174,9 @@ class CandidateOrder:
                 self._most_taints,
                 self._most_affinity,
             )
+            if self._scored is not None and self._most_devices:
+                share = plugins.MAX_NODE_SCORE * self._device_raw[rows] // self._most_devices
+                scores += self._cls.profile.device_weight * share
         else:
             scores += self._taint_weight * plugins.MAX_NODE_SCORE
         if self._images is not None:
@@ -254,6 +264,8 @@ class CandidateOrder:
         was_feasible = self._cells[row] >= 0
         if self._row_feasible(row):
             if self._normalises:
+                if self._scored is not None and self._rescore(row, was_feasible=was_feasible):
+                    return True
                 if not was_feasible and self._count(row, 1):
                     return True
                 raw_taints, raw_affinity = int(self._taint_raw[row]), int(self._affinity_raw[row])
@@ -262,6 +274,10 @@ class CandidateOrder:
                 ) + self._affinity_weight * plugins.normalised(
                     raw_affinity, self._most_affinity, reverse=False
                 )
+                if self._scored is not None:
+                    extra += self._cls.profile.device_weight * plugins.normalised(
+                        int(self._device_raw[row]), self._most_devices, reverse=False
+                    )
             else:
                 extra = self._taint_weight * plugins.MAX_NODE_SCORE
             if self._images is not None:
@@ -273,7 +289,10 @@ class CandidateOrder:
                 heapq.heappush(self._heap, key)
             return False
         self._cells[row] = NOT_FEASIBLE
-        return was_feasible and self._normalises and self._count(row, -1)
+        if not was_feasible or not self._normalises:
+            return False
+        again = self._scored is not None and self._count_devices(row, -1)
+        return self._count(row, -1) or again
 
     def _row_feasible(self, row: int) -> bool:
         if self._impossible or not self._static_cells[row]:
@@ -284,6 +303,23 @@ class CandidateOrder:
         if self._cls.wanted_ports and self._columns.port_conflict(row, self._cls.wanted_ports):
             return False
         return not self._cls.constraints or constraints.row_passes(self._cls, row)
+
+    def _rescore(self, row: int, *, was_feasible: bool) -> bool:
+        """Score the devices of a feasible row again. Returns whether the maximum changed."""
+        assert self._scored is not None
+        before = self._most_devices
+        if was_feasible:
+            self._count_devices(row, -1)
+        self._device_raw[row] = self._scored.score(np.array([row], np.intp))[0]
+        self._count_devices(row, 1)
+        return max(self._device_counts, default=0) != before
+
+    def _count_devices(self, row: int, sign: int) -> bool:
+        raw = int(self._device_raw[row])
+        self._device_counts[raw] += sign
+        if not self._device_counts[raw]:
+            del self._device_counts[raw]
+        return max(self._device_counts, default=0) != self._most_devices
 
     def _count(self, row: int, sign: int) -> bool:
         """Count a row in or out of the feasible ones. Returns whether a maximum changed."""

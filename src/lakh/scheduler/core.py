@@ -25,6 +25,7 @@ from . import constraints, plugins
 from .candidates import CandidateOrder
 from .columns import NodeColumns
 from .constraints import ConstrainedClasses, Constraint, Needs
+from .devicedemand import scored
 from .diagnosis import explain
 from .domains import AFFINITY, NO_LABEL, InterPodState
 from .dynamicresources import DynamicResources
@@ -603,4 +604,6 @@ class Core:
         taint, affinity = plugins.taint_raw(columns, cls, rows), plugins.affinity_raw(columns, cls, rows)
         scores = plugins.resource_scores(columns, cls, rows)
         scores += plugins.bonus(cls, taint, affinity, int(taint.max()), int(affinity.max()))
+        if (demand := scored(cls)) is not None and (most := int((raw := demand.score(rows)).max())):
+            scores += cls.profile.device_weight * (plugins.MAX_NODE_SCORE * raw // most)
         return int(rows[int(scores.argmax())])

@@ -27,8 +27,9 @@ from .views import NodeSelectorTerm, PodSpec
 
 if TYPE_CHECKING:
     from .dynamicresources import DynamicResources
+    from .podclass import PodClass
 
-__all__ = ["Backed", "DeviceDemand", "NoClassError", "claim_demands"]
+__all__ = ["Backed", "DeviceDemand", "NoClassError", "claim_demands", "scored"]
 
 Rows = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
@@ -38,6 +39,10 @@ CANNOT = "cannot allocate all claims"
 ELSEWHERE = "resourceclaim not available on the node"
 VARIANT_SHIFT = 52
 MAX_VARIANTS = 1 << 10
+MAX_ALTERNATIVES = 8
+"""Of one request: upstream's FirstAvailableDeviceRequestMaxSize."""
+SUB = "/"
+"""In the name of an alternative, between the request's and its own."""
 STATE_MASK = (1 << VARIANT_SHIFT) - 1
 
 _spec = msgspec.json.Decoder(ClaimSpec)
@@ -101,6 +106,13 @@ class Backed:
     spec: PodSpec
     classes: Mapping[str, str]
     """The device class of each name."""
+
+
+def scored(cls: PodClass) -> DeviceDemand | None:
+    """What DynamicResources scores nodes of a class by; None where all are the same to it."""
+    if not cls.constraints or not cls.profile.device_weight:
+        return None
+    return next((c for c in cls.constraints if isinstance(c, DeviceDemand) and c.scores), None)
 
 
 class DeviceDemand:
@@ -266,6 +278,28 @@ class DeviceDemand:
                 bench = dataclasses.replace(bench, used=used, offsets=[], size=0)
             self._rooms[key] = known
         return known
+
+    # Scores
+
+    @property
+    def scores(self) -> bool:
+        """Whether nodes differ in how well they satisfy the claims: only requests with alternatives tell."""
+        return any(SUB in a.name for c in self.demand.claims for w in c.wants for a in w.alternatives)
+
+    def score(self, rows: Rows) -> Ints:
+        """The better the earlier the alternatives that rows get, before normalising (upstream's computeScore). 0 where there is none."""
+        keys, inverse = np.unique(self._keys(rows), return_inverse=True)
+        return np.fromiter((self._score(key) for key in keys.tolist()), np.int64, len(keys))[inverse]
+
+    def _score(self, key: int) -> int:
+        used = {(device.claim, device.request) for device in self.picked(key) or ()}
+        return sum(
+            MAX_ALTERNATIVES - place
+            for number, claim in enumerate(self.demand.claims)
+            for want in claim.wants
+            for place, alternative in enumerate(want.alternatives)
+            if SUB in alternative.name and (number, alternative.name) in used
+        )
 
     def reserve(self, uid: str, needs: Needs | None, node: str) -> None:
         """Take the devices."""

@@ -32,6 +32,7 @@ import numpy.typing as npt
 from . import constraints, plugins
 from .candidates import MAX_TURN, NOT_FEASIBLE, ROW_BITS, ROW_MASK, SCORE_SHIFT
 from .columns import NodeColumns
+from .devicedemand import scored
 from .domains import MISSING, DomainCounts, InterPodState, normalised_affinity, normalised_spread
 from .images import ImageScores
 from .interpod import HOSTNAME
@@ -154,7 +155,7 @@ class GroupedOrder:
             else:
                 self._by_count[id(counts)] = len(self._parts)
                 self._parts.append(counts)
-        self._taint_part = self._affinity_part = self._image_part = -1
+        self._taint_part = self._affinity_part = self._image_part = self._device_part = -1
         everything = np.arange(columns.capacity)
         if self._soft_taints:
             self._taint_part = len(self._parts)
@@ -162,6 +163,11 @@ class GroupedOrder:
         if cls.preferred_terms:
             self._affinity_part = len(self._parts)
             self._parts.append(plugins.affinity_raw(columns, cls, everything))
+        self._scored = scored(cls)
+        if self._scored is not None:
+            self._device_part = len(self._parts)
+            self._device_raw = self._scored.score(everything)
+            self._parts.append(self._device_raw)
         if self._images is not None:
             self._image_part = len(self._parts)
             self._parts.append(self._images.masks)
@@ -238,6 +244,11 @@ class GroupedOrder:
             most = int(raw.max())
             if most:
                 bonus += profile.affinity_weight * (100 * raw // most)
+        if self._device_part >= 0:
+            raw = table[:, self._device_part]
+            most = int(raw.max())
+            if most:
+                bonus += profile.device_weight * (100 * raw // most)
         if self._images is not None:
             bonus += profile.image_weight * self._images.of_masks(table[:, self._image_part])
         read = self._reader(live)
@@ -323,6 +334,8 @@ class GroupedOrder:
     def _update_row(self, row: int) -> None:
         if not self._static_cells[row]:
             return
+        if self._scored is not None:
+            self._device_raw[row] = self._scored.score(np.array([row], np.intp))[0]
         old, was_feasible = self._group_cells[row], self._cells[row] >= 0
         group = self._group(row)
         if was_feasible:

@@ -32,7 +32,7 @@ PLUGINS: dict[str, tuple[str, ...]] = {
     "VolumeZone": ("preFilter", "filter"),
     "PodTopologySpread": ("preFilter", "filter", "preScore", "score"),
     "InterPodAffinity": ("preFilter", "filter", "preScore", "score"),
-    "DynamicResources": ("preEnqueue", "preFilter", "filter", "postFilter", "reserve", "preBind"),
+    "DynamicResources": ("preEnqueue", "preFilter", "filter", "postFilter", "reserve", "preBind", "score"),
     "DefaultPreemption": ("preEnqueue", "postFilter"),
     "NodeResourcesBalancedAllocation": ("preScore", "score"),
     "ImageLocality": ("score",),
@@ -47,6 +47,7 @@ DEFAULT_WEIGHTS = {
     "VolumeBinding": 1,
     "PodTopologySpread": 2,
     "InterPodAffinity": 2,
+    "DynamicResources": 1,
     "NodeResourcesBalancedAllocation": 1,
     "ImageLocality": 1,
 }
@@ -147,6 +148,7 @@ class Profile:
     spread_weight: int = field(init=False)
     interpod_weight: int = field(init=False)
     image_weight: int = field(init=False)
+    device_weight: int = field(init=False)
     max_total: int = field(init=False)
     """No node scores more."""
     max_base: int = field(init=False)
@@ -165,6 +167,7 @@ class Profile:
             "spread_weight": weight("PodTopologySpread", 0),
             "interpod_weight": weight("InterPodAffinity", 0),
             "image_weight": weight("ImageLocality", 0),
+            "device_weight": weight("DynamicResources", 0),
             "max_total": MAX_NODE_SCORE * sum(self.weights.values()),
             "max_base": MAX_NODE_SCORE * (fit + balanced),
             "plain": fit == balanced == 1 and self.strategy == Strategy() and self.balanced == (CPU, MEMORY),
