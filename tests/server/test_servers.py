@@ -13,7 +13,7 @@ import pytest
 from lakh.client.client import Client
 from lakh.client.connection import RawResponse
 from lakh.peering import dialler
-from lakh.server import writers
+from lakh.server import ownendpoints, writers
 from lakh.server.app import ApiServer
 from lakh.server.certs import PkiError
 from lakh.server.cluster import PARTITIONS
@@ -489,3 +489,33 @@ async def test_nobody_else_speaks_for_others(two: Servers) -> None:
         "POST", CONFIGMAPS, configmap("x"), **{"X-Remote-User": "root", "X-Lakh-Seen": "default=99999"}
     )
     assert asked.status == 201, asked
+
+
+async def test_the_endpoints_of_the_service_kubernetes_are_the_servers_that_are_there(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ownendpoints, "advertised_address", lambda: "10.9.8.7")
+    await servers.add()
+    await servers.add()
+    partition = servers.nodes[0].server.cluster.partitions["default"]
+
+    def ports() -> list[int]:
+        item = partition.get("endpoints/default/kubernetes")
+        found = msgspec.json.decode(item.value)["subsets"] if item is not None else []
+        assert all(subset["addresses"] == [{"ip": "10.9.8.7"}] for subset in found)
+        return [subset["ports"][0]["port"] for subset in found]
+
+    def slices() -> list[tuple[str, int]]:
+        found = (
+            msgspec.json.decode(i.value)
+            for i in partition.range("endpointslices.discovery.k8s.io", "default").items
+        )
+        return [(s["metadata"]["name"], s["ports"][0]["port"]) for s in found]
+
+    both = sorted(node.server.port for node in servers.nodes)
+    await until(lambda: ports() == both)
+    await until(lambda: slices() == [("kubernetes", both[0]), (f"kubernetes-{both[1]}", both[1])])
+    gone = servers.nodes.pop()
+    await gone.close()
+    left = servers.nodes[0].server.port
+    await until(lambda: ports() == [left] and slices() == [("kubernetes", left)])

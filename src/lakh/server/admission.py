@@ -2,7 +2,7 @@
 
 The plugins that upstream enables by default and that have something to say here, in upstream's order: NamespaceLifecycle, ServiceAccount,
 TaintNodesByCondition, Priority, DefaultTolerationSeconds, DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass,
-DefaultIngressClass. Each is a function of the cluster
+DefaultIngressClass, CertificateSubjectRestriction. Each is a function of the cluster
 and the object; it changes the object or raises 403. Verdicts rest on durable state: no pod is stored in a namespace that a crash takes back.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from lakh.apis.definitions import schema
+from lakh.apis.groups.certificates import forbidden_subject
 from lakh.apis.groups.networking_validation import ANNOTATION_INGRESS_CLASS
 from lakh.apis.groups.printing import is_default
 from lakh.apis.groups.resource import ADMIN_ACCESS_LABEL, asks_for_admin_access
@@ -92,6 +93,11 @@ class Admission:
         elif table == "certificatesigningrequests.certificates.k8s.io":
             if verb == "create" and obj.spec is not None:
                 self.requestor(context, obj.spec)
+                why = forbidden_subject(obj.spec)
+                if why:
+                    raise errors.forbidden(
+                        store.resource.group, store.resource.plural, obj.metadata.name or "", why
+                    )
         elif table == "priorityclasses.scheduling.k8s.io":
             self.one_global_default(store, obj)
         elif table == "ingresses.networking.k8s.io":

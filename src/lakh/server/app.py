@@ -21,11 +21,17 @@ from lakh.apis.catalogue import registry
 from lakh.machinery import errors, version
 from lakh.machinery.health import ENDPOINTS
 from lakh.machinery.metrics import CONTENT_TYPE
-from lakh.server import backup, certs, fairdump
+from lakh.server import backup, certs, fairdump, ownendpoints
 from lakh.server.admission import Admission
 from lakh.server.authn import ANONYMOUS, Authenticator, User
 from lakh.server.backup import Backups
-from lakh.server.bootstrap import authentication_config, bootstrap, check_keys, is_bootstrapped
+from lakh.server.bootstrap import (
+    BOOTSTRAP_USER,
+    authentication_config,
+    bootstrap,
+    check_keys,
+    is_bootstrapped,
+)
 from lakh.server.cluster import PARTITIONS, Cluster
 from lakh.server.codec import encode_json
 from lakh.server.customresources import CustomResources
@@ -146,6 +152,8 @@ class ApiServer:
                 server._join(url, dialler(pki.directory), pki)
             else:
                 await bootstrap(server.cluster, server.transport.port)
+                own = ownendpoints.own(server.transport.port)
+                await ownendpoints.publish(server.cluster, () if own is None else (own,), BOOTSTRAP_USER)
                 server.ready = True
         except BaseException:
             lock.release()
@@ -156,7 +164,7 @@ class ApiServer:
 
     def _join(self, url: str, dial: Dial, pki: certs.Pki) -> None:
         """Becomes one of the cluster's servers."""
-        identity = self._identity = Identity(self.cluster, url)
+        identity = self._identity = Identity(self.cluster, url, ownendpoints.own(self.transport.port))
         writers = Writers(url, self.cluster.partitions, dial, identity.members)
         writers.on_promoted.append(self._promoted)
         replication = self.replication = Replication(self.cluster, self.authenticator, writers, self.handle)
@@ -164,6 +172,7 @@ class ApiServer:
         self._background += [
             asyncio.create_task(self._belong(identity, replication, pki), name="identity-lease"),
             asyncio.create_task(replication.keep_asking(), name="barriers"),
+            asyncio.create_task(self._publish_endpoints(identity, writers), name="own-endpoints"),
         ]
         self.subresources.replication = replication
         self.metrics.add_replication(replication)
@@ -176,6 +185,23 @@ class ApiServer:
     async def _belong(self, identity: Identity, replication: Replication, pki: certs.Pki) -> None:
         await self._bootstrap(replication, pki)
         await identity.renew(replication)
+
+    async def _publish_endpoints(self, identity: Identity, writers: Writers) -> None:
+        """Keeps the endpoints of the service `kubernetes` those of the servers that are alive, while the default partition is written here."""
+        published: set[ownendpoints.Endpoint] = set()
+        due = 0.0
+        while True:
+            now = time.monotonic()
+            if not self.ready or not self.cluster.partitions["default"].is_writer:
+                published = set()
+            elif (wanted := identity.endpoints(writers.alive())) != published or now >= due:
+                try:
+                    await ownendpoints.publish(self.cluster, wanted, BOOTSTRAP_USER)
+                    published, due = wanted, now + ownendpoints.RECONCILE_SECONDS
+                except (StoreError, errors.StatusError) as e:
+                    log.info("endpoints of the API servers: %s", e)
+            # Servers ask each other twice a second, and each answer is a change.
+            await writers.change()
 
     async def _bootstrap(self, replication: Replication, pki: certs.Pki) -> None:
         """Until the cluster has what every cluster has: the writer creates it, the others wait for it."""

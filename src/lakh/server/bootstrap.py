@@ -11,7 +11,6 @@ import msgspec
 
 from lakh.apis import flowdefaults
 from lakh.machinery import errors
-from lakh.server import ownendpoints
 from lakh.server.authn import User
 from lakh.server.certs import FRONT_PROXY_NAME, SHARED_FILES, Pki, PkiError
 from lakh.server.cluster import Cluster
@@ -154,4 +153,3 @@ async def bootstrap(cluster: Cluster, port: int, authentication: dict[str, Any] 
         except errors.StatusError as e:
             if e.reason != "AlreadyExists":
                 raise
-    await ownendpoints.publish(cluster, port, BOOTSTRAP_USER)

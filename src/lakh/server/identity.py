@@ -1,6 +1,6 @@
 """The identity Leases of the API servers (KEP-1965): who belongs to the cluster.
 
-Each server renews `apiserver-<hash>` in kube-system, as upstream does, and writes its URL beside it. They are how servers find each other; whether
+Each server renews `apiserver-<hash>` in kube-system, as upstream does, and writes its URL beside it, and where pods reach it. They are how servers find each other; whether
 one is alive is found out by asking it, so a late renewal does no harm. A lease that was not renewed for an hour is deleted by the writer of the
 leases' partition.
 """
@@ -14,7 +14,7 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ import msgspec
 from lakh.machinery import times
 from lakh.server.cluster import Cluster
 from lakh.server.following import Following
+from lakh.server.ownendpoints import Endpoint
 from lakh.server.replication import Replication
 from lakh.store.errors import StoreError
 from lakh.store.state import Event
@@ -32,6 +33,7 @@ NAMESPACE = "kube-system"
 PREFIX = "apiserver-"
 LEASE_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 URL_ANNOTATION = "lakh.dev/url"
+ENDPOINT_ANNOTATION = "lakh.dev/endpoint"
 # Upstream's identity lease: renewed every 10 s, good for an hour.
 RENEW_SECONDS = 10.0
 RETRY_SECONDS = 1.0
@@ -58,12 +60,14 @@ _decode = msgspec.json.Decoder(_Lease).decode
 class Identity:
     """This server's lease, and what the others' say."""
 
-    def __init__(self, cluster: Cluster, url: str) -> None:
+    def __init__(self, cluster: Cluster, url: str, endpoint: Endpoint | None = None) -> None:
         self.url = url
+        self.endpoint = endpoint
         self.name = PREFIX + hashlib.sha256(url.encode()).hexdigest()[:26]
         self.holder = f"{self.name}_{secrets.token_hex(8)}"
         self._leases = cluster.named("coordination.k8s.io", "v1", "leases")
-        self._members: dict[str, str] = {}
+        # By key: the server's URL, and where pods reach it.
+        self._members: dict[str, tuple[str, Endpoint | None]] = {}
         self._read_all()
         self._watch = Following(
             self._leases.partition, self._leases.table, self._on_events, self._read_all, scope=NAMESPACE
@@ -71,7 +75,14 @@ class Identity:
 
     def members(self) -> Sequence[str]:
         """The URLs of all servers that have a lease."""
-        return list(self._members.values())
+        return [url for url, _ in self._members.values()]
+
+    def endpoints(self, alive: Collection[str]) -> set[Endpoint]:
+        """Where pods reach this server and the others that are alive, by their URLs."""
+        found = {
+            endpoint for url, endpoint in self._members.values() if url in alive and endpoint is not None
+        }
+        return found | {self.endpoint} if self.endpoint is not None else found
 
     def _read_all(self) -> None:
         self._members.clear()
@@ -86,9 +97,11 @@ class Identity:
     def _read(self, key: str, value: bytes | None) -> None:
         if not key.startswith(f"{self._leases.table}/{NAMESPACE}/{PREFIX}"):
             return
-        url = (_decode(value).metadata.annotations or {}).get(URL_ANNOTATION) if value is not None else None
+        annotations = (_decode(value).metadata.annotations or {}) if value is not None else {}
+        url = annotations.get(URL_ANNOTATION)
         if url:
-            self._members[key] = url
+            address, _, port = annotations.get(ENDPOINT_ANNOTATION, "").rpartition(":")
+            self._members[key] = url, (address, int(port)) if address and port.isdigit() else None
         else:
             self._members.pop(key, None)
 
@@ -124,6 +137,8 @@ class Identity:
                 "renewTime": times.now_micro(),
             },
         }
+        if self.endpoint is not None:
+            lease["metadata"]["annotations"][ENDPOINT_ANNOTATION] = f"{self.endpoint[0]}:{self.endpoint[1]}"
         there = self._leases.partition.get(key) is not None
         if there:
             answer = await replication.call("PATCH", f"{LEASE_PATH}/{self.name}", lease)

@@ -145,6 +145,10 @@ class Writers:
         theirs = peer.status.partitions.get(name) if peer is not None and peer.status is not None else None
         return theirs is not None and theirs.writer and theirs.stalled_seconds < NO_PROGRESS_SECONDS
 
+    def alive(self) -> list[str]:
+        """The URLs of this server and of the others that are there and stay."""
+        return [self.url, *(p.url for p in self.peers if p.alive and p.status and not p.status.draining)]
+
     async def change(self) -> None:
         """Wait until something may be different: a claim, a peer, a role."""
         future: asyncio.Future[None] = self._loop.create_future()
@@ -203,7 +207,7 @@ class Writers:
         for url in {*self._members(), *(url_of(p.writer) for p in self.partitions.values())}:
             if url is not None and url != self.url:
                 self.peers.name(url)
-        alive = [self.url, *(p.url for p in self.peers if p.alive and p.status and not p.status.draining)]
+        alive = self.alive()
         # While servers come and go nothing is moved that does not have to be.
         settled = all(now - peer.since >= HANDOVER_SECONDS for peer in self.peers)
         assigned = assign(list(self.partitions), sorted(alive))

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from lakh.apis.groups.certificates import forbidden_subject
 from tests.apis.groups.tables import Change, changed, findings
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -226,3 +227,29 @@ def test_times_of_conditions_are_filled_in(kind: Any) -> None:
     (made,) = new.status.conditions
     assert made.lastTransitionTime == "2026-01-01T00:00:00Z"
     assert made.lastUpdateTime > "2026-01-01T00:00:00Z"
+
+
+def test_nobody_asks_to_become_an_administrator(kind: Any) -> None:
+    """Mirrors the admission plugin CertificateSubjectRestriction."""
+    client = "kubernetes.io/kube-apiserver-client"
+    masters = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "system:masters")])
+    request = text(
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(masters)
+        .sign(KEY, hashes.SHA256())
+        .public_bytes(PEM)
+    )
+    csrs = kind("certificatesigningrequests")
+    for change, why in (
+        ({"spec.signerName": client}, ""),
+        ({"spec.request": request}, ""),
+        (
+            {"spec.request": request, "spec.signerName": client},
+            f"use of {client} signer with system:masters group is not allowed",
+        ),
+        (
+            {"spec.request": text(SIGNED), "spec.signerName": client},
+            "unable to parse CSR: PEM block type must be CERTIFICATE REQUEST",
+        ),
+    ):
+        assert forbidden_subject(csrs.decode(changed(CSR, change)).spec) == why

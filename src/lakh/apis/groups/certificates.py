@@ -28,6 +28,8 @@ from lakh.machinery.errors import (
 GROUP = "certificates.k8s.io"
 
 MIN_EXPIRATION_SECONDS = 600
+CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
+MASTERS = "system:masters"
 LEGACY_SIGNER = "kubernetes.io/legacy-unknown"
 DECISIONS = ("Approved", "Denied")
 # A subdomain, and behind the slash a label, a dot and a subdomain.
@@ -187,6 +189,20 @@ def _request_error(request: str | None) -> str:
     except (ValueError, binascii.Error) as error:
         return str(error)
     return "" if parsed.is_signature_valid else "signature of the request is not valid"
+
+
+def forbidden_subject(spec: Any) -> str:
+    """Why nobody may ask for a certificate with this subject from this signer; "" when one may (CertificateSubjectRestriction)."""
+    if spec.signerName != CLIENT_SIGNER:
+        return ""
+    error = _request_error(spec.request)
+    if error:
+        return f"unable to parse CSR: {error}"
+    subject = x509.load_pem_x509_csr(base64.b64decode(spec.request)).subject
+    groups = (a.value for a in subject.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME))
+    if MASTERS in groups:
+        return f"use of {CLIENT_SIGNER} signer with {MASTERS} group is not allowed"
+    return ""
 
 
 def _conditions(csr: Any) -> list[Any]:
