@@ -299,6 +299,11 @@ class Core:
             self.volumes.count(needs, node, 1)
         return True
 
+    @property
+    def any_needs(self) -> bool:
+        """Whether any pod needs something beside its node."""
+        return bool(self._needs)
+
     def needs(self, uid: str) -> Needs | None:
         """What a pod needs beside its node."""
         return self._needs.get(uid) if self._needs else None

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from . import constraints, plugins
 from .core import Core
 from .domains import InterPodState
-from .interpod import Identity, Own
+from .gangbundles import Member, Placements, bundles_of, place_bundle, place_on, take_off
 from .podclass import PodClass
 from .topology import Domain, best_domains, layout
 
@@ -64,31 +64,12 @@ class GangSpec:
     """How long a gang of which a bind failed for good may stay half bound."""
 
 
-@dataclass(slots=True)
-class Member:
-    """A pod of a gang."""
-
-    uid: str
-    cls: PodClass
-    identity: Identity | None
-    name: str = ""
-    own: Own = ()
-
-
-Placements = list[tuple[Member, str]]
-
-
 def rank(member: Member) -> tuple[int, str]:
     """The order of members: by index where they have one, then by name."""
     for label, value in member.own:
         if label in RANK_LABELS and value.isascii() and value.isdigit():
             return int(value), member.name
     return 1 << 62, member.name
-
-
-def place_on(core: Core, member: Member, node: str) -> None:
-    """Count a member on a node."""
-    core.place(member.uid, member.cls, node, member.identity, name=member.name, own=member.own)
 
 
 def plan_gang(
@@ -100,6 +81,9 @@ def plan_gang(
     """
     members = sorted(members, key=rank)
     needed = max(1, needed)
+    bundles = bundles_of(core, members)
+    if bundles:
+        return _plan_bundled(core, members, bundles, spec, needed, peers)
     rooms = _rooms(core, members)
     counts = Counter(member.cls for member in members)
     if _possible(rooms, counts) < needed:
@@ -112,18 +96,57 @@ def plan_gang(
             placed += _one_by_one(core, [member for member in members if member.uid not in found])
         if len(placed) >= needed:
             return placed
-        _take_off(core, placed)
+        take_off(core, placed)
     if spec.required_key is not None:
         return []
     placed = _one_by_one(core, members)
     if len(placed) >= needed:
         return placed
-    _take_off(core, placed)
+    take_off(core, placed)
+    return []
+
+
+def _plan_bundled(
+    core: Core,
+    members: Sequence[Member],
+    bundles: Sequence[Sequence[Member]],
+    spec: GangSpec,
+    needed: int,
+    peers: Sequence[str],
+) -> Placements:
+    """The same where members share claims: bundles first, each as a whole, then the others."""
+    bundled = {member.uid for bundle in bundles for member in bundle}
+    single = [member for member in members if member.uid not in bundled]
+    most: Ints = np.zeros(core.columns.capacity, np.int64)
+    for cls in {member.cls for member in members}:
+        rows = core.feasible_rows(cls)
+        most[rows] = np.maximum(most[rows], _room(core, cls, rows, constrained=False))
+    rows = np.flatnonzero(most)
+    if not len(rows):
+        return []
+    room = np.minimum(most[rows], len(members))
+    orders = list(_layouts(core, rows, room, len(members), spec, needed, peers))
+    if spec.required_key is None:
+        orders.append(rows[np.argsort(-room, kind="stable")].tolist())
+    for order in orders:
+        placed = [one for bundle in bundles for one in place_bundle(core, bundle, order)]
+        placed += _along(core, single, order)
+        if spec.required_key is None and len(placed) < len(members):
+            found = {member.uid for member, _ in placed}
+            placed += _one_by_one(core, [member for member in single if member.uid not in found])
+        if len(placed) >= needed:
+            return placed
+        take_off(core, placed)
+        for member in members:
+            if member.uid in bundled:
+                member.cls = core.resolve(member.cls, member.identity, member.uid)
     return []
 
 
 def possible(core: Core, members: Sequence[Member]) -> int:
     """How many of the members would find room, each class for itself: an upper bound."""
+    if bundles_of(core, members):
+        return len(members)
     return _possible(_rooms(core, members), Counter(member.cls for member in members))
 
 
@@ -146,11 +169,6 @@ def _one_by_one(core: Core, members: Sequence[Member]) -> Placements:
     return placed
 
 
-def _take_off(core: Core, placed: Placements) -> None:
-    for member, _ in placed:
-        core.remove(member.uid)
-
-
 def _rooms(core: Core, members: Sequence[Member]) -> dict[PodClass, tuple[Rows, Ints]]:
     """For each class of the members: the rows that would take one, and how many each."""
     found: dict[PodClass, tuple[Rows, Ints]] = {}
@@ -160,8 +178,8 @@ def _rooms(core: Core, members: Sequence[Member]) -> dict[PodClass, tuple[Rows, 
     return found
 
 
-def _room(core: Core, cls: PodClass, rows: Rows) -> Ints:
-    """How many pods of the class each node can take by its resources; one where they may exclude each other."""
+def _room(core: Core, cls: PodClass, rows: Rows, *, constrained: bool = True) -> Ints:
+    """How many pods of the class each node can take by its resources and, if they are `constrained`, claims; one where they may exclude each other."""
     room = np.full(len(rows), 1 << 31, np.int64)
     for name, amount in cls.needs:
         column = core.columns.resources.get(name)
@@ -170,7 +188,7 @@ def _room(core: Core, cls: PodClass, rows: Rows) -> Ints:
         room = np.minimum(room, (column.allocatable[rows] - column.requested[rows]) // amount)
     if cls.wanted_ports:
         room = np.minimum(room, 1)
-    for constraint in cls.constraints:
+    for constraint in cls.constraints if constrained else ():
         limit = constraint.room(rows)
         if limit is not None:
             room = np.minimum(room, limit)
