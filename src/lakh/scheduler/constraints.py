@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .disks import Disk, disks_of
+
 if TYPE_CHECKING:
     from .podclass import PodClass
     from .views import Pod
@@ -49,9 +51,9 @@ UNLIMITED = 1 << 40
 
 
 class Needs:
-    """The claims that a pod names."""
+    """The claims and disks that a pod names."""
 
-    __slots__ = ("claims", "name", "namespace", "owned", "uid", "volumes")
+    __slots__ = ("claims", "disks", "name", "namespace", "owned", "uid", "volumes")
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Needs:
         volumes: tuple[str, ...],
         owned: frozenset[str],
         claims: tuple[tuple[str, str | None, bool], ...],
+        disks: tuple[Disk, ...] = (),
     ) -> None:
         self.uid = uid
         self.namespace = namespace
@@ -72,12 +75,14 @@ class Needs:
         self.claims = claims
         """Resource claims: name in the pod, name of the ResourceClaim (None: not made yet; empty: none needed), whether it is made for
         the pod from a template."""
+        self.disks = disks
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Needs) and (self.uid, self.volumes, self.claims) == (
+        return isinstance(other, Needs) and (self.uid, self.volumes, self.claims, self.disks) == (
             other.uid,
             other.volumes,
             other.claims,
+            other.disks,
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -140,7 +145,8 @@ def needs_of(pod: Pod) -> Needs | None:
             claims.append((claim.name, statuses[claim.name].resourceClaimName or "", True))
         else:
             claims.append((claim.name, None, True))
-    if not names and not claims:
+    disks = disks_of(volumes) if volumes else ()
+    if not names and not claims and not disks:
         return None
     return Needs(
         metadata.uid,
@@ -149,6 +155,7 @@ def needs_of(pod: Pod) -> Needs | None:
         tuple(names),
         frozenset(owned),
         tuple(claims),
+        disks,
     )
 
 

@@ -173,12 +173,45 @@ class EphemeralSource(msgspec.Struct, gc=False, omit_defaults=True):
     """core/v1 EphemeralVolumeSource: that there is one."""
 
 
+class GCEDisk(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 GCEPersistentDiskVolumeSource."""
+
+    pdName: str = ""
+    readOnly: bool | None = None
+
+
+class EBSDisk(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 AWSElasticBlockStoreVolumeSource."""
+
+    volumeID: str = ""
+
+
+class ISCSIDisk(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 ISCSIVolumeSource."""
+
+    iqn: str = ""
+    readOnly: bool | None = None
+
+
+class RBDDisk(msgspec.Struct, gc=False, omit_defaults=True):
+    """core/v1 RBDVolumeSource."""
+
+    monitors: list[str] | None = None
+    pool: str | None = None
+    image: str = ""
+    readOnly: bool | None = None
+
+
 class Volume(msgspec.Struct, gc=False, omit_defaults=True):
-    """core/v1 Volume: what is behind a claim."""
+    """core/v1 Volume: what is behind a claim, and disks."""
 
     name: str = ""
     persistentVolumeClaim: ClaimSource | None = None
     ephemeral: EphemeralSource | None = None
+    gcePersistentDisk: GCEDisk | None = None
+    awsElasticBlockStore: EBSDisk | None = None
+    iscsi: ISCSIDisk | None = None
+    rbd: RBDDisk | None = None
 
 
 class PodResourceClaim(msgspec.Struct, gc=False, omit_defaults=True):

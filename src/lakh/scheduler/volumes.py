@@ -40,6 +40,7 @@ from lakh.machinery.volumes import (
 
 from .columns import NodeColumns
 from .constraints import UNLIMITED, Constraint, Needs
+from .disks import DiskIndex
 from .nodeterms import any_term, labels_ok, node_terms, topology_ok
 from .profile import VOLUME_FILTERS
 from .volumeconstraint import ZONE_LABELS, VolumeConstraint
@@ -113,6 +114,7 @@ class VolumeIndex:
         self.classes: dict[str, StorageClassView] = {}
         self.plans: dict[str, VolumePlan] = {}
         """By the uid of the pod."""
+        self.disks = DiskIndex(columns)
         self._columns = columns
         self._by_class: dict[str, dict[str, VolumeView]] = {}
         self._promised: dict[str, str] = {}
@@ -233,6 +235,8 @@ class VolumeIndex:
 
     def count(self, needs: Needs, node: str, sign: int) -> None:
         """A pod is placed on a node (`sign` 1), or no longer (-1)."""
+        if needs.disks:
+            self.disks.count(needs.disks, node, sign)
         for volume in needs.volumes:
             key = f"{needs.namespace}/{volume}"
             users = self._users.setdefault(key, Counter())
@@ -311,8 +315,11 @@ class VolumeIndex:
     ) -> tuple[str | None, tuple[Constraint, ...]]:
         """What a pod's volumes mean to the plugins of `filters`: why no node will do, or a constraint that pods of the same wants share."""
         filters &= VOLUME_FILTERS
+        disks: tuple[Constraint, ...] = ()
+        if needs.disks and "VolumeRestrictions" in filters:
+            disks = (self.disks.constraint(needs.disks),)
         if not needs.volumes or not filters:
-            return None, ()
+            return None, disks
         binding, zoned = "VolumeBinding" in filters, "VolumeZone" in filters
         claims: list[ClaimView] = []
         for name in needs.volumes:
@@ -342,7 +349,7 @@ class VolumeIndex:
             unbound.append(claim)
         wants = self._wants(unbound, claims, filters)
         if wants == Wants():
-            return None, ()
+            return None, disks
         constraint = self._known.get(wants)
         if constraint is None:
             constraint = self._known[wants] = VolumeConstraint(self, self._columns, wants)
@@ -350,7 +357,7 @@ class VolumeIndex:
                 self._known.popitem(last=False)
         else:
             self._known.move_to_end(wants)
-        return None, (constraint,)
+        return None, (*disks, constraint)
 
     @staticmethod
     def _problem(name: str, claim: ClaimView | None, *, owned: bool) -> str | None:
