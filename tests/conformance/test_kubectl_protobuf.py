@@ -23,7 +23,7 @@ COMMANDS = {
     "namespace": "namespace NAME",
     "poddisruptionbudget": "poddisruptionbudget NAME --selector=app=web --min-available=50%",
     "priorityclass": "priorityclass NAME --value=0 --description=d --preemption-policy=Never",
-    "resourcequota": "quota NAME --hard=cpu=1,memory=1Gi,pods=2 --scopes=BestEffort",
+    "resourcequota": "quota NAME --hard=cpu=1,memory=1Gi,pods=2 --scopes=NotTerminating",
     "role": "role NAME --verb=get --resource=pods --resource-name=one",
     "rolebinding": "rolebinding NAME --role=r --user=u",
     "secret": "secret generic NAME --from-literal=k=v",

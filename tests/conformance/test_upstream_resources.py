@@ -258,7 +258,7 @@ CASES: dict[str, Case] = {
             "services",
             "Service",
             {"spec": {"ports": [{"port": 80}]}},
-            status={"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}},
+            status={"conditions": [condition("LoadBalanced")]},
         ),
         Case("coordination.k8s.io", "v1", "leases", "Lease", {"spec": {"holderIdentity": "case"}}),
         Case(
@@ -958,8 +958,43 @@ def test_inline_volumes(rest: Rest, namespace: str) -> None:
         "csi": {"driver": "example.com", "fsType": "ext4", "readOnly": True, "volumeAttributes": {"a": "b"}},
     }
     made = rest.post(path, manifests.pod("inline", volumes=[volume])).ok(201)
-    assert made["spec"]["volumes"] == [volume]
+    assert made["spec"]["volumes"][0] == volume
     patched = rest.patch(f"{path}/inline", {"metadata": {"labels": {"x": "y"}}}, STRATEGIC_PATCH).ok(200)
-    assert patched["spec"]["volumes"] == [volume]
+    assert patched["spec"]["volumes"] == made["spec"]["volumes"]
     assert rest.get(f"{path}?labelSelector=x%3Dy").ok(200)["items"]
     rest.delete(f"{path}/inline").ok(200)
+
+
+@covers("ServiceAccounts should allow opting out of API token automount")
+@pytest.mark.parametrize(
+    ("of_account", "of_pod", "mounted"),
+    [
+        (None, None, True),
+        (None, True, True),
+        (None, False, False),
+        (True, None, True),
+        (True, True, True),
+        (True, False, False),
+        (False, None, False),
+        (False, True, True),
+        (False, False, False),
+    ],
+)
+def test_token_automount(
+    rest: Rest, namespace: str, of_account: bool | None, of_pod: bool | None, mounted: bool
+) -> None:
+    """The pod's word counts, then its service account's, then yes."""
+    base = f"/api/v1/namespaces/{namespace}"
+    account: dict[str, Any] = {"metadata": {"name": "runner"}}
+    spec: dict[str, Any] = {"serviceAccountName": "runner"}
+    if of_account is not None:
+        account["automountServiceAccountToken"] = of_account
+    if of_pod is not None:
+        spec["automountServiceAccountToken"] = of_pod
+    rest.post(f"{base}/serviceaccounts", account).ok(201)
+    made = rest.post(f"{base}/pods", manifests.pod("mounts", **spec)).ok(201)
+    mounts = [
+        m["mountPath"] for c in made["spec"]["containers"] for m in c.get("volumeMounts", ()) if m["readOnly"]
+    ]
+    assert mounts == (["/var/run/secrets/kubernetes.io/serviceaccount"] if mounted else [])
+    rest.delete(f"{base}/pods/mounts").ok(200)

@@ -21,6 +21,7 @@ ANSWERS = Path(__file__).with_name("answers.json")
 
 _TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z\Z")
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ACCESS_VOLUME = re.compile(r"(?<=kube-api-access-)[a-z0-9]{5}\Z")
 _ADDRESS = re.compile(r"10\.\d+\.\d+\.\d+")
 # In messages, which may show whole objects.
 _ANY_TIME = re.compile(r"202[1-9]-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -39,7 +40,7 @@ def settled(value: Any, name: str = "") -> Any:
             return "REVISION"
         if _TIME.match(value) and not value.startswith(_FIXED_TIMES):
             return "TIME"
-        value = _REVISION.sub("REVISION", _UID.sub("UID", value))
+        value = _REVISION.sub("REVISION", _UID.sub("UID", _ACCESS_VOLUME.sub("NAME", value)))
         if name in ("clusterIP", "clusterIPs"):
             return _ADDRESS.sub("ADDRESS", value)
         return _ANY_TIME.sub("TIME", value)

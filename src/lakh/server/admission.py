@@ -10,28 +10,35 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from lakh.apis.definitions import schema
 from lakh.apis.groups.certificates import forbidden_subject
 from lakh.apis.groups.networking_validation import ANNOTATION_INGRESS_CLASS
 from lakh.apis.groups.printing import is_default
 from lakh.apis.groups.resource import ADMIN_ACCESS_LABEL, asks_for_admin_access
+from lakh.apis.podannotations import MIRROR
+from lakh.apis.volumes import ACCESS_VOLUME_PREFIX, access_volume
 from lakh.machinery import errors
 from lakh.server.cluster import Cluster
 from lakh.server.context import Context
 from lakh.server.following import Following
 from lakh.server.services import ServiceAddresses
-from lakh.server.storage import ResourceStore
+from lakh.server.storage import ResourceStore, generate_name
 from lakh.server.storage_admission import (
     CLAIM_FINALIZER,
     VOLUME_FINALIZER,
     default_storage_class,
     protect,
 )
-from lakh.store.state import Event
+from lakh.store.state import Event, Item
 
 IMMORTAL_NAMESPACES = frozenset(("default", "kube-system", "kube-public"))
 IS_DEFAULT_INGRESS_CLASS = "ingressclass.kubernetes.io/is-default-class"
 TOLERATION_SECONDS = 300
+API_TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+# Service accounts whose views are kept: a cluster has some thousands of namespaces, a view is 200 bytes.
+MAX_ACCOUNTS = 65_536
 NOT_READY = "node.kubernetes.io/not-ready"
 CLAIMS = "resourceclaims.resource.k8s.io"
 CLAIM_TEMPLATES = "resourceclaimtemplates.resource.k8s.io"
@@ -40,6 +47,22 @@ UNREACHABLE = "node.kubernetes.io/unreachable"
 
 # Creates in a namespace that is going away are refused, but these reviews may still be made.
 _ALLOWED_IN_TERMINATING = frozenset(("localsubjectaccessreviews.authorization.k8s.io",))
+
+
+class ServiceAccountView(msgspec.Struct, gc=False):
+    """Of core/v1 ServiceAccount, what a pod that runs as one gets."""
+
+    automountServiceAccountToken: bool | None = None
+    imagePullSecrets: list[PullSecret] | None = None
+
+
+class PullSecret(msgspec.Struct, gc=False):
+    """core/v1 LocalObjectReference."""
+
+    name: str | None = None
+
+
+decode_account = msgspec.json.Decoder(ServiceAccountView).decode
 
 
 class Admission:
@@ -52,6 +75,9 @@ class Admission:
         self._toleration = schema().struct(core + "Toleration")
         self._taint = schema().struct(core + "Taint")
         self._node_spec = schema().struct(core + "NodeSpec")
+        self._mount = schema().struct(core + "VolumeMount")
+        self._reference = schema().struct(core + "LocalObjectReference")
+        self._accounts: dict[str, tuple[int, ServiceAccountView]] = {}
         self._global_default: Any = None
         self._classes_changed = True
         classes = cluster.named("scheduling.k8s.io", "v1", "priorityclasses")
@@ -163,21 +189,62 @@ class Admission:
             raise error
 
     def service_account(self, store: ResourceStore, pod: Any) -> None:
-        """Every pod runs as a service account of its namespace."""
+        """Every pod runs as a service account of its namespace, and its containers reach the API with its token unless they opt out."""
         spec = pod.spec
         if spec is None:
+            return
+        if pod.metadata.annotations and MIRROR in pod.metadata.annotations:
+            _check_mirror_pod(pod)
             return
         if not spec.serviceAccountName:
             spec.serviceAccountName = spec.serviceAccount = "default"
         name, namespace = spec.serviceAccountName, pod.metadata.namespace
         accounts = self.cluster.named("", "v1", "serviceaccounts")
-        if accounts.partition.get(accounts.key(namespace, name)) is None:
-            raise errors.forbidden(
-                "",
-                "pods",
-                pod.metadata.name or "",
-                f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found',
+        item = accounts.partition.get(accounts.key(namespace, name))
+        if item is None:
+            raise _pod_rejected(
+                pod, f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
             )
+        account = self._account(item)
+        automount = spec.automountServiceAccountToken
+        if automount is None:
+            automount = account.automountServiceAccountToken
+        if automount is not False:
+            self.mount_token(spec)
+        if account.imagePullSecrets and not spec.imagePullSecrets:
+            spec.imagePullSecrets = [self._reference(name=s.name or "") for s in account.imagePullSecrets]
+
+    def _account(self, item: Item) -> ServiceAccountView:
+        """What of a service account matters to pods; decoded once for each of its versions."""
+        found = self._accounts.get(item.key)
+        if found is None or found[0] != item.revision:
+            if len(self._accounts) >= MAX_ACCOUNTS:
+                self._accounts.clear()
+            found = self._accounts[item.key] = item.revision, decode_account(item.value)
+        return found[1]
+
+    def mount_token(self, spec: Any) -> None:
+        """Each container that has nothing else there gets the volume with the token, the cluster's certificates and its namespace."""
+        name, volumes = "", spec.volumes or ()
+        for volume in volumes:
+            if volume.name and volume.name.startswith(ACCESS_VOLUME_PREFIX):
+                name = volume.name
+                break
+        mount = None
+        for containers in (spec.initContainers, spec.containers):
+            for container in containers or ():
+                mounts = container.volumeMounts
+                if mounts and any(m.mountPath == API_TOKEN_PATH for m in mounts):
+                    continue
+                if mount is None:
+                    mount = self._mount(
+                        name=name or generate_name(ACCESS_VOLUME_PREFIX),
+                        mountPath=API_TOKEN_PATH,
+                        readOnly=True,
+                    )
+                container.volumeMounts = [*mounts, mount] if mounts else [mount]
+        if mount is not None and not name:
+            spec.volumes = [*volumes, access_volume(mount.name)]
 
     def priority(self, store: ResourceStore, obj: Any) -> None:
         """The priority class of a pod or a pod group becomes a number, and a pod's preemption policy."""
@@ -297,6 +364,44 @@ class Admission:
                     obj.metadata.name or "",
                     f"PriorityClass {other.metadata.name} is already marked as default. Only one default can exist",
                 )
+
+
+def _check_mirror_pod(pod: Any) -> None:
+    """A mirror pod is what a kubelet says of a pod of its own: nothing is added to it, and it can have nothing of the cluster's."""
+    spec = pod.spec
+    if spec.serviceAccountName:
+        raise _pod_rejected(pod, "a mirror pod may not reference service accounts")
+    if _references_secrets(spec):
+        raise _pod_rejected(pod, "a mirror pod may not reference secrets")
+    for volume in spec.volumes or ():
+        for source in (volume.projected.sources or ()) if volume.projected is not None else ():
+            if source.serviceAccountToken is not None:
+                raise _pod_rejected(pod, "a mirror pod may not use ServiceAccountToken volume projections")
+
+
+def _references_secrets(spec: Any) -> bool:
+    """Whether a pod names a secret, wherever one can be named."""
+    if any(s.name for s in spec.imagePullSecrets or ()):
+        return True
+    for containers in (spec.initContainers, spec.containers, spec.ephemeralContainers):
+        for container in containers or ():
+            if any(source.secretRef is not None for source in container.envFrom or ()):
+                return True
+            for variable in container.env or ():
+                if variable.valueFrom is not None and variable.valueFrom.secretKeyRef is not None:
+                    return True
+    for volume in spec.volumes or ():
+        if volume.secret is not None or volume.azureFile is not None:
+            return True
+        for name in ("cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"):
+            source = getattr(volume, name)
+            if source is not None and source.secretRef is not None:
+                return True
+        if volume.csi is not None and volume.csi.nodePublishSecretRef is not None:
+            return True
+        if volume.projected is not None and any(p.secret is not None for p in volume.projected.sources or ()):
+            return True
+    return False
 
 
 def _pod_rejected(pod: Any, why: str) -> errors.StatusError:

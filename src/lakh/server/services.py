@@ -10,6 +10,11 @@ import ipaddress
 import random
 from typing import Any
 
+from lakh.apis.core.service_validation import (
+    is_headless,
+    needs_health_check_node_port,
+    needs_node_ports,
+)
 from lakh.machinery import errors
 from lakh.server.cluster import Cluster
 from lakh.server.following import Following
@@ -76,8 +81,9 @@ class ServiceAddresses:
         key = self._store.key(service.metadata.namespace, service.metadata.name)
         if old is None and self._store.partition.head(key) is not None:
             return  # the create will be refused
-        if spec.clusterIP is None and spec.clusterIPs:
-            spec.clusterIP = spec.clusterIPs[0]
+        self._check_families(service)
+        if not spec.clusterIP and spec.clusterIPs:
+            return  # validation refuses it
         if spec.clusterIP != "None":
             if not spec.clusterIP:
                 spec.clusterIP = self._free_address(service)
@@ -94,14 +100,17 @@ class ServiceAddresses:
                 self._addresses[spec.clusterIP] = key
         if not spec.clusterIPs:
             spec.clusterIPs = [spec.clusterIP]
-        if spec.type not in ("NodePort", "LoadBalancer"):
-            return
-        if spec.type == "LoadBalancer" and spec.allocateLoadBalancerNodePorts is False:
-            return
+        own: set[int] = set()
+        if needs_node_ports(service):
+            self._allocate_ports(service, old, key, own, dry_run)
+        if needs_health_check_node_port(service):
+            self._allocate_health_check(service, key, own, dry_run)
+
+    def _allocate_ports(self, service: Any, old: Any, key: str, own: set[int], dry_run: bool) -> None:
+        spec = service.spec
         kept: dict[tuple[str | None, int | None], int] = {}
         if old is not None and old.spec is not None:
             kept = {(p.protocol, p.port): p.nodePort for p in old.spec.ports or () if p.nodePort}
-        own: set[int] = set()
         for index, port in enumerate(spec.ports or ()):
             if not port.nodePort:
                 port.nodePort = kept.get((port.protocol, port.port)) or self._free_port(service, own)
@@ -124,6 +133,47 @@ class ServiceAddresses:
             own.add(port.nodePort)
             if not dry_run:
                 self._ports[port.nodePort] = key
+
+    def _allocate_health_check(self, service: Any, key: str, own: set[int], dry_run: bool) -> None:
+        """The port at which a load balancer asks a node whether it has endpoints of the service."""
+        spec = service.spec
+        if not spec.healthCheckNodePort:
+            spec.healthCheckNodePort = self._free_port(service, own)
+        elif self._taken(self._ports.get(spec.healthCheckNodePort), key):
+            raise self._invalid(
+                service,
+                errors.invalid_value(
+                    "spec.healthCheckNodePort",
+                    spec.healthCheckNodePort,
+                    f"failed to allocate requested HealthCheck NodePort {spec.healthCheckNodePort}: "
+                    "provided port is already allocated",
+                ),
+            )
+        if not dry_run:
+            self._ports[spec.healthCheckNodePort] = key
+
+    def _check_families(self, service: Any) -> None:
+        """The cluster has addresses of one family; a headless service without a selector brings its own."""
+        spec = service.spec
+        if is_headless(service) and not spec.selector:
+            return
+        if spec.ipFamilyPolicy == "RequireDualStack":
+            raise self._invalid(
+                service,
+                errors.invalid_value(
+                    "spec.ipFamilyPolicy",
+                    spec.ipFamilyPolicy,
+                    "this cluster is not configured for dual-stack services",
+                ),
+            )
+        for index, family in enumerate(spec.ipFamilies or ()):
+            if family == "IPv6":
+                raise self._invalid(
+                    service,
+                    errors.invalid_value(
+                        f"spec.ipFamilies[{index}]", family, "not configured on this cluster"
+                    ),
+                )
 
     def _taken(self, owner: str | None, key: str = "") -> bool:
         return owner is not None and owner != key and self._store.partition.head(owner) is not None

@@ -196,6 +196,8 @@ class ResourceStore:
         metadata.deletionGracePeriodSeconds = None
         metadata.generation = None
         metadata.selfLink = None
+        # The creator manages what it sent and its defaults, not what the server and admission add.
+        ownership.track_create(self.codec, obj, context)
         strategy.prepare_for_create(obj)
         context.admit("create", self, obj, None)
         findings = meta.validate_object_meta(
@@ -213,7 +215,6 @@ class ResourceStore:
                 findings,
             )
         context.warn(strategy.warnings(obj, None))
-        ownership.track_create(self.codec, obj, context)
         return self.codec.encode_stored(obj), strategy.terms(obj)
 
     # -- update ----------------------------------------------------------------------------------------------------------------
