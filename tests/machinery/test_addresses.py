@@ -113,3 +113,23 @@ def test_ip_warnings(text: str, warnings: list[str]) -> None:
 )
 def test_cidr_warnings(text: str, warnings: list[str]) -> None:
     assert addresses.cidr_warnings(text, "f") == warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "messages"),
+    [
+        ("10.0.0.1", []),
+        ("2001:db8::1", []),
+        ("0.0.0.0", ["may not be unspecified (0.0.0.0)"]),
+        ("::", ["may not be unspecified (::)"]),
+        ("127.1.2.3", ["may not be in the loopback range (127.0.0.0/8, ::1/128)"]),
+        ("::ffff:127.0.0.1", ["may not be in the loopback range (127.0.0.0/8, ::1/128)"]),
+        ("fe80::1", ["may not be in the link-local range (169.254.0.0/16, fe80::/10)"]),
+        ("224.0.0.7", ["may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"]),
+        ("ff02::1", ["may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"]),
+        ("224.0.1.7", []),
+    ],
+)
+def test_non_special_ip(text: str, messages: list[str]) -> None:
+    """`ValidateEndpointIP` and what became of it."""
+    assert addresses.non_special_ip(text) == messages

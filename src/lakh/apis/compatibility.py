@@ -50,9 +50,13 @@ _MISSING = """
 | `log`, `exec`, `attach`, `portforward`, proxies | passed on to the kubelet, pod or endpoint, upgraded connections as pipes of bytes. Simulated kubelets answer `log`, `/pods`, `/healthz`, `/metrics`, and refuse the rest, for they run no images |
 | `pods/resize` | the simulated kubelet refuses what its node can never hold and actuates the rest; it defers nothing |
 | LimitRanger, ResourceQuota, PodSecurity, NodeRestriction admission | not enforced |
-| service account token volumes | not mounted into pods (`automountServiceAccountToken` has no effect) |
+| service account token volumes | projected into pods as upstream does (`kube-api-access-…`); the simulated kubelet writes no files |
 | volumes and devices | controllers for both, a simulated CSI driver and DRA driver: [claims](claims.md) |
 | service account tokens | bound to pods, nodes and secrets; no limit on their life time can be set |
+| values in messages | a structured value that upstream prints in Go's way (a security context, a node selector term, a diff of two pod specs) is shown by its JSON names |
+| older invalid objects | an object that an earlier version accepted and today's rules refuse cannot be updated unless it is put right; upstream lets some such values pass |
+| alpha fields of core, apps and batch | kept as sent where upstream drops them: `podCertificate` volumes, restarting all containers. The `scheduler.alpha.kubernetes.io` annotations are not read |
+| warnings | not those on the contents of TLS secrets |
 | beta and alpha groups | not served, `scheduling.k8s.io/v1alpha2` aside |
 """
 

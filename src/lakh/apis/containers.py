@@ -1,15 +1,24 @@
-"""Validation of containers: names, images, ports, environment, mounts, probes, security.
+"""Validation of containers: names, images, ports, environment, mounts, probes, restarts.
 
-Paths are put together only for findings: the path of a container is the one string made for each.
+Mirrors upstream's `validateContainers`, `validateInitContainers`, `validateEphemeralContainers` and what those call. Security contexts are in
+`security`. Paths are put together only for findings: the path of a container is the one string made for each.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from lakh.apis.meta import check_dns_label, memoised, non_negative, report
+from lakh.apis.fieldrefs import (
+    local_descending_path,
+    local_file,
+    no_backsteps,
+    validate_field_ref,
+    validate_resource_field_ref,
+)
+from lakh.apis.meta import check_dns_label, check_dns_subdomain, memoised, non_negative, report
 from lakh.apis.resourcelists import milli, validate_requirements
-from lakh.apis.volumes import local_descending_path, validate_field_ref, validate_resource_field_ref
+from lakh.apis.security import validate_security
+from lakh.apis.volume_sources import PULL_POLICIES
 from lakh.machinery import names
 from lakh.machinery.errors import (
     FieldError,
@@ -19,12 +28,15 @@ from lakh.machinery.errors import (
     not_found_field,
     not_supported,
     required,
+    too_long,
 )
 
 PROTOCOLS = ("SCTP", "TCP", "UDP")
-PULL_POLICIES = ("Always", "IfNotPresent", "Never")
-TERMINATION_MESSAGE_POLICIES = ("FallbackToLogsOnError", "File")
+TERMINATION_MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 CONTAINER_RESTART_POLICIES = ("Always", "Never", "OnFailure")
+RESTART_ACTIONS = ("Restart",)
+MAX_RESTART_RULES = 20
+MAX_EXIT_CODES = 255
 ENV_FIELD_PATHS = (
     "metadata.name",
     "metadata.namespace",
@@ -36,8 +48,6 @@ ENV_FIELD_PATHS = (
     "status.podIP",
     "status.podIPs",
 )
-MAX_USER_ID = 2**31 - 1
-PROFILE_TYPES = ("Localhost", "RuntimeDefault", "Unconfined")
 _INIT_ONLY = "may not be set for init containers without restartPolicy=Always"
 
 _check_env_name = memoised(names.env_var_name)
@@ -46,57 +56,50 @@ _check_config_map_key = memoised(names.config_map_key)
 
 
 def validate_containers(
-    spec: Any,
-    volumes: dict[str, Any],
-    claims: frozenset[str],
-    path: str,
-    is_pod: bool,
-    found: list[FieldError],
+    spec: Any, volumes: dict[str, Any], claims: frozenset[str], path: str, found: list[FieldError]
 ) -> None:
     """The regular containers: at least one, unique names, no host port twice."""
     if not spec.containers:
         found.append(required(path))
         return
     seen: set[str] = set()
-    host_ports: set[str] = set()
+    ports = False
     for index, container in enumerate(spec.containers):
         where = f"{path}[{index}]"
-        _validate_common(container, volumes, claims, where, spec, is_pod, found)
-        if container.ports:
-            _validate_host_ports(container.ports, host_ports, where, found)
-        name = container.name
+        _validate_common(container, volumes, claims, where, spec, found)
+        name = container.name or ""
         if name in seen:
             found.append(duplicate(f"{where}.name", name))
         else:
             seen.add(name)
-        _validate_running(container, where, found)
+        _validate_running(container, where, spec, found)
         if container.restartPolicy is not None or container.restartPolicyRules:
             _validate_restart_policy(container, where, found)
+        if container.ports:
+            ports = True
+    if ports:
+        _validate_host_ports(spec.containers, path, found)
 
 
 def validate_init_containers(
-    spec: Any,
-    volumes: dict[str, Any],
-    claims: frozenset[str],
-    path: str,
-    is_pod: bool,
-    found: list[FieldError],
+    spec: Any, volumes: dict[str, Any], claims: frozenset[str], path: str, found: list[FieldError]
 ) -> None:
     """The init containers; those with restartPolicy Always (sidecars) may have what running containers may."""
     seen = {container.name for container in spec.containers or ()}
     for index, container in enumerate(spec.initContainers):
         where = f"{path}[{index}]"
-        _validate_common(container, volumes, claims, where, spec, is_pod, found)
-        if container.ports:
-            _validate_host_ports(container.ports, set(), where, found)
+        _validate_common(container, volumes, claims, where, spec, found)
+        if container.restartPolicy is not None or container.restartPolicyRules:
+            _validate_restart_policy(container, where, found)
         name = container.name
         if name and name in seen:
             found.append(duplicate(f"{where}.name", name))
         seen.add(name)
-        if container.restartPolicy is not None or container.restartPolicyRules:
-            _validate_restart_policy(container, where, found)
+        if container.ports:
+            # They run one by one, so each is looked at alone, and upstream reports each as the first.
+            _validate_host_ports((container,), path, found)
         if container.restartPolicy == "Always":
-            _validate_running(container, where, found)
+            _validate_running(container, where, spec, found)
             continue
         for attribute in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):
             if getattr(container, attribute) is not None:
@@ -110,14 +113,28 @@ def validate_init_containers(
 
 
 def _validate_restart_policy(container: Any, path: str, found: list[FieldError]) -> None:
-    if container.restartPolicy is None:
+    """How a container of its own mind restarts (KEP-5307)."""
+    policy, rules = container.restartPolicy, container.restartPolicyRules or ()
+    if policy is None:
         found.append(
             required(f"{path}.restartPolicy", "must specify restartPolicy when restart rules are used")
         )
-    elif container.restartPolicy not in CONTAINER_RESTART_POLICIES:
-        found.append(
-            not_supported(f"{path}.restartPolicy", container.restartPolicy, CONTAINER_RESTART_POLICIES)
-        )
+    elif policy not in CONTAINER_RESTART_POLICIES:
+        found.append(not_supported(f"{path}.restartPolicy", policy, CONTAINER_RESTART_POLICIES))
+    if len(rules) > MAX_RESTART_RULES:
+        found.append(too_long(f"{path}.restartPolicyRules", MAX_RESTART_RULES))
+    for index, rule in enumerate(rules):
+        where = f"{path}.restartPolicyRules[{index}]"
+        if rule.action not in RESTART_ACTIONS:
+            found.append(not_supported(f"{where}.action", rule.action or "", RESTART_ACTIONS))
+        codes = rule.exitCodes
+        if codes is None:
+            found.append(required(f"{where}.exitCodes", "must be specified"))
+            continue
+        if codes.operator not in ("In", "NotIn"):
+            found.append(not_supported(f"{where}.exitCodes.operator", codes.operator or "", ("In", "NotIn")))
+        if len(codes.values or ()) > MAX_EXIT_CODES:
+            found.append(too_long(f"{where}.exitCodes.values", MAX_EXIT_CODES))
 
 
 def _validate_common(
@@ -126,31 +143,30 @@ def _validate_common(
     claims: frozenset[str],
     path: str,
     spec: Any,
-    is_pod: bool,
     found: list[FieldError],
 ) -> None:
-    name, image = container.name, container.image
+    name = container.name
     if not name:
         found.append(required(f"{path}.name"))
     else:
         messages = check_dns_label(name)
         if messages:
             report(messages, f"{path}.name", name, found)
-    if not image:
+    if not container.image:
         found.append(required(f"{path}.image"))
-    elif image != image.strip():
-        found.append(invalid_value(f"{path}.image", image, "must not have leading or trailing whitespace"))
     policy = container.terminationMessagePolicy
     if policy not in TERMINATION_MESSAGE_POLICIES:
         found.append(
-            not_supported(f"{path}.terminationMessagePolicy", policy, TERMINATION_MESSAGE_POLICIES)
+            not_supported(
+                f"{path}.terminationMessagePolicy", policy, TERMINATION_MESSAGE_POLICIES, as_given=True
+            )
             if policy
             else required(f"{path}.terminationMessagePolicy")
         )
     if container.ports:
-        _validate_ports(container.ports, spec.hostNetwork, is_pod, f"{path}.ports", found)
+        _validate_ports(container.ports, f"{path}.ports", found)
     if container.env:
-        _validate_env(container.env, f"{path}.env", found)
+        _validate_env(container.env, spec, f"{path}.env", found)
     if container.envFrom:
         _validate_env_from(container.envFrom, f"{path}.envFrom", found)
     if container.volumeMounts:
@@ -168,44 +184,69 @@ def _validate_common(
     if resources is not None and (resources.limits or resources.requests or resources.claims):
         validate_requirements(resources, f"{path}.resources", found, claims)
     if container.resizePolicy:
-        _validate_resize_policy(container.resizePolicy, f"{path}.resizePolicy", found)
+        _validate_resize_policy(container.resizePolicy, spec, f"{path}.resizePolicy", found)
     if container.securityContext is not None:
-        _validate_security(container.securityContext, f"{path}.securityContext", found)
+        validate_security(
+            container.securityContext, f"{path}.securityContext", spec.hostUsers is not False, found
+        )
 
 
-# Of a container, what an ephemeral one has not.
+def validate_image_spaces(containers: Any, path: str, found: list[FieldError]) -> None:
+    """What holds of images in pods and not in templates, where some have used a blank as a token of their own."""
+    for index, container in enumerate(containers):
+        image = container.image
+        if image and image != image.strip():
+            found.append(
+                invalid_value(f"{path}[{index}].image", image, "must not have leading or trailing whitespace")
+            )
+
+
+# Of a container, what an ephemeral one has not, in the order of Container's fields in Go.
 _NOT_EPHEMERAL = (
-    "lifecycle",
-    "livenessProbe",
     "ports",
-    "readinessProbe",
-    "resizePolicy",
     "resources",
+    "resizePolicy",
     "restartPolicy",
     "restartPolicyRules",
+    "livenessProbe",
+    "readinessProbe",
     "startupProbe",
+    "lifecycle",
 )
 
 
-def validate_ephemeral_container(
-    container: Any, volumes: dict[str, Any], path: str, spec: Any, found: list[FieldError]
+def validate_ephemeral_containers(
+    spec: Any, volumes: dict[str, Any], claims: frozenset[str], path: str, found: list[FieldError]
 ) -> None:
-    """A container for debugging: it has no ports, probes, resources or restarts."""
-    _validate_common(container, volumes, frozenset(), path, spec, True, found)
+    """The containers for debugging: they have no ports, probes, resources or restarts."""
+    targets = {c.name for c in (*(spec.containers or ()), *(spec.initContainers or ()))}
+    taken = set(targets)
     why = "cannot be set for an Ephemeral Container"
-    for name in _NOT_EPHEMERAL:
-        value = getattr(container, name)
-        if value and value != type(value)():
-            found.append(forbidden_field(f"{path}.{name}", why))
-    for index, mount in enumerate(container.volumeMounts or ()):
-        for name in ("subPath", "subPathExpr"):
-            if getattr(mount, name):
-                found.append(forbidden_field(f"{path}.volumeMounts[{index}].{name}", why))
+    for index, container in enumerate(spec.ephemeralContainers):
+        where = f"{path}[{index}]"
+        _validate_common(container, volumes, claims, where, spec, found)
+        image = container.image
+        if image and image != image.strip():
+            found.append(
+                invalid_value(f"{where}.image", image, "must not have leading or trailing whitespace")
+            )
+        if container.name in taken:
+            found.append(duplicate(f"{where}.name", container.name or ""))
+        taken.add(container.name)
+        target = container.targetContainerName
+        if target and target not in targets:
+            found.append(not_found_field(f"{where}.targetContainerName", target))
+        for name in _NOT_EPHEMERAL:
+            value = getattr(container, name)
+            if value and value != type(value)():
+                found.append(forbidden_field(f"{where}.{name}", why))
+        for position, mount in enumerate(container.volumeMounts or ()):
+            for name in ("subPath", "subPathExpr"):
+                if getattr(mount, name):
+                    found.append(forbidden_field(f"{where}.volumeMounts[{position}].{name}", why))
 
 
-def _validate_ports(
-    ports: list[Any], host_network: bool | None, is_pod: bool, path: str, found: list[FieldError]
-) -> None:
+def _validate_ports(ports: list[Any], path: str, found: list[FieldError]) -> None:
     seen: set[str] = set()
     for index, port in enumerate(ports):
         if port.name:
@@ -230,27 +271,37 @@ def _validate_ports(
                 if port.protocol
                 else required(f"{path}[{index}].protocol")
             )
-        # In a template the host port may be open: it is filled in when the pod is made.
-        if host_network and (is_pod or host_port) and host_port != number:
-            found.append(
-                invalid_value(
-                    f"{path}[{index}].hostPort",
-                    host_port or 0,
-                    "must match `containerPort` when `hostNetwork` is true",
+
+
+def _validate_host_ports(containers: Any, path: str, found: list[FieldError]) -> None:
+    seen: set[str] = set()
+    for position, container in enumerate(containers):
+        for index, port in enumerate(container.ports or ()):
+            if port.hostPort:
+                key = f"{port.protocol or ''}/{port.hostIP or ''}/{port.hostPort}"
+                if key in seen:
+                    found.append(duplicate(f"{path}[{position}].ports[{index}].hostPort", key))
+                seen.add(key)
+
+
+def validate_host_network_ports(
+    containers: list[Any], is_pod: bool, path: str, found: list[FieldError]
+) -> None:
+    """In the node's network a container's port is the node's; in a template the latter may be open: it is filled in when the pod is made."""
+    for position, container in enumerate(containers):
+        for index, port in enumerate(container.ports or ()):
+            host_port = port.hostPort
+            if (is_pod or host_port) and host_port != port.containerPort:
+                found.append(
+                    invalid_value(
+                        f"{path}[{position}].ports[{index}].hostPort",
+                        host_port or 0,
+                        "must match `containerPort` when `hostNetwork` is true",
+                    )
                 )
-            )
 
 
-def _validate_host_ports(ports: list[Any], seen: set[str], path: str, found: list[FieldError]) -> None:
-    for index, port in enumerate(ports):
-        if port.hostPort:
-            key = f"{port.protocol}/{port.hostIP or ''}/{port.hostPort}"
-            if key in seen:
-                found.append(duplicate(f"{path}.ports[{index}].hostPort", key))
-            seen.add(key)
-
-
-def _validate_env(env: list[Any], path: str, found: list[FieldError]) -> None:
+def _validate_env(env: list[Any], spec: Any, path: str, found: list[FieldError]) -> None:
     for index, variable in enumerate(env):
         name = variable.name
         if not name:
@@ -261,11 +312,11 @@ def _validate_env(env: list[Any], path: str, found: list[FieldError]) -> None:
                 report(messages, f"{path}[{index}].name", name, found)
         if variable.valueFrom is not None:
             _validate_env_source(
-                variable.valueFrom, bool(variable.value), f"{path}[{index}].valueFrom", found
+                variable.valueFrom, bool(variable.value), spec, f"{path}[{index}].valueFrom", found
             )
 
 
-def _validate_env_source(source: Any, has_value: bool, path: str, found: list[FieldError]) -> None:
+def _validate_env_source(source: Any, has_value: bool, spec: Any, path: str, found: list[FieldError]) -> None:
     count = 0
     if source.fieldRef is not None:
         count += 1
@@ -277,17 +328,14 @@ def _validate_env_source(source: Any, has_value: bool, path: str, found: list[Fi
         ref = getattr(source, attribute)
         if ref is not None:
             count += 1
-            if not ref.name:
-                found.append(required(f"{path}.{attribute}.name"))
+            report(check_dns_subdomain(ref.name or ""), f"{path}.{attribute}.name", ref.name or "", found)
             if not ref.key:
                 found.append(required(f"{path}.{attribute}.key"))
             else:
                 report(_check_config_map_key(ref.key), f"{path}.{attribute}.key", ref.key, found)
     if source.fileKeyRef is not None:
         count += 1
-        for attribute in ("key", "path", "volumeName"):
-            if not getattr(source.fileKeyRef, attribute):
-                found.append(required(f"{path}.fileKeyRef.{attribute}"))
+        _validate_file_key(source.fileKeyRef, spec, f"{path}.fileKeyRef", found)
     if count == 0:
         found.append(
             invalid_value(
@@ -302,6 +350,30 @@ def _validate_env_source(source: Any, has_value: bool, path: str, found: list[Fi
         found.append(invalid_value(path, "", "may not have more than one field specified at a time"))
 
 
+def _validate_file_key(ref: Any, spec: Any, path: str, found: list[FieldError]) -> None:
+    """A variable from a file that an init container writes into an empty directory (KEP-3721)."""
+    if not ref.key:
+        found.append(required(f"{path}.key"))
+    else:
+        report(_check_env_name(ref.key), f"{path}.key", ref.key, found)
+    if not ref.volumeName:
+        found.append(required(f"{path}.volumeName"))
+    else:
+        volume = next((v for v in spec.volumes or () if v.name == ref.volumeName), None)
+        if volume is None:
+            found.append(not_found_field(f"{path}.volumeName", ref.volumeName))
+        elif volume.emptyDir is None:
+            found.append(
+                invalid_value(
+                    f"{path}.volumeName", ref.volumeName, "referenced volume must be of type emptyDir"
+                )
+            )
+    if not ref.path:
+        found.append(required(f"{path}.path"))
+    else:
+        local_file(ref.path, f"{path}.path", found)
+
+
 def _validate_env_from(sources: list[Any], path: str, found: list[FieldError]) -> None:
     for index, source in enumerate(sources):
         where = f"{path}[{index}]"
@@ -314,38 +386,43 @@ def _validate_env_from(sources: list[Any], path: str, found: list[FieldError]) -
                 count += 1
                 if not ref.name:
                     found.append(required(f"{where}.{attribute}.name"))
+                else:
+                    messages = check_dns_subdomain(names.mask_trailing_dash(ref.name))
+                    report(messages, f"{where}.{attribute}.name", ref.name, found)
+        # Upstream reports these two at the list.
         if count == 0:
-            found.append(invalid_value(where, "", "must specify one of: `configMapRef` or `secretRef`"))
+            found.append(invalid_value(path, "", "must specify one of: `configMapRef` or `secretRef`"))
         elif count > 1:
-            found.append(invalid_value(where, "", "may not have more than one field specified at a time"))
+            found.append(invalid_value(path, "", "may not have more than one field specified at a time"))
 
 
 def _validate_mounts(container: Any, volumes: dict[str, Any], path: str, found: list[FieldError]) -> None:
     seen: set[str] = set()
-    devices = {device.name for device in container.volumeDevices or ()}
-    device_paths = {device.devicePath for device in container.volumeDevices or ()}
+    devices = container.volumeDevices
     for index, mount in enumerate(container.volumeMounts):
-        name, where = mount.name, mount.mountPath
+        name, where = mount.name, mount.mountPath or ""
         if not name:
             found.append(required(f"{path}[{index}].name"))
         if name not in volumes:
             found.append(not_found_field(f"{path}[{index}].name", name or ""))
         if not where:
             found.append(required(f"{path}[{index}].mountPath"))
-        elif where in seen:
+        if where in seen:
             found.append(invalid_value(f"{path}[{index}].mountPath", where, "must be unique"))
-        else:
-            seen.add(where)
-        if name in devices:
-            found.append(
-                invalid_value(f"{path}[{index}].name", name, "must not already exist in volumeDevices")
-            )
-        if where in device_paths:
-            found.append(
-                invalid_value(
-                    f"{path}[{index}].mountPath", where, "must not already exist as a path in volumeDevices"
+        seen.add(where)
+        if devices:
+            if any(device.name == name for device in devices):
+                found.append(
+                    invalid_value(f"{path}[{index}].name", name, "must not already exist in volumeDevices")
                 )
-            )
+            if any(device.devicePath == where for device in devices):
+                found.append(
+                    invalid_value(
+                        f"{path}[{index}].mountPath",
+                        where,
+                        "must not already exist as a path in volumeDevices",
+                    )
+                )
         if mount.subPath:
             local_descending_path(mount.subPath, f"{path}.subPath", found)
         if mount.subPathExpr:
@@ -360,6 +437,21 @@ def _validate_mounts(container: Any, volumes: dict[str, Any], path: str, found: 
             local_descending_path(mount.subPathExpr, f"{path}.subPathExpr", found)
         if mount.mountPropagation is not None:
             _validate_propagation(mount.mountPropagation, container, f"{path}.mountPropagation", found)
+        if mount.recursiveReadOnly is not None:
+            _validate_recursive_read_only(mount, f"{path}.recursiveReadOnly", found)
+
+
+def _validate_recursive_read_only(mount: Any, path: str, found: list[FieldError]) -> None:
+    chosen = mount.recursiveReadOnly
+    if chosen in ("Enabled", "IfPossible"):
+        if not mount.readOnly:
+            found.append(forbidden_field(path, "may only be specified when readOnly is true"))
+        if mount.mountPropagation not in (None, "None"):
+            found.append(
+                forbidden_field(path, "may only be specified when mountPropagation is None or not specified")
+            )
+    elif chosen != "Disabled":
+        found.append(not_supported(path, chosen, ("Disabled", "Enabled", "IfPossible")))
 
 
 def _validate_propagation(value: str, container: Any, path: str, found: list[FieldError]) -> None:
@@ -379,12 +471,13 @@ def _validate_propagation(value: str, container: Any, path: str, found: list[Fie
 def _validate_devices(container: Any, volumes: dict[str, Any], path: str, found: list[FieldError]) -> None:
     seen_names: set[str] = set()
     seen_paths: set[str] = set()
+    mounts = {mount.name: mount.mountPath for mount in container.volumeMounts or ()}
     for index, device in enumerate(container.volumeDevices):
         where = f"{path}[{index}]"
         name, device_path = device.name or "", device.devicePath or ""
         if not name:
             found.append(required(f"{where}.name"))
-        elif name in seen_names:
+        if name in seen_names:
             found.append(invalid_value(f"{where}.name", name, "must be unique"))
         volume = volumes.get(name)
         if volume is None:
@@ -399,13 +492,29 @@ def _validate_devices(container: Any, volumes: dict[str, Any], path: str, found:
             )
         if not device_path:
             found.append(required(f"{where}.devicePath"))
-        elif device_path in seen_paths:
+        if device_path in seen_paths:
             found.append(invalid_value(f"{where}.devicePath", device_path, "must be unique"))
-        seen_names.add(name)
-        seen_paths.add(device_path)
+        backsteps: list[FieldError] = []
+        no_backsteps(device_path, where, backsteps)
+        if backsteps:
+            found.append(
+                invalid_value(f"{where}.devicePath", device_path, "can not contain backsteps ('..')")
+            )
+        else:
+            seen_paths.add(device_path)
+        if name in mounts:
+            found.append(invalid_value(f"{where}.name", name, "must not already exist in volumeMounts"))
+        if device_path in mounts.values():
+            found.append(
+                invalid_value(
+                    f"{where}.devicePath", device_path, "must not already exist as a path in volumeMounts"
+                )
+            )
+        if name:
+            seen_names.add(name)
 
 
-def _validate_resize_policy(policies: list[Any], path: str, found: list[FieldError]) -> None:
+def _validate_resize_policy(policies: list[Any], spec: Any, path: str, found: list[FieldError]) -> None:
     seen: set[str] = set()
     for index, policy in enumerate(policies):
         name, action = policy.resourceName or "", policy.restartPolicy or ""
@@ -418,14 +527,17 @@ def _validate_resize_policy(policies: list[Any], path: str, found: list[FieldErr
             found.append(
                 not_supported(path, action, ("NotRequired", "RestartContainer")) if action else required(path)
             )
+        if spec.restartPolicy == "Never" and action != "NotRequired":
+            found.append(invalid_value(path, action, "must be 'NotRequired' when `restartPolicy` is 'Never'"))
 
 
-def _validate_running(container: Any, path: str, found: list[FieldError]) -> None:
+def _validate_running(container: Any, path: str, spec: Any, found: list[FieldError]) -> None:
+    grace = spec.terminationGracePeriodSeconds
     if container.lifecycle is not None:
         for attribute in ("postStart", "preStop"):
             handler = getattr(container.lifecycle, attribute)
             if handler is not None:
-                _validate_handler(handler, f"{path}.lifecycle.{attribute}", found)
+                _validate_handler(handler, f"{path}.lifecycle.{attribute}", grace, found)
     if container.livenessProbe is not None:
         _validate_probe(container.livenessProbe, f"{path}.livenessProbe", True, found)
     if container.readinessProbe is not None:
@@ -444,7 +556,7 @@ def _validate_running(container: Any, path: str, found: list[FieldError]) -> Non
 
 
 def _validate_probe(probe: Any, path: str, once: bool, found: list[FieldError]) -> None:
-    _validate_handler(probe, path, found)
+    _validate_handler(probe, path, None, found)
     for attribute in (
         "initialDelaySeconds",
         "timeoutSeconds",
@@ -464,43 +576,45 @@ def _validate_probe(probe: Any, path: str, once: bool, found: list[FieldError]) 
         found.append(invalid_value(f"{path}.successThreshold", probe.successThreshold, "must be 1"))
 
 
-def _validate_handler(handler: Any, path: str, found: list[FieldError]) -> None:
-    kinds = [
-        name
-        for name in ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
-        if getattr(handler, name, None) is not None
-    ]
-    if not kinds:
-        found.append(required(path, "must specify a handler type"))
-        return
-    for name in kinds[1:]:
-        found.append(forbidden_field(f"{path}.{name}", "may not specify more than 1 handler type"))
-    action, where = getattr(handler, kinds[0]), f"{path}.{kinds[0]}"
-    match kinds[0]:
-        case "exec":
-            if not action.command:
-                found.append(required(f"{where}.command"))
-        case "httpGet":
-            if not action.path:
-                found.append(required(f"{where}.path"))
-            _validate_port(action.port, f"{where}.port", found)
-            if action.scheme not in ("HTTP", "HTTPS"):
-                found.append(not_supported(f"{where}.scheme", action.scheme, ("HTTP", "HTTPS")))
-            for header in action.httpHeaders or ():
-                report(names.http_header_name(header.name or ""), f"{where}.httpHeaders", header.name, found)
-        case "tcpSocket":
-            _validate_port(action.port, f"{where}.port", found)
-        case "grpc":
-            _validate_port(action.port or 0, f"{where}.port", found)
-        case _:
-            if (action.seconds or 0) < 0:
-                found.append(
-                    invalid_value(
-                        where,
-                        action.seconds,
-                        "must be non-negative and less than terminationGracePeriodSeconds",
+def _validate_handler(handler: Any, path: str, grace: int | None, found: list[FieldError]) -> None:
+    chosen = ""
+    for name in ("exec", "httpGet", "tcpSocket", "grpc", "sleep"):
+        action = getattr(handler, name, None)
+        if action is None:
+            continue
+        if chosen:
+            found.append(forbidden_field(f"{path}.{name}", "may not specify more than 1 handler type"))
+            continue
+        chosen, where = name, f"{path}.{name}"
+        match name:
+            case "exec":
+                if not action.command:
+                    found.append(required(f"{where}.command"))
+            case "httpGet":
+                if not action.path:
+                    found.append(required(f"{where}.path"))
+                _validate_port(action.port, f"{where}.port", found)
+                if action.scheme not in ("HTTP", "HTTPS"):
+                    found.append(not_supported(f"{where}.scheme", action.scheme, ("HTTP", "HTTPS")))
+                for header in action.httpHeaders or ():
+                    key = header.name or ""
+                    report(names.http_header_name(key), f"{where}.httpHeaders", key, found)
+            case "tcpSocket":
+                _validate_port(action.port, f"{where}.port", found)
+            case "grpc":
+                _validate_port(action.port or 0, f"{where}.port", found)
+            case _:
+                seconds = action.seconds or 0
+                if grace is not None and not 0 <= seconds <= grace:
+                    found.append(
+                        invalid_value(
+                            where,
+                            seconds,
+                            f"must be non-negative and less than terminationGracePeriodSeconds ({grace})",
+                        )
                     )
-                )
+    if not chosen:
+        found.append(required(path, "must specify a handler type"))
 
 
 def _validate_port(port: int | str | None, path: str, found: list[FieldError]) -> None:
@@ -508,63 +622,6 @@ def _validate_port(port: int | str | None, path: str, found: list[FieldError]) -
         report(_check_port_name(port), path, port, found)
     else:
         report(names.port_number(port or 0), path, port or 0, found)
-
-
-def _validate_security(context: Any, path: str, found: list[FieldError]) -> None:
-    for attribute in ("runAsUser", "runAsGroup"):
-        value = getattr(context, attribute)
-        if value is not None and not 0 <= value <= MAX_USER_ID:
-            found.append(invalid_value(f"{path}.{attribute}", value, names.range_message(0, MAX_USER_ID)))
-    if context.procMount is not None and context.procMount not in ("Default", "Unmasked"):
-        found.append(not_supported(f"{path}.procMount", context.procMount, ("Default", "Unmasked")))
-    validate_profiles(context, path, found)
-    if context.allowPrivilegeEscalation is False:
-        if context.privileged:
-            found.append(
-                invalid_value(
-                    path, context, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-                )
-            )
-        if context.capabilities is not None and "CAP_SYS_ADMIN" in (context.capabilities.add or ()):
-            found.append(
-                invalid_value(
-                    path,
-                    context,
-                    "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN",
-                )
-            )
-
-
-def validate_profile(kind: str, field: str, profile: Any, path: str, found: list[FieldError]) -> None:
-    """A security profile (`kind` seccomp or AppArmor, in a field of that name), of a pod or of a container."""
-    chosen = profile.type or ""
-    if not chosen:
-        found.append(required(f"{path}.type", f"type is required when {field} is set"))
-    elif chosen not in PROFILE_TYPES:
-        found.append(not_supported(f"{path}.type", chosen, PROFILE_TYPES))
-    elif chosen == "Localhost":
-        if not profile.localhostProfile:
-            found.append(required(f"{path}.localhostProfile", f"must be set when {kind} type is Localhost"))
-        elif kind == "seccomp":
-            local_descending_path(profile.localhostProfile, f"{path}.localhostProfile", found)
-    elif profile.localhostProfile is not None:
-        found.append(
-            invalid_value(
-                f"{path}.localhostProfile",
-                profile.localhostProfile,
-                f"can only be set when {kind} type is Localhost",
-            )
-        )
-
-
-def validate_profiles(context: Any, path: str, found: list[FieldError]) -> None:
-    """The security profiles of a pod's or a container's security context."""
-    if context.seccompProfile is not None:
-        validate_profile("seccomp", "seccompProfile", context.seccompProfile, f"{path}.seccompProfile", found)
-    if context.appArmorProfile is not None:
-        validate_profile(
-            "AppArmor", "appArmorProfile", context.appArmorProfile, f"{path}.appArmorProfile", found
-        )
 
 
 def quality_of_service(spec: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lakh.apis.meta import (
     check_dns_label,
+    check_dns_subdomain,
     check_label_key,
     check_label_value,
     report,
@@ -23,32 +24,34 @@ from lakh.machinery.errors import (
     required,
 )
 
-TAINT_EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
+# In upstream's order, which it shows.
+TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _WEIGHT_RANGE = "must be in the range 1-100"
 
 
 def validate_node_selector(selector: Any, path: str, found: list[FieldError]) -> None:
-    """A `NodeSelector`: at least one term."""
+    """A `NodeSelector` that is required: at least one term, values that labels can have."""
     if not selector.nodeSelectorTerms:
         found.append(required(f"{path}.nodeSelectorTerms", "must have at least one node selector term"))
         return
     for index, term in enumerate(selector.nodeSelectorTerms):
-        validate_node_selector_term(term, f"{path}.nodeSelectorTerms[{index}]", found)
+        validate_node_selector_term(term, f"{path}.nodeSelectorTerms[{index}]", True, found)
 
 
-def validate_node_selector_term(term: Any, path: str, found: list[FieldError]) -> None:
-    """A `NodeSelectorTerm`: expressions over labels, fields."""
+def validate_node_selector_term(term: Any, path: str, strict: bool, found: list[FieldError]) -> None:
+    """A `NodeSelectorTerm`: expressions over labels, fields. `strict`: values are checked, as they are not in preferences."""
     for index, requirement in enumerate(term.matchExpressions or ()):
-        _validate_requirement(requirement, f"{path}.matchExpressions[{index}]", found)
+        _validate_requirement(requirement, f"{path}.matchExpressions[{index}]", strict, found)
     for index, requirement in enumerate(term.matchFields or ()):
         where = f"{path}.matchFields[{index}]"
+        values = requirement.values or ()
         if requirement.operator not in ("In", "NotIn"):
             found.append(
                 invalid_value(
                     f"{where}.operator", requirement.operator or "", "not a valid selector operator"
                 )
             )
-        elif len(requirement.values or ()) != 1:
+        elif len(values) != 1:
             found.append(
                 required(
                     f"{where}.values",
@@ -59,9 +62,12 @@ def validate_node_selector_term(term: Any, path: str, found: list[FieldError]) -
             found.append(
                 invalid_value(f"{where}.key", requirement.key or "", "not a valid field selector key")
             )
+        else:
+            for position, value in enumerate(values):
+                report(check_dns_subdomain(value), f"{where}.values[{position}]", value, found)
 
 
-def _validate_requirement(requirement: Any, path: str, found: list[FieldError]) -> None:
+def _validate_requirement(requirement: Any, path: str, strict: bool, found: list[FieldError]) -> None:
     values = requirement.values or ()
     match requirement.operator:
         case "In" | "NotIn":
@@ -88,6 +94,8 @@ def _validate_requirement(requirement: Any, path: str, found: list[FieldError]) 
                 invalid_value(f"{path}.operator", requirement.operator or "", "not a valid selector operator")
             )
     report(check_label_key(requirement.key or ""), f"{path}.key", requirement.key or "", found)
+    for index, value in enumerate(values if strict else ()):
+        report(check_label_value(value), f"{path}.values[{index}]", value, found)
 
 
 def validate_affinity(affinity: Any, path: str, found: list[FieldError]) -> None:
@@ -111,7 +119,7 @@ def _validate_node_affinity(affinity: Any, path: str, found: list[FieldError]) -
         where = f"{path}.preferredDuringSchedulingIgnoredDuringExecution[{index}]"
         _validate_weight(term.weight, f"{where}.weight", found)
         if term.preference is not None:
-            validate_node_selector_term(term.preference, f"{where}.preference", found)
+            validate_node_selector_term(term.preference, f"{where}.preference", False, found)
 
 
 def _validate_weight(weight: int | None, path: str, found: list[FieldError]) -> None:
@@ -145,16 +153,51 @@ def _validate_pod_affinity_term(term: Any, path: str, found: list[FieldError]) -
 
 
 def _validate_match_label_keys(term: Any, path: str, found: list[FieldError]) -> None:
-    for attribute in ("matchLabelKeys", "mismatchLabelKeys"):
-        keys = getattr(term, attribute, None)
-        if not keys:
-            continue
-        if term.labelSelector is None:
+    """Keys whose values the pod's own labels give, of a term of affinity between pods."""
+    match, mismatch, selector = term.matchLabelKeys or (), term.mismatchLabelKeys or (), term.labelSelector
+    for attribute, keys in (("matchLabelKeys", match), ("mismatchLabelKeys", mismatch)):
+        if keys and selector is None:
+            found.append(forbidden_field(f"{path}.{attribute}", _NO_SELECTOR))
+        elif keys:
+            for index, key in enumerate(keys):
+                report(check_label_key(key), f"{path}.{attribute}[{index}]", key, found)
+    if match and selector is not None:
+        _validate_keys_once(match, selector, path, found)
+    for index, key in enumerate(match):
+        if key in mismatch:
             found.append(
-                forbidden_field(f"{path}.{attribute}", "must not be specified when labelSelector is not set")
+                invalid_value(
+                    f"{path}.matchLabelKeys[{index}]",
+                    key,
+                    "exists in both matchLabelKeys and mismatchLabelKeys",
+                )
             )
-        for index, key in enumerate(keys):
-            report(check_label_key(key), f"{path}.{attribute}[{index}]", key, found)
+
+
+_NO_SELECTOR = "must not be specified when labelSelector is not set"
+
+
+def _validate_keys_once(keys: Any, selector: Any, path: str, found: list[FieldError]) -> None:
+    """A key to match is not in the selector, where the API server has written it once already when the pod was made."""
+    seen = set(selector.matchLabels or ())
+    for expression in selector.matchExpressions or ():
+        key = expression.key
+        if key in keys and key in seen:
+            # Upstream reports it at the index of the key, below the term.
+            where = f"{path}[{list(keys).index(key)}]"
+            found.append(invalid_value(where, key, "exists in both matchLabelKeys and labelSelector"))
+        seen.add(key)
+
+
+def _shown(toleration: Any) -> dict[str, Any]:
+    """As Go shows one."""
+    return {
+        "Key": toleration.key or "",
+        "Operator": toleration.operator or "",
+        "Value": toleration.value or "",
+        "Effect": toleration.effect or "",
+        "TolerationSeconds": toleration.tolerationSeconds,
+    }
 
 
 def validate_tolerations(tolerations: list[Any], path: str, found: list[FieldError]) -> None:
@@ -191,14 +234,14 @@ def validate_tolerations(tolerations: list[Any], path: str, found: list[FieldErr
                 found.append(
                     invalid_value(
                         f"{path}[{index}].operator",
-                        toleration,
+                        _shown(toleration),
                         "value must be empty when `operator` is 'Exists'",
                     )
                 )
         else:
             found.append(not_supported(f"{path}[{index}].operator", operator, ("Equal", "Exists")))
         if effect and effect not in TAINT_EFFECTS:
-            found.append(not_supported(f"{path}[{index}].effect", effect, TAINT_EFFECTS))
+            found.append(not_supported(f"{path}[{index}].effect", effect, TAINT_EFFECTS, as_given=True))
 
 
 def validate_topology_spread(constraints: list[Any], path: str, found: list[FieldError]) -> None:
@@ -214,8 +257,6 @@ def validate_topology_spread(constraints: list[Any], path: str, found: list[Fiel
             found.append(invalid_value(f"{where}.maxSkew", skew, "must be greater than zero"))
         if not key:
             found.append(required(f"{where}.topologyKey", "can not be empty"))
-        else:
-            report(check_label_key(key), f"{where}.topologyKey", key, found)
         if action not in ("DoNotSchedule", "ScheduleAnyway"):
             found.append(
                 not_supported(f"{where}.whenUnsatisfiable", action, ("DoNotSchedule", "ScheduleAnyway"))
@@ -240,5 +281,12 @@ def validate_topology_spread(constraints: list[Any], path: str, found: list[Fiel
             policy = getattr(constraint, attribute)
             if policy is not None and policy not in ("Honor", "Ignore"):
                 found.append(not_supported(f"{where}.{attribute}", policy, ("Honor", "Ignore")))
-        _validate_match_label_keys(constraint, where, found)
+        keys, selector = constraint.matchLabelKeys, constraint.labelSelector
+        if keys:
+            if selector is None:
+                found.append(forbidden_field(f"{where}.matchLabelKeys", _NO_SELECTOR))
+            for position, label in enumerate(keys):
+                report(check_label_key(label), f"{where}.matchLabelKeys[{position}]", label, found)
+            if selector is not None:
+                _validate_keys_once(keys, selector, f"{where}.matchLabelKeys", found)
         found.extend(validate_label_selector(constraint.labelSelector, f"{where}.labelSelector"))

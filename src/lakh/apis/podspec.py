@@ -8,11 +8,18 @@ from __future__ import annotations
 from typing import Any
 
 from lakh.apis.meta import validate_annotations, validate_labels
+from lakh.apis.podannotations import validate_pod_annotations, validate_profiles_match
 from lakh.apis.podspec_defaults import PodSpec, default_pod_spec
 from lakh.apis.podspec_validation import RESTART_POLICIES, validate_pod_spec
-from lakh.machinery.errors import FieldError, not_supported, required
+from lakh.machinery.errors import FieldError, forbidden_field, not_supported, required
 
-__all__ = ["default_pod_spec", "default_pod_template", "validate_pod_spec", "validate_pod_template"]
+__all__ = [
+    "default_pod_spec",
+    "default_pod_template",
+    "validate_pod_spec",
+    "validate_pod_template",
+    "validate_template_metadata",
+]
 
 
 def default_pod_template(template: Any) -> None:
@@ -30,18 +37,38 @@ def validate_pod_template(
     if template is None:
         return [required(path)]
     found: list[FieldError] = []
-    meta = template.metadata
-    if meta is not None:
-        if meta.labels:
-            validate_labels(meta.labels, f"{path}.labels", found)
-        if meta.annotations:
-            validate_annotations(meta.annotations, f"{path}.annotations", found)
-    spec = template.spec
+    spec, annotations = template.spec, None
+    found += validate_template_metadata(template, path)
     if spec is None:
         found.append(required(f"{path}.spec.containers"))
         return found
-    found.extend(validate_pod_spec(spec, f"{path}.spec", template=True))
+    found += validate_pod_spec(spec, f"{path}.spec", template=True)
+    if template.metadata is not None:
+        annotations = template.metadata.annotations
+    if annotations:
+        validate_profiles_match(annotations, spec, f"{path}.spec", found)
+    if spec.ephemeralContainers:
+        found.append(
+            forbidden_field(
+                f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template"
+            )
+        )
     policy = spec.restartPolicy
     if restart_policies is not None and policy in RESTART_POLICIES and policy not in restart_policies:
         found.append(not_supported(f"{path}.spec.restartPolicy", policy, restart_policies))
+    return found
+
+
+def validate_template_metadata(template: Any, path: str) -> list[FieldError]:
+    """Labels and annotations of a `PodTemplateSpec`."""
+    found: list[FieldError] = []
+    metadata = template.metadata
+    if metadata is None:
+        return found
+    if metadata.labels:
+        validate_labels(metadata.labels, f"{path}.labels", found)
+    if metadata.annotations:
+        validate_annotations(metadata.annotations, f"{path}.annotations", found)
+        if template.spec is not None:
+            validate_pod_annotations(metadata.annotations, template.spec, f"{path}.annotations", found)
     return found

@@ -10,9 +10,9 @@ from typing import Any
 
 from lakh.apis import structs
 from lakh.apis.images import default_pull_policy
-from lakh.apis.resourcelists import canonical, canonicalise, canonicalise_requirements, milli
+from lakh.apis.podresources import default_pod_resources
+from lakh.apis.resourcelists import canonical, canonicalise, canonicalise_requirements
 from lakh.apis.volumes import default_volume
-from lakh.machinery import quantity
 
 _PodSecurityContext = structs.core("PodSecurityContext")
 _ResourceRequirements = structs.core("ResourceRequirements")
@@ -82,8 +82,8 @@ def default_pod(pod: Any) -> None:
                 for port in container.ports:
                     if not port.hostPort:
                         port.hostPort = port.containerPort
-    if spec.resources is not None and spec.resources.limits:
-        _default_pod_requests(spec)
+    if spec.resources is not None:
+        default_pod_resources(spec)
 
 
 def _default_requests(resources: Any) -> None:
@@ -91,22 +91,6 @@ def _default_requests(resources: Any) -> None:
     if limits:
         requests = resources.requests
         resources.requests = limits.copy() if not requests else {**limits, **requests}
-
-
-def _default_pod_requests(spec: Any) -> None:
-    """Pod-level requests: what the containers ask for together, and for the rest the pod-level limits."""
-    requests = dict(spec.resources.requests or {})
-    totals: dict[str, int] = {}
-    for container in spec.containers or ():
-        for name, value in (container.resources.requests or {}).items():
-            totals[name] = totals.get(name, 0) + (milli(value) or 0)
-    for name, total in totals.items():
-        if name in ("cpu", "memory") and name not in requests:
-            requests[name] = quantity.canonical(f"{total}m")
-    for name, value in spec.resources.limits.items():
-        if name not in requests:
-            requests[name] = value
-    spec.resources.requests = requests
 
 
 def _default_container(container: Any) -> None:

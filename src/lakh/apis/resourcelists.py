@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from lakh.apis.meta import check_label_key, report
+from lakh.apis.meta import check_dns_label, check_label_key, report
 from lakh.machinery import names, quantity
 from lakh.machinery.errors import (
     FieldError,
@@ -17,6 +17,7 @@ from lakh.machinery.errors import (
     forbidden_field,
     invalid_value,
     not_found_field,
+    not_supported,
     required,
 )
 
@@ -46,6 +47,7 @@ _STANDARD_QUOTA = frozenset(
 _STANDARD_QUOTA_AMOUNTS = frozenset(
     f"{side}{name}" for side in ("requests.", "limits.") for name in ("cpu", "memory", "ephemeral-storage")
 ) | {"requests.storage"}
+_QUOTA = _STANDARD_CONTAINER | _STANDARD_QUOTA | _STANDARD_QUOTA_AMOUNTS
 _STANDARD = _STANDARD_CONTAINER | _STANDARD_QUOTA | _STANDARD_QUOTA_AMOUNTS | {"storage"}
 _HUGE_PAGES = "hugepages-"
 
@@ -117,6 +119,11 @@ def is_integer(name: str) -> bool:
     return is_extended(name) or name in _STANDARD_QUOTA
 
 
+def is_standard_quota(name: str) -> bool:
+    """Whether a name without a domain is a resource that a quota can limit."""
+    return name in _QUOTA or name.startswith((_HUGE_PAGES, "requests.hugepages-"))
+
+
 def is_standard(name: str) -> bool:
     """Whether a name without a domain is a known resource."""
     return name in _STANDARD or name.startswith((_HUGE_PAGES, "requests.hugepages-"))
@@ -146,8 +153,8 @@ def check_container_resource_name(name: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=QUANTITY_CACHE_SIZE)
-def check_amount(name: str, value: Amount) -> tuple[str, ...]:
-    """Messages of what is wrong with the amount of a resource."""
+def check_amount(name: str, value: Amount, pages: bool = True) -> tuple[str, ...]:
+    """Messages of what is wrong with the amount of a resource; `pages`: huge pages are whole ones."""
     amount = milli(value)
     if amount is None:
         return (NOT_A_QUANTITY,)
@@ -155,36 +162,43 @@ def check_amount(name: str, value: Amount) -> tuple[str, ...]:
         return ("must be greater than or equal to 0",)
     if amount % 1000 and is_integer(name):
         return (NOT_AN_INTEGER,)
-    if is_huge_page(name):
+    if pages and is_huge_page(name):
         page = milli(name.removeprefix(_HUGE_PAGES)) or 0
         if page <= 0 or page % 1000 or amount % page:
             return (f"{value} is not positive integer multiple of {name}",)
     return ()
 
 
-def validate_quantities(resources: dict[str, Amount], path: str, found: list[FieldError]) -> None:
-    """Any resource list: known or qualified names, amounts of zero and more."""
-    for name, value in resources.items():
-        report(check_resource_name(name), f"{path}[{name}]", name, found)
-        report(check_amount(name, value), f"{path}[{name}]", value, found)
+@lru_cache(maxsize=NAME_CACHE_SIZE)
+def _check_pod_resource(name: str) -> tuple[str, ...]:
+    """Messages of what is wrong with the name of a pod's own resource, "" when it is a name and not supported."""
+    messages = check_resource_name(name)
+    if not messages and name not in ("cpu", "memory") and not is_huge_page(name):
+        return ("",)
+    return messages
 
 
 def validate_requirements(
-    requirements: Any, path: str, found: list[FieldError], claim_names: frozenset[str] = frozenset()
+    requirements: Any,
+    path: str,
+    found: list[FieldError],
+    claim_names: frozenset[str] = frozenset(),
+    *,
+    whole_pod: bool = False,
 ) -> None:
-    """A container's `ResourceRequirements`: names, amounts, requests within limits."""
+    """A container's `ResourceRequirements`, or those of a pod: names, amounts, requests within limits."""
     limits, requests = requirements.limits, requirements.requests
     huge_pages = compute = False
     if limits:
         for name, value in limits.items():
-            _validate_amount(name, value, path, "limits", found)
+            _validate_amount(name, value, path, "limits", whole_pod, found)
             if name in ("cpu", "memory"):
                 compute = True
             elif is_huge_page(name):
                 huge_pages = True
     if requests:
         for name, value in requests.items():
-            _validate_amount(name, value, path, "requests", found)
+            _validate_amount(name, value, path, "requests", whole_pod, found)
             if name in ("cpu", "memory"):
                 compute = True
             elif is_huge_page(name):
@@ -203,9 +217,13 @@ def validate_requirements(
         _validate_claims(requirements.claims, path, claim_names, found)
 
 
-def _validate_amount(name: str, value: Amount, path: str, side: str, found: list[FieldError]) -> None:
-    messages = check_container_resource_name(name)
-    if messages:
+def _validate_amount(
+    name: str, value: Amount, path: str, side: str, whole_pod: bool, found: list[FieldError]
+) -> None:
+    messages = _check_pod_resource(name) if whole_pod else check_container_resource_name(name)
+    if messages == ("",):
+        found.append(not_supported(f"{path}.{side}[{name}]", name, ("cpu", "hugepages-", "memory")))
+    elif messages:
         report(messages, f"{path}.{side}[{name}]", name, found)
     messages = check_amount(name, value)
     if messages:
@@ -227,16 +245,26 @@ def _compare(name: str, value: Amount, limit: Amount, path: str, found: list[Fie
 def _validate_claims(
     claims: list[Any], path: str, claim_names: frozenset[str], found: list[FieldError]
 ) -> None:
-    seen: set[tuple[str, str]] = set()
+    seen: set[str] = set()
     for index, claim in enumerate(claims):
         where = f"{path}.claims[{index}]"
         name = claim.name or ""
         if not name:
             found.append(required(where))
             continue
-        key = (name, claim.request or "")
-        if key in seen:
-            found.append(duplicate(where, "/".join(part for part in key if part)))
+        key = name
+        if name in seen:
+            # The whole claim is there already, all of its requests with it.
+            found.append(duplicate(where, name))
+        elif claim.request:
+            report(check_dns_label(claim.request), f"{where}.request", claim.request, found)
+            key = f"{name}/{claim.request}"
+            if key in seen:
+                found.append(duplicate(where, key))
+        else:
+            for other in seen:
+                if other.partition("/")[0] == name:
+                    found.append(duplicate(where, name))
         seen.add(key)
         if name not in claim_names:
             known = f": {', '.join(sorted(claim_names))}" if claim_names else " which is empty"

@@ -112,6 +112,31 @@ def interface(text: str) -> list[str]:
     return [] if text == form else [f'must be in canonical form ("{form}")']
 
 
+def non_special_ip(text: str) -> list[str]:
+    """Why other hosts cannot send to an address: what is wrong with one of an endpoint, beyond its form."""
+    parsed = names.parse_ip(text)
+    if parsed is None:
+        return ["must be a valid IP address"]
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    found = []
+    if parsed.is_unspecified:
+        found.append(f"may not be unspecified ({text})")
+    if parsed.is_loopback:
+        found.append("may not be in the loopback range (127.0.0.0/8, ::1/128)")
+    if parsed.is_link_local:
+        found.append("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+    head = parsed.packed
+    if head[:3] == b"\xe0\0\0" if parsed.version == 4 else head[0] == 0xFF and head[1] & 0xF == 2:
+        found.append("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
+    return found
+
+
+def are_dual_stack(texts: list[str]) -> bool:
+    """Whether both families are among these addresses or networks."""
+    return len({":" in text for text in texts}) == 2
+
+
 def ip_warnings(text: str, path: str) -> list[str]:
     """What to say of an address that is taken, but is not as it should be."""
     parsed = names.parse_ip(text)

@@ -20,6 +20,8 @@ _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 _LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _WILDCARD = rf"\*\.{_SUBDOMAIN}"
+_LABEL_UNDERSCORE = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN_UNDERSCORE = rf"{_LABEL_UNDERSCORE}(\.{_LABEL_UNDERSCORE})*"
 _QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE = f"({_QUALIFIED})?"
 _C_IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
@@ -32,6 +34,7 @@ _is_label = re.compile(_LABEL).fullmatch
 _is_subdomain = re.compile(_SUBDOMAIN).fullmatch
 _is_label_1035 = re.compile(_LABEL_1035).fullmatch
 _is_wildcard = re.compile(_WILDCARD).fullmatch
+_is_subdomain_underscore = re.compile(_SUBDOMAIN_UNDERSCORE).fullmatch
 _is_qualified = re.compile(_QUALIFIED).fullmatch
 _is_label_value = re.compile(_LABEL_VALUE).fullmatch
 _is_c_identifier = re.compile(_C_IDENTIFIER).fullmatch
@@ -104,6 +107,23 @@ def dns_subdomain(value: str) -> list[str]:
                 "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
                 "and must start and end with an alphanumeric character",
                 _SUBDOMAIN,
+                "example.com",
+            )
+        )
+    return found
+
+
+def dns_subdomain_with_underscores(value: str) -> list[str]:
+    """A search domain of a resolver: `_tcp.example.com`."""
+    found = []
+    if _length_bytes(value) > DNS_SUBDOMAIN_MAX_BYTES:
+        found.append(too_long(DNS_SUBDOMAIN_MAX_BYTES))
+    if not _is_subdomain_underscore(value):
+        found.append(
+            regex_message(
+                "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', "
+                "and must start and end with an alphanumeric character",
+                _SUBDOMAIN_UNDERSCORE,
                 "example.com",
             )
         )
@@ -354,25 +374,3 @@ def parse_ip(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None
         return ipaddress.IPv4Address(".".join(o.lstrip("0") or "0" for o in octets))
     except ValueError:
         return None
-
-
-def ip(value: str) -> list[str]:
-    """An IP address of either family."""
-    if parse_ip(value) is None:
-        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
-    return []
-
-
-def cidr(value: str) -> list[str]:
-    """A network in CIDR notation."""
-    address, slash, bits = value.partition("/")
-    parsed = parse_ip(address)
-    valid = (
-        parsed is not None
-        and slash
-        and bits.isascii()
-        and bits.isdigit()
-        and len(bits) <= 3
-        and int(bits) <= parsed.max_prefixlen
-    )
-    return [] if valid else ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]

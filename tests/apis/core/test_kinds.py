@@ -90,8 +90,8 @@ EVENT = {"involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"}}
             "PersistentVolumeClaim",
             {"spec": {}},
             [
-                "spec.accessModes: Required value: at least one access mode is required",
-                "spec.resources.requests[storage]: Required value",
+                "spec.accessModes: Required value: at least 1 access mode is required",
+                "spec.resources[storage]: Required value",
             ],
         ),
         ("PersistentVolume", {"spec": VOLUME}, []),
@@ -126,7 +126,7 @@ EVENT = {"involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"}}
             "Binding",
             {"target": {"kind": "Pod", "name": ""}},
             [
-                'target.kind: Unsupported value: "Pod": supported values: "<empty>", "Node"',
+                'target.kind: Unsupported value: "Pod": supported values: "Node", "<empty>"',
                 "target.name: Required value",
             ],
         ),
@@ -171,14 +171,14 @@ def test_findings_on_create(create: Any, kind: str, obj: dict[str, Any], expecte
             {"spec": VOLUME},
             {"spec": {**VOLUME, "hostPath": {"path": "/y"}}},
             [
-                "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation"
+                'spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation\n- \thostPath: {"path":"/x","type":""},\n+ \thostPath: {"path":"/y","type":""},'
             ],
         ),
         (
             "ResourceQuota",
             {"spec": {"scopes": ["Terminating"]}},
             {"spec": {}},
-            ["spec.scopes: Invalid value: []: field is immutable"],
+            ["spec.scopes: Invalid value: null: field is immutable"],
         ),
     ],
 )
@@ -215,7 +215,7 @@ def test_the_phase_of_a_namespace_follows_its_deletion(make: Any) -> None:
     strategy = NamespaceStrategy()
     obj = make("Namespace", {"metadata": {"name": "x"}, "status": {"phase": "Terminating"}})
     assert [str(f) for f in strategy.validate_status_update(obj, obj)] == [
-        "status.phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty"
+        "status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty"
     ]
     obj.metadata.deletionTimestamp = "2026-01-01T00:00:00Z"
     assert strategy.validate_status_update(obj, obj) == []

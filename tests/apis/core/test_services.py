@@ -99,7 +99,7 @@ def test_allocations_are_kept(update: Any) -> None:
 
 
 def test_the_cluster_ip_never_changes(update: Any) -> None:
-    _, found = update("Service", service(**ALLOCATED), service(clusterIP="10.96.0.6"))
+    _, found = update("Service", service(**ALLOCATED), service(**{**ALLOCATED, "clusterIP": "10.96.0.6"}))
     assert found == ['spec.clusterIPs[0]: Invalid value: ["10.96.0.6"]: may not change once set']
 
 

@@ -66,7 +66,7 @@ BAD = [
         "deployments",
         _spec(strategy={"type": "Sideways"}),
         [
-            'spec.strategy: Unsupported value: {"type":"Sideways"}: supported values: "Recreate", "RollingUpdate"'
+            'spec.strategy: Unsupported value: {"Type":"Sideways","RollingUpdate":null}: supported values: "Recreate", "RollingUpdate"'
         ],
     ),
     (

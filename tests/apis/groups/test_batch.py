@@ -261,7 +261,7 @@ def _cron_job(**fields: Any) -> dict[str, Any]:
             _cron_job(jobTemplate=_job(manualSelector=True)),
             [
                 "spec.jobTemplate.spec.manualSelector: Unsupported value: true: "
-                'supported values: "false", "nil"'
+                'supported values: "nil", "false"'
             ],
         ),
     ],

@@ -109,7 +109,7 @@ RUNTIME_TABLE: list[tuple[Change, list[str]]] = [
         {"scheduling": {"tolerations": [{"key": "k", "operator": "Exists", "value": "v"}]}},
         [
             "scheduling.tolerations[0].operator: Invalid value: "
-            '{"key":"k","operator":"Exists","value":"v"}: value must be empty when `operator` is \'Exists\''
+            '{"Key":"k","Operator":"Exists","Value":"v","Effect":"","TolerationSeconds":null}: value must be empty when `operator` is \'Exists\''
         ],
     ),
 ]

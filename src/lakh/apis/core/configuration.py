@@ -13,7 +13,14 @@ from lakh.apis.groups.printing import age
 from lakh.apis.meta import immutable, memoised, report
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy, Subresource
 from lakh.machinery import names
-from lakh.machinery.errors import FieldError, forbidden_field, invalid_value, required, too_long
+from lakh.machinery.errors import (
+    FieldError,
+    forbidden_field,
+    invalid_value,
+    json_type,
+    required,
+    too_long,
+)
 
 MAX_DATA_BYTES = 1024 * 1024
 REDACTED = "<secret contents redacted>"
@@ -26,7 +33,6 @@ _DATA_COLUMN = Column("Data", description="How many keys it has.")
 _NEEDED_KEYS = {
     "kubernetes.io/dockercfg": (".dockercfg",),
     "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
-    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
 }
 _JSON_KEYS = (".dockercfg", ".dockerconfigjson")
@@ -45,6 +51,19 @@ def _decoded_bytes(value: str, path: str, found: list[FieldError]) -> int:
     except (binascii.Error, ValueError):
         found.append(invalid_value(path, REDACTED, "illegal base64 data"))
         return 0
+
+
+def _not_an_object(value: str) -> str:
+    """Why base64 data is no JSON object, as Go's decoder says it; empty when it is one, or no base64."""
+    try:
+        decoded = msgspec.json.decode(base64.b64decode(value, validate=True))
+    except binascii.Error:
+        return ""
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        return "unexpected end of JSON input" if "truncated" in str(e) else str(e)
+    if decoded is None or isinstance(decoded, dict):
+        return ""
+    return f"json: cannot unmarshal {json_type(decoded)} into Go value of type map[string]interface {{}}"
 
 
 def _validate_frozen(new: Any, old: Any, found: list[FieldError], *fields: str) -> None:
@@ -126,14 +145,15 @@ class SecretStrategy(Strategy):
         elif obj.type == "kubernetes.io/basic-auth" and not {"username", "password"} & data.keys():
             found.append(required("data[username]"))
             found.append(required("data[password]"))
+        elif obj.type == "kubernetes.io/ssh-auth" and not data.get("ssh-privatekey"):
+            found.append(required("data[ssh-privatekey]"))
         for key in _NEEDED_KEYS.get(obj.type, ()):
             if key not in data:
                 found.append(required(f"data[{key}]"))
-            elif key in _JSON_KEYS and not found:
-                try:
-                    msgspec.json.decode(base64.b64decode(data[key] or ""))
-                except msgspec.DecodeError as e:
-                    found.append(invalid_value(f"data[{key}]", REDACTED, str(e)))
+            elif key in _JSON_KEYS:
+                why = _not_an_object(data[key] or "")
+                if why:
+                    found.append(invalid_value(f"data[{key}]", REDACTED, why))
         return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:

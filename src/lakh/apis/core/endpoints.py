@@ -6,9 +6,9 @@ from typing import Any
 
 from lakh.apis.core.base import declare
 from lakh.apis.groups.printing import NONE, age
-from lakh.apis.meta import check_dns_label, check_dns_subdomain, report
+from lakh.apis.meta import check_dns_label, check_dns_subdomain, check_label_key, report
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy
-from lakh.machinery import names
+from lakh.machinery import addresses, names
 from lakh.machinery.errors import FieldError, not_supported, required
 
 PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -48,8 +48,14 @@ class EndpointsStrategy(Strategy):
         return found
 
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
-        """Upstream deprecates the kind."""
-        return [DEPRECATED]
+        """Upstream deprecates the kind; addresses are in their usual form."""
+        found = [DEPRECATED]
+        for index, subset in enumerate(obj.subsets or ()):
+            for side in ("addresses", "notReadyAddresses"):
+                for position, address in enumerate(getattr(subset, side) or ()):
+                    where = f"subsets[{index}].{side}[{position}].ip"
+                    found += addresses.ip_warnings(address.ip or "", where)
+        return found
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get endpoints` shows it."""
@@ -57,11 +63,12 @@ class EndpointsStrategy(Strategy):
 
 
 def _validate_address(address: Any, path: str, found: list[FieldError]) -> None:
-    report(names.ip(address.ip or ""), f"{path}.ip", address.ip or "", found)
+    report(addresses.ip(address.ip or ""), f"{path}.ip", address.ip or "", found)
     if address.hostname:
         report(check_dns_label(address.hostname), f"{path}.hostname", address.hostname, found)
     if address.nodeName is not None:
         report(check_dns_subdomain(address.nodeName), f"{path}.nodeName", address.nodeName, found)
+    report(addresses.non_special_ip(address.ip or ""), f"{path}.ip", address.ip or "", found)
 
 
 def _validate_port(port: Any, need_name: bool, path: str, found: list[FieldError]) -> None:
@@ -74,6 +81,8 @@ def _validate_port(port: Any, need_name: bool, path: str, found: list[FieldError
         found.append(required(f"{path}.protocol"))
     elif port.protocol not in PROTOCOLS:
         found.append(not_supported(f"{path}.protocol", port.protocol, PROTOCOLS))
+    if port.appProtocol is not None:
+        report(check_label_key(port.appProtocol), f"{path}.appProtocol", port.appProtocol, found)
 
 
 def _shown(endpoints: Any) -> str:

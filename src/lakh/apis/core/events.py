@@ -71,19 +71,18 @@ class EventStrategy(Strategy):
         found: list[FieldError] = []
         about = (obj.involvedObject and obj.involvedObject.namespace) or ""
         here = obj.metadata.namespace or ""
+        elsewhere = invalid_value("involvedObject.namespace", about, _OTHER_NAMESPACE)
         if not about:
             if here not in ("", "default") and not (obj.eventTime and here == "kube-system"):
-                found.append(invalid_value("involvedObject.namespace", about, _OTHER_NAMESPACE))
-        elif about != here:
-            found.append(invalid_value("involvedObject.namespace", about, _OTHER_NAMESPACE))
+                found.append(elsewhere)
+        elif about != here and not obj.eventTime:
+            found.append(elsewhere)
         if not obj.eventTime:
             return found
         if not obj.reportingComponent:
             found.append(required("reportingController"))
-        else:
-            report(
-                check_label_key(obj.reportingComponent), "reportingController", obj.reportingComponent, found
-            )
+        component = obj.reportingComponent or ""
+        report(check_label_key(component), "reportingController", component, found)
         for name in ("reportingInstance", "action", "reason"):
             value = getattr(obj, name) or ""
             if not value:

@@ -7,22 +7,22 @@ from typing import Any
 from lakh.apis import structs
 from lakh.apis.core.base import declare
 from lakh.apis.groups.printing import age
-from lakh.apis.meta import immutable, report
+from lakh.apis.meta import IMMUTABLE, check_label_key, report
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy
 from lakh.apis.resourcelists import (
     canonicalise,
     check_amount,
+    check_container_resource_name,
     check_resource_name,
-    is_extended,
+    is_overcommit_allowed,
+    is_standard_quota,
     milli,
-    validate_quantities,
 )
 from lakh.machinery.errors import (
     FieldError,
     duplicate,
     forbidden_field,
     invalid_value,
-    not_supported,
     required,
 )
 
@@ -72,8 +72,9 @@ class LimitRangeStrategy(Strategy):
         for index, item in enumerate(spec.limits or ()):
             where = f"spec.limits[{index}]"
             kind = item.type or ""
-            if not kind:
-                found.append(required(f"{where}.type"))
+            messages = check_label_key(kind)
+            if messages:
+                report(messages, f"{where}.type", kind, found)
             elif "/" not in kind and kind not in LIMIT_TYPES:
                 found.append(
                     invalid_value(f"{where}.type", kind, "must be a standard limit type or fully qualified")
@@ -81,40 +82,82 @@ class LimitRangeStrategy(Strategy):
             if kind in seen:
                 found.append(duplicate(f"{where}.type", kind))
             seen.add(kind)
-            if kind == "Pod":
-                for side in ("default", "defaultRequest"):
-                    if getattr(item, side):
-                        found.append(
-                            forbidden_field(f"{where}.{side}", "may not be specified when `type` is 'Pod'")
-                        )
             _validate_limits(item, where, found)
         return found
 
 
+# What is compared, and what is said of it: where it is reported, which value is shown, the lesser, the greater, the words.
+_ORDERS = (
+    ("min", "min", "min", "max", "min value {} is greater than max value {}"),
+    (
+        "defaultRequest",
+        "defaultRequest",
+        "min",
+        "defaultRequest",
+        "min value {} is greater than default request value {}",
+    ),
+    (
+        "defaultRequest",
+        "defaultRequest",
+        "defaultRequest",
+        "max",
+        "default request value {} is greater than max value {}",
+    ),
+    (
+        "defaultRequest",
+        "defaultRequest",
+        "defaultRequest",
+        "default",
+        "default request value {} is greater than default limit value {}",
+    ),
+    ("default", "min", "min", "default", "min value {} is greater than default value {}"),
+    ("default", "max", "default", "max", "default value {} is greater than max value {}"),
+)
+
+
 def _validate_limits(item: Any, path: str, found: list[FieldError]) -> None:
-    names = {name for side in _SIDES for name in (getattr(item, side) or ())}
-    for side in _SIDES:
-        for name, value in (getattr(item, side) or {}).items():
-            report(check_resource_name(name), f"{path}.{side}[{name}]", name, found)
-            report(check_amount(name, value), f"{path}.{side}[{name}]", value, found)
-    for name in sorted(names):
-        low, ask, use, high = (
-            (getattr(item, side) or {}).get(name) for side in ("min", "defaultRequest", "default", "max")
+    check = check_container_resource_name if item.type in ("Container", "Pod") else check_resource_name
+
+    def take(side: str) -> dict[str, Any]:
+        amounts = getattr(item, side) or {}
+        for name in amounts:
+            report(check(name), f"{path}.{side}[{name}]", name, found)
+        return amounts
+
+    sides = {"max": take("max"), "min": take("min"), "default": {}, "defaultRequest": {}}
+    for side in ("default", "defaultRequest"):
+        if item.type != "Pod":
+            sides[side] = take(side)
+        elif getattr(item, side):
+            found.append(forbidden_field(f"{path}.{side}", "may not be specified when `type` is 'Pod'"))
+    if (
+        item.type == "PersistentVolumeClaim"
+        and "storage" not in sides["min"]
+        and "storage" not in sides["max"]
+    ):
+        found.append(
+            required(
+                f"{path}.limits",
+                "either minimum or maximum storage value is required, but neither was provided",
+            )
         )
-        for side, lesser, greater, what in (
-            ("min", low, high, "min value {} is greater than max value {}"),
-            ("defaultRequest", low, ask, "min value {} is greater than default request value {}"),
-            ("defaultRequest", ask, high, "default request value {} is greater than max value {}"),
-            ("defaultRequest", ask, use, "default request value {} is greater than default limit value {}"),
-            ("default", low, use, "min value {} is greater than default value {}"),
-            ("default", use, high, "default value {} is greater than max value {}"),
+    ratios = take("maxLimitRequestRatio")
+    for name in sorted({n for amounts in (*sides.values(), ratios) for n in amounts}):
+        values = {side: amounts.get(name) for side, amounts in sides.items()}
+        for side, shown, lesser, greater, what in _ORDERS:
+            low, high = values[lesser], values[greater]
+            if low is not None and high is not None and (milli(low) or 0) > (milli(high) or 0):
+                found.append(invalid_value(f"{path}.{side}[{name}]", values[shown], what.format(low, high)))
+        ratio = ratios.get(name)
+        if ratio is not None:
+            _validate_ratio(ratio, values, f"{path}.maxLimitRequestRatio[{name}]", found)
+        use, ask = values["default"], values["defaultRequest"]
+        if (
+            not is_overcommit_allowed(name)
+            and use is not None
+            and ask is not None
+            and milli(use) != milli(ask)
         ):
-            if lesser is None or greater is None:
-                continue
-            if (milli(lesser) or 0) > (milli(greater) or 0):
-                shown = {"min": low, "defaultRequest": ask, "default": use}[side]
-                found.append(invalid_value(f"{path}.{side}[{name}]", shown, what.format(lesser, greater)))
-        if item.type == "Container" and is_extended(name) and ask != use and ask is not None:
             found.append(
                 invalid_value(
                     f"{path}.defaultRequest[{name}]",
@@ -122,6 +165,17 @@ def _validate_limits(item: Any, path: str, found: list[FieldError]) -> None:
                     f"default value {use} must equal to defaultRequest value {ask} in {name}",
                 )
             )
+
+
+def _validate_ratio(ratio: Any, values: dict[str, Any], path: str, found: list[FieldError]) -> None:
+    value = milli(ratio) or 0
+    if value < 1000:
+        found.append(invalid_value(path, ratio, f"ratio {ratio} is less than 1"))
+    low, high = values["min"], values["max"]
+    if low is not None and high is not None and milli(low):
+        limit = (milli(high) or 0) / (milli(low) or 1)
+        if value / 1000 > limit:
+            found.append(invalid_value(path, ratio, f"ratio {ratio} is greater than max/min = {limit:f}"))
 
 
 class ResourceQuotaStrategy(Strategy):
@@ -151,44 +205,21 @@ class ResourceQuotaStrategy(Strategy):
         obj.status = _ResourceQuotaStatus()
 
     def validate(self, obj: Any) -> list[FieldError]:
-        """Amounts and scopes."""
+        """Amounts and scopes (`ValidateResourceQuota`)."""
         found: list[FieldError] = []
         spec = obj.spec
         _validate_quota_amounts(spec.hard, "spec.hard", found)
-        for scope in spec.scopes or ():
-            if scope not in SCOPES:
-                found.append(invalid_value("spec.scopes", spec.scopes, "unsupported scope"))
-        for index, item in enumerate((spec.scopeSelector and spec.scopeSelector.matchExpressions) or ()):
-            where = f"spec.scopeSelector.matchExpressions[{index}]"
-            if item.scopeName not in SCOPES:
-                found.append(invalid_value(f"{where}.scopeName", item.scopeName or "", "unsupported scope"))
-            if item.operator not in ("DoesNotExist", "Exists", "In", "NotIn"):
-                found.append(
-                    not_supported(
-                        f"{where}.operator", item.operator or "", ("DoesNotExist", "Exists", "In", "NotIn")
-                    )
-                )
-            elif item.operator in ("In", "NotIn") and not item.values:
-                found.append(
-                    required(
-                        f"{where}.values",
-                        "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
-                    )
-                )
-            elif item.operator in ("Exists", "DoesNotExist") and item.values:
-                found.append(
-                    invalid_value(
-                        f"{where}.values",
-                        item.values,
-                        "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector",
-                    )
-                )
+        if spec.scopes:
+            _validate_scopes(spec, found)
+        if spec.scopeSelector is not None:
+            _validate_scope_selector(spec, found)
         return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """Scopes stay."""
         found = self.validate(new)
-        immutable(sorted(new.spec.scopes or ()), sorted(old.spec.scopes or ()), "spec.scopes", found)
+        if set(new.spec.scopes or ()) != set(old.spec.scopes or ()):
+            found.append(invalid_value("spec.scopes", new.spec.scopes, IMMUTABLE))
         return found
 
     def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
@@ -212,13 +243,95 @@ class ResourceQuotaStrategy(Strategy):
 
 
 def _validate_quota_amounts(amounts: dict[str, Any] | None, path: str, found: list[FieldError]) -> None:
-    # `count/<resource>.<group>` counts objects of any kind.
-    counted = {name: value for name, value in (amounts or {}).items() if name.startswith("count/")}
-    for name, value in counted.items():
-        report(check_amount(name, value), f"{path}[{name}]", value, found)
-    validate_quantities(
-        {name: value for name, value in (amounts or {}).items() if name not in counted}, path, found
-    )
+    for name, value in (amounts or {}).items():
+        where = f"{path}[{name}]"
+        report(check_resource_name(name), where, name, found)
+        if "/" not in name and not is_standard_quota(name):
+            found.append(invalid_value(where, name, "must be a standard resource for quota"))
+        report(check_amount(name, value, pages=False), where, value, found)
+
+
+_POD_COUNT = frozenset(("pods",))
+_POD_COMPUTE = frozenset(("cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"))
+_PODS = _POD_COUNT | _POD_COMPUTE
+# What can be counted within a scope; scopes of their own making (any other) count everything.
+_COUNTED = {
+    "BestEffort": _POD_COUNT,
+    "NotBestEffort": _PODS,
+    "Terminating": _PODS,
+    "NotTerminating": _PODS,
+    "PriorityClass": _PODS,
+    "CrossNamespacePodAffinity": _PODS,
+    "VolumeAttributesClass": frozenset(("persistentvolumeclaims", "requests.storage")),
+}
+_OPPOSITES = (frozenset(("BestEffort", "NotBestEffort")), frozenset(("Terminating", "NotTerminating")))
+_EXISTS_ONLY = frozenset(
+    ("BestEffort", "NotBestEffort", "Terminating", "NotTerminating", "CrossNamespacePodAffinity")
+)
+
+
+def _wrong_resources(scope: str, spec: Any) -> int:
+    """How many of the limited resources a scope cannot count."""
+    counted = _COUNTED.get(scope)
+    if counted is None:
+        return 0
+    return sum(is_standard_quota(name) and name not in counted for name in spec.hard or ())
+
+
+def _validate_scopes(spec: Any, found: list[FieldError]) -> None:
+    path, scopes = "spec.scopes", spec.scopes
+    for scope in scopes:
+        if scope not in SCOPES:
+            found.append(invalid_value(path, scopes, "unsupported scope"))
+        for _ in range(_wrong_resources(scope, spec)):
+            found.append(invalid_value(path, scopes, "unsupported scope applied to resource"))
+    for pair in _OPPOSITES:
+        if pair <= set(scopes):
+            found.append(invalid_value(path, scopes, "conflicting scopes"))
+
+
+def _validate_scope_selector(spec: Any, found: list[FieldError]) -> None:
+    # Upstream reports all expressions at the list.
+    path = "spec.scopeSelector.matchExpressions"
+    scopes: set[str] = set()
+    for item in spec.scopeSelector.matchExpressions or ():
+        scope, operator, values = item.scopeName or "", item.operator or "", item.values or []
+        if scope not in SCOPES:
+            found.append(invalid_value(f"{path}.scopeName", scope, "unsupported scope"))
+        for _ in range(_wrong_resources(scope, spec)):
+            found.append(invalid_value(path, spec.scopeSelector, "unsupported scope applied to resource"))
+        if scope in _EXISTS_ONLY and operator != "Exists":
+            found.append(
+                invalid_value(
+                    f"{path}.operator",
+                    operator,
+                    "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
+                    "ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity",
+                )
+            )
+        if operator in ("In", "NotIn"):
+            if not values:
+                found.append(
+                    required(
+                        f"{path}.values",
+                        "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
+                    )
+                )
+        elif operator in ("Exists", "DoesNotExist"):
+            if values:
+                found.append(
+                    invalid_value(
+                        f"{path}.values",
+                        values,
+                        "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
+                    )
+                )
+        else:
+            found.append(invalid_value(f"{path}.operator", operator, "not a valid selector operator"))
+        scopes.add(scope)
+    for pair in _OPPOSITES:
+        if pair <= scopes:
+            found.append(invalid_value(path, spec.scopes, "conflicting scopes"))
 
 
 RESOURCES: tuple[Resource, ...] = (

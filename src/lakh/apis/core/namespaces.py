@@ -55,14 +55,18 @@ class NamespaceStrategy(Strategy):
     def validate(self, obj: Any) -> list[FieldError]:
         """The finalizers of spec."""
         found: list[FieldError] = []
-        for index, name in enumerate((obj.spec and obj.spec.finalizers) or ()):
-            report(check_finalizer(name), f"spec.finalizers[{index}]", name, found)
+        for name in (obj.spec and obj.spec.finalizers) or ():
+            report(check_finalizer(name), "spec.finalizers", name, found)
         return found
 
     def prepare_for_update(self, new: Any, old: Any) -> None:
         """Finalizers change through the finalize subresource only, which the server serves."""
         new.spec.finalizers = old.spec.finalizers if old.spec is not None else None
         new.status = old.status
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """Spec stays as it was, and metadata is the server's business."""
+        return []
 
     def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
         """The phase follows from the deletion."""
@@ -71,12 +75,12 @@ class NamespaceStrategy(Strategy):
             if phase != "Terminating":
                 return [
                     invalid_value(
-                        "status.phase", phase, "may only be 'Terminating' if `deletionTimestamp` is not empty"
+                        "status.Phase", phase, "may only be 'Terminating' if `deletionTimestamp` is not empty"
                     )
                 ]
         elif phase != "Active":
             return [
-                invalid_value("status.phase", phase, "may only be 'Active' if `deletionTimestamp` is empty")
+                invalid_value("status.Phase", phase, "may only be 'Active' if `deletionTimestamp` is empty")
             ]
         return []
 

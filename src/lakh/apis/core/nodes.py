@@ -19,9 +19,10 @@ from lakh.apis.registry import (
     Subresource,
 )
 from lakh.apis.resourcelists import canonicalise, check_amount
-from lakh.machinery import names
+from lakh.machinery import addresses
 from lakh.machinery.errors import (
     FieldError,
+    duplicate,
     forbidden_field,
     invalid_value,
     not_supported,
@@ -78,40 +79,57 @@ class NodeStrategy(Strategy):
             canonicalise(status.allocatable)
 
     def prepare_for_create(self, obj: Any) -> None:
-        """Everything may be set on create, status too."""
+        """Everything may be set on create, status too, but for the sources of configuration that kubelets no longer have."""
+        _drop_configuration(obj, None)
+
+    def prepare_for_update(self, new: Any, old: Any) -> None:
+        """Status stays."""
+        super().prepare_for_update(new, old)
+        _drop_configuration(new, old)
+
+    def prepare_for_status_update(self, new: Any, old: Any) -> None:
+        """Spec stays."""
+        super().prepare_for_status_update(new, old)
+        _drop_configuration(new, old)
 
     def validate(self, obj: Any) -> list[FieldError]:
-        """Taints, and addresses of pods."""
+        """Taints, and addresses of pods (`ValidateNode`)."""
         found: list[FieldError] = []
         spec = obj.spec
         if spec.taints:
-            validate_taints(spec.taints, "spec.taints", found)
-        for index, cidr in enumerate(spec.podCIDRs or ()):
-            report(names.cidr(cidr), f"spec.podCIDRs[{index}]", cidr, found)
+            # Upstream's path.
+            validate_taints(spec.taints, "metadata.taints", found)
         if obj.status is not None:
             _validate_amounts(obj.status, found)
+        if spec.podCIDRs:
+            _validate_networks(spec.podCIDRs, found)
         return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
-        """Pod addresses and the provider's id are set once."""
+        """Pod addresses and the provider's id are set once (`ValidateNodeUpdate`)."""
         found: list[FieldError] = []
         if new.spec == old.spec:
             return found
         before = old.spec or _NodeSpec()
-        if new.spec.taints:
-            validate_taints(new.spec.taints, "spec.taints", found)
-        if before.podCIDRs and new.spec.podCIDRs != before.podCIDRs:
-            found.append(
-                forbidden_field(
-                    "spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid'
-                )
+        was, now = before.podCIDRs or [], new.spec.podCIDRs or []
+        if was:
+            changed = forbidden_field(
+                "spec.podCIDRs", 'node updates may not change podCIDR except from "" to valid'
             )
+            if len(was) != len(now):
+                found.append(changed)
+            else:
+                found += [changed for a, b in zip(was, now, strict=True) if a != b]
         if before.providerID and new.spec.providerID != before.providerID:
             found.append(
                 forbidden_field(
                     "spec.providerID", 'node updates may not change providerID except from "" to valid'
                 )
             )
+        if new.spec.taints:
+            validate_taints(new.spec.taints, "metadata.taints", found)
+        if (new.spec.externalID or "") != (before.externalID or ""):
+            found.append(forbidden_field("spec.externalID", "may not be updated"))
         return found
 
     def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
@@ -125,14 +143,22 @@ class NodeStrategy(Strategy):
         for index, address in enumerate(status.addresses or ()):
             key = (address.type, address.address)
             if key in seen:
-                found.append(
-                    FieldError(
-                        "FieldValueDuplicate",
-                        f"status.addresses[{index}]",
-                        f"Duplicate value: {show(address)}",
-                    )
-                )
+                shown = {"Type": address.type or "", "Address": address.address or ""}
+                found.append(duplicate(f"status.addresses[{index}]", shown))
             seen.add(key)
+        return found
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """Fields without effect; networks of pods in their usual form."""
+        spec = obj.spec
+        found = [
+            f"spec.{name}: {text}"
+            for name, text in _WITHOUT_EFFECT
+            if spec is not None and getattr(spec, name)
+        ]
+        if old is None or (old.spec is not None and spec.podCIDRs != old.spec.podCIDRs):
+            for index, network in enumerate(spec.podCIDRs or ()):
+                found += addresses.cidr_warnings(network, f"spec.podCIDRs[{index}]")
         return found
 
     def cells(self, obj: Any, now: float) -> list[Any]:
@@ -175,12 +201,40 @@ def _address(status: Any, kind: str) -> str:
     return NONE
 
 
+_WITHOUT_EFFECT = (
+    ("configSource", "the feature is no longer supported"),
+    ("externalID", "this field is deprecated, and is unused by Kubernetes"),
+)
+
+
+def _drop_configuration(new: Any, old: Any) -> None:
+    """Dynamic configuration of kubelets is gone: only what an old node has of it stays."""
+    for part, name in (("spec", "configSource"), ("status", "config")):
+        after, before = getattr(new, part), getattr(old, part) if old is not None else None
+        if after is not None and (before is None or getattr(before, name) is None):
+            setattr(after, name, None)
+
+
+def _validate_networks(networks: list[str], found: list[FieldError]) -> None:
+    for index, network in enumerate(networks):
+        report(addresses.cidr(network), f"spec.podCIDRs[{index}]", network, found)
+    if len(networks) < 2:
+        return
+    if len(networks) > 2 or not addresses.are_dual_stack(networks):
+        found.append(
+            invalid_value("spec.podCIDRs", networks, "may specify no more than one CIDR for each IP family")
+        )
+    for index, network in enumerate(networks):
+        if network in networks[:index]:
+            found.append(duplicate(f"spec.podCIDRs[{index}]", network))
+
+
 def _validate_amounts(status: Any, found: list[FieldError]) -> None:
     for side in ("capacity", "allocatable"):
         for name, value in (getattr(status, side) or {}).items():
             messages = check_amount(name, value)
             if messages:
-                report(messages, f"status.{side}[{name}]", value, found)
+                report(messages, f"status.{side}.{name}", value, found)
 
 
 def validate_taints(taints: list[Any], path: str, found: list[FieldError]) -> None:
@@ -196,13 +250,14 @@ def validate_taints(taints: list[Any], path: str, found: list[FieldError]) -> No
         if not effect:
             found.append(required(f"{where}.effect"))
         elif effect not in TAINT_EFFECTS:
-            found.append(not_supported(f"{where}.effect", effect, TAINT_EFFECTS))
+            found.append(not_supported(f"{where}.effect", effect, TAINT_EFFECTS, as_given=True))
         if (key, effect) in seen:
+            shown = {"Key": key, "Value": value, "Effect": effect, "TimeAdded": taint.timeAdded}
             found.append(
                 FieldError(
                     "FieldValueDuplicate",
                     where,
-                    f"Duplicate value: {show(taint)}: taints must be unique by key and effect pair",
+                    f"Duplicate value: {show(shown)}: taints must be unique by key and effect pair",
                 )
             )
         seen.add((key, effect))

@@ -8,15 +8,17 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from lakh.apis.containers import quality_of_service, validate_ephemeral_container
+from lakh.apis.containers import quality_of_service
 from lakh.apis.meta import same, spec_difference
+from lakh.apis.podannotations import MIRROR, validate_annotation_updates
 from lakh.apis.podspec_validation import validate_pod_spec
 from lakh.apis.structs import core
-from lakh.machinery.errors import FieldError, duplicate, forbidden_field, invalid_value, not_found_field
+from lakh.machinery.errors import FieldError, forbidden_field, invalid_value
 
 EPHEMERAL_CONTAINERS, RESIZE = "ephemeralcontainers", "resize"
 SUBRESOURCES = (EPHEMERAL_CONTAINERS, RESIZE)
-MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+# How upstream prints the path of a whole object.
+WHOLE = "[]"
 # What a resize may change.
 RESIZABLE = ("cpu", "memory")
 
@@ -69,22 +71,12 @@ def validate(new: Any, old: Any, subresource: str) -> list[FieldError]:
 
 
 def _validate_ephemeral(new: Any, old: Any) -> list[FieldError]:
-    if MIRROR_ANNOTATION in (old.metadata.annotations or {}):
-        return [forbidden_field("", "static pods do not support ephemeral containers")]
-    found: list[FieldError] = []
+    if MIRROR in (old.metadata.annotations or {}):
+        return [forbidden_field(WHOLE, "static pods do not support ephemeral containers")]
     spec, path = new.spec, "spec.ephemeralContainers"
-    targets = {*_names(spec.containers), *_names(spec.initContainers)}
-    taken = set(targets)
-    volumes = {volume.name: volume for volume in spec.volumes or ()}
-    for index, container in enumerate(spec.ephemeralContainers or ()):
-        where = f"{path}[{index}]"
-        validate_ephemeral_container(container, volumes, where, spec, found)
-        if container.name in taken:
-            found.append(duplicate(f"{where}.name", container.name))
-        taken.add(container.name)
-        target = container.targetContainerName
-        if target and target not in targets:
-            found.append(not_found_field(f"{where}.targetContainerName", target))
+    found = validate_pod_spec(spec, "spec", pod_name=new.metadata.name)
+    if new.metadata.annotations:
+        validate_annotation_updates(new, old, "metadata.annotations", found)
     now = {c.name: c for c in spec.ephemeralContainers or ()}
     for before in old.spec.ephemeralContainers or ():
         after = now.get(before.name)
@@ -106,14 +98,11 @@ def _validate_ephemeral(new: Any, old: Any) -> list[FieldError]:
 
 
 def _validate_resize(new: Any, old: Any) -> list[FieldError]:
-    if MIRROR_ANNOTATION in (old.metadata.annotations or {}):
-        return [forbidden_field("", "static pods cannot be resized")]
+    if MIRROR in (old.metadata.annotations or {}):
+        return [forbidden_field(WHOLE, "static pods cannot be resized")]
     if old.spec.os is not None and old.spec.os.name == "windows":
-        return [forbidden_field("", "windows pods cannot be resized")]
-    kept = copy.copy(new.spec)
-    # Judged where they are made.
-    kept.ephemeralContainers = None
-    found = validate_pod_spec(kept, "spec")
+        return [forbidden_field(WHOLE, "windows pods cannot be resized")]
+    found = validate_pod_spec(new.spec, "spec", pod_name=new.metadata.name)
     was = (old.status.qosClass if old.status is not None else None) or quality_of_service(old.spec)
     if was != quality_of_service(new.spec):
         found.append(invalid_value("spec", was, "Pod QOS Class may not change as a result of resizing"))

@@ -13,16 +13,22 @@ from typing import Any
 import msgspec
 
 from lakh.apis import structs
-from lakh.apis.containers import quality_of_service
+from lakh.apis.containers import quality_of_service, validate_image_spaces
 from lakh.apis.core import pod_subresources
 from lakh.apis.core.base import condition, declare, spec_field, status_field, text
-from lakh.apis.core.pod_claims import validate_extended_claim
 from lakh.apis.core.pod_printing import pod_cells
-from lakh.apis.meta import check_dns_subdomain, report, same, spec_difference
+from lakh.apis.core.pod_status import PodStatus, prepare_status, validate_status
+from lakh.apis.meta import same, spec_difference
 from lakh.apis.placement import validate_tolerations
+from lakh.apis.podannotations import (
+    settle_apparmor,
+    validate_annotation_updates,
+    validate_pod_annotations,
+    validate_profiles_match,
+)
 from lakh.apis.podspec_defaults import default_pod, mirror_service_account
 from lakh.apis.podspec_validation import MAX_INT32, validate_pod_spec
-from lakh.apis.podspec_warnings import pod_spec_warnings
+from lakh.apis.podspec_warnings import pod_warnings
 from lakh.apis.registry import (
     AGE_COLUMN,
     CONNECT_VERBS,
@@ -39,16 +45,14 @@ from lakh.machinery.errors import (
     FieldError,
     forbidden_field,
     invalid_value,
-    not_supported,
     required,
 )
 
-PodStatus = structs.core("PodStatus")
 _PodCondition = structs.core("PodCondition")
-_PodIP = structs.core("PodIP")
+_Requirement = structs.meta("LabelSelectorRequirement")
+_Affinity = structs.core("Affinity")
 
 TERMINAL_PHASES = ("Failed", "Succeeded")
-PHASES = ("Failed", "Pending", "Running", "Succeeded", "Unknown")
 GATED_MESSAGE = "Scheduling is blocked due to non-empty scheduling gates"
 UPDATABLE = (
     "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
@@ -171,15 +175,21 @@ class PodStrategy(Strategy):
             ]
         if spec.affinity is not None or spec.topologySpreadConstraints:
             _merge_match_label_keys(obj)
+        if obj.metadata.annotations:
+            settle_apparmor(obj.metadata.annotations, spec)
 
     def validate(self, obj: Any) -> list[FieldError]:
-        """A new pod."""
-        spec = obj.spec
-        found = validate_pod_spec(spec, "spec")
+        """A new pod (`ValidatePodCreate`)."""
+        spec, metadata = obj.spec, obj.metadata
+        found = validate_pod(obj)
+        if spec.ephemeralContainers:
+            found.append(forbidden_field("spec.ephemeralContainers", "cannot be set on create"))
         if spec.schedulingGates and spec.nodeName:
             found.append(
                 forbidden_field("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
             )
+        if metadata.annotations:
+            validate_profiles_match(metadata.annotations, spec, "spec", found)
         return found
 
     def prepare_for_update(self, new: Any, old: Any) -> None:
@@ -188,25 +198,21 @@ class PodStrategy(Strategy):
         super().prepare_for_update(new, old)
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
-        """Images, deadline, tolerations and gates may change within bounds, the rest of spec may not."""
-        if new.spec == old.spec:
-            return []
-        return validate_pod_spec_update(new.spec, old.spec)
+        """Images, deadline, tolerations and gates may change within bounds, the rest of spec may not (`ValidatePodUpdate`)."""
+        changed = new.spec != old.spec
+        found = validate_pod(new) if changed else []
+        if new.metadata.annotations or old.metadata.annotations:
+            validate_annotation_updates(new, old, "metadata.annotations", found)
+        if changed:
+            found += validate_pod_spec_update(new.spec, old.spec)
+        return found
 
     def prepare_for_status_update(self, new: Any, old: Any) -> None:
         """Owners and deletion are not a kubelet's to change; the first address is in both fields for addresses."""
         super().prepare_for_status_update(new, old)
         new.metadata.ownerReferences = old.metadata.ownerReferences
         new.metadata.deletionTimestamp = old.metadata.deletionTimestamp
-        status = new.status
-        if status is None:
-            status = new.status = PodStatus()
-        if not status.qosClass and old.status is not None:
-            status.qosClass = old.status.qosClass
-        if status.podIP and not status.podIPs:
-            status.podIPs = [_PodIP(ip=status.podIP)]
-        elif status.podIPs and not status.podIP:
-            status.podIP = status.podIPs[0].ip
+        prepare_status(new, old)
 
     def prepare_for_subresource(self, new: Any, old: Any, subresource: str) -> None:
         """Ephemeral containers, and the resources of containers."""
@@ -218,36 +224,11 @@ class PodStrategy(Strategy):
 
     def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
         """Addresses, and containers that ended for good stay ended."""
-        found: list[FieldError] = []
-        status, before = new.status, old.status or PodStatus()
-        if status.phase and status.phase not in PHASES:
-            found.append(not_supported("status.phase", status.phase, PHASES))
-        if before.qosClass and status.qosClass != before.qosClass:
-            found.append(invalid_value("status.qosClass", status.qosClass or "", "field is immutable"))
-        if status.nominatedNodeName and status.nominatedNodeName != before.nominatedNodeName:
-            report(
-                check_dns_subdomain(status.nominatedNodeName),
-                "status.nominatedNodeName",
-                status.nominatedNodeName,
-                found,
-            )
-        claim = status.extendedResourceClaimStatus
-        if claim is not None and claim != before.extendedResourceClaimStatus:
-            found += validate_extended_claim(claim, old.spec)
-        if status.podIPs and status.podIPs != before.podIPs:
-            _validate_addresses(status, found)
-        if old.spec is not None and old.spec.restartPolicy != "Always":
-            ended_for_good = old.spec.restartPolicy == "Never"
-            for name, statuses, previous in (
-                ("containerStatuses", status.containerStatuses, before.containerStatuses),
-                ("initContainerStatuses", status.initContainerStatuses, before.initContainerStatuses),
-            ):
-                _validate_transitions(name, statuses, previous, old.spec, ended_for_good, found)
-        return found
+        return validate_status(new, old)
 
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
-        """What is legal and most likely a mistake."""
-        return pod_spec_warnings(obj.spec, "spec") if old is None or obj.spec != old.spec else []
+        """What is legal and most likely a mistake, in a new pod."""
+        return pod_warnings(obj) if old is None else []
 
     def grace_period_seconds(self, obj: Any, requested: int | None) -> int:
         """What the client or the pod asks for; nothing to wait for when no node has it or it has finished."""
@@ -272,61 +253,50 @@ class PodStrategy(Strategy):
 
 
 def _merge_match_label_keys(pod: Any) -> None:
-    """Writes (mis)matchLabelKeys of pod affinity into the selectors, with the new pod's own labels."""
-    affinity, labels = pod.spec.affinity, pod.metadata.labels or {}
-    requirement = structs.meta("LabelSelectorRequirement")
+    """Writes (mis)matchLabelKeys of affinity between pods and of spreading into the selectors, with the new pod's own labels."""
+    spec, labels = pod.spec, pod.metadata.labels
+    if not labels:
+        return
+    affinity = spec.affinity
     for part in (affinity.podAffinity, affinity.podAntiAffinity) if affinity is not None else ():
         if part is None:
             continue
-        terms = list(part.requiredDuringSchedulingIgnoredDuringExecution or ())
-        terms += [
-            weighted.podAffinityTerm
-            for weighted in part.preferredDuringSchedulingIgnoredDuringExecution or ()
-            if weighted.podAffinityTerm is not None
-        ]
-        for term in terms:
-            if term.labelSelector is None:
-                continue
-            for keys, operator in ((term.matchLabelKeys, "In"), (term.mismatchLabelKeys, "NotIn")):
-                for key in keys or ():
-                    if key in labels:
-                        term.labelSelector.matchExpressions = [
-                            *(term.labelSelector.matchExpressions or ()),
-                            requirement(key=key, operator=operator, values=[labels[key]]),
-                        ]
+        for weighted in part.preferredDuringSchedulingIgnoredDuringExecution or ():
+            term = weighted.podAffinityTerm
+            if term is not None:
+                _merge_keys(term, term.matchLabelKeys, term.mismatchLabelKeys, labels)
+        for term in part.requiredDuringSchedulingIgnoredDuringExecution or ():
+            _merge_keys(term, term.matchLabelKeys, term.mismatchLabelKeys, labels)
+    for constraint in spec.topologySpreadConstraints or ():
+        _merge_keys(constraint, constraint.matchLabelKeys, None, labels)
 
 
-def _validate_addresses(status: Any, found: list[FieldError]) -> None:
-    for index, address in enumerate(status.podIPs):
-        report(names.ip(address.ip or ""), f"status.podIPs[{index}]", address.ip or "", found)
-    if status.podIP != status.podIPs[0].ip:
-        found.append(
-            invalid_value("status.podIPs", status.podIPs[0].ip or "", "podIPs[0] must be equal to podIP")
-        )
-
-
-def _validate_transitions(
-    name: str,
-    statuses: list[Any] | None,
-    previous: list[Any] | None,
-    spec: Any,
-    ended_for_good: bool,
-    found: list[FieldError],
+def _merge_keys(
+    term: Any, match: list[str] | None, mismatch: list[str] | None, labels: dict[str, str]
 ) -> None:
-    sidecars = {c.name for c in spec.initContainers or () if c.restartPolicy == "Always"}
-    before = {s.name: s for s in previous or ()}
-    for index, status in enumerate(statuses or ()):
-        last = before.get(status.name)
-        if last is None or last.state is None or last.state.terminated is None or status.name in sidecars:
-            continue
-        if last.state.terminated.exitCode and not ended_for_good:
-            continue
-        if status.state is None or status.state.terminated is None:
-            found.append(
-                forbidden_field(
-                    f"status.{name}[{index}].state", "may not be transitioned to non-terminated state"
-                )
-            )
+    selector = term.labelSelector
+    if selector is None:
+        return
+    for keys, operator in ((match, "In"), (mismatch, "NotIn")):
+        for key in keys or ():
+            if key in labels:
+                selector.matchExpressions = [
+                    *(selector.matchExpressions or ()),
+                    _Requirement(key=key, operator=operator, values=[labels[key]]),
+                ]
+
+
+def validate_pod(pod: Any) -> list[FieldError]:
+    """What holds of a pod at any time (`validatePodMetadataAndSpec`)."""
+    spec, metadata = pod.spec, pod.metadata
+    found: list[FieldError] = []
+    if metadata.annotations:
+        validate_pod_annotations(metadata.annotations, spec, "metadata.annotations", found)
+    found += validate_pod_spec(spec, "spec", pod_name=metadata.name)
+    validate_image_spaces(spec.containers or (), "spec.containers", found)
+    if spec.initContainers:
+        validate_image_spaces(spec.initContainers, "spec.initContainers", found)
+    return found
 
 
 def validate_pod_spec_update(new: Any, old: Any) -> list[FieldError]:
@@ -357,7 +327,7 @@ def validate_pod_spec_update(new: Any, old: Any) -> list[FieldError]:
         if gate.name not in kept:
             found.append(
                 forbidden_field(
-                    f"spec.schedulingGates[{index}]",
+                    f"spec.schedulingGates[{index}].name",
                     f"only deletion is allowed, but found new scheduling gate '{gate.name}'",
                 )
             )
@@ -395,20 +365,16 @@ def _validate_deadline(after: int | None, before: int | None, found: list[FieldE
 
 
 def _validate_added_tolerations(after: list[Any], before: list[Any], found: list[FieldError]) -> None:
-    def key(toleration: Any) -> tuple[str, str, str, str]:
-        return (
-            toleration.key or "",
-            toleration.operator or "Equal",
-            toleration.value or "",
-            toleration.effect or "",
-        )
-
-    if not {key(t) for t in before} <= {key(t) for t in after}:
-        found.append(
-            forbidden_field(
-                "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"
+    kept = [(t.key or "", t.operator or "", t.value or "", t.effect or "") for t in after]
+    for old in before:
+        if (old.key or "", old.operator or "", old.value or "", old.effect or "") not in kept:
+            found.append(
+                forbidden_field(
+                    "spec.tolerations",
+                    "existing toleration can not be modified except its tolerationSeconds",
+                )
             )
-        )
+            return
     validate_tolerations(after, "spec.tolerations", found)
 
 
@@ -431,17 +397,70 @@ def _munge(new: Any, old: Any, found: list[FieldError]) -> Any:
         munged.terminationGracePeriodSeconds = old.terminationGracePeriodSeconds
     if old.schedulingGates:
         # A gated pod's placement may still be narrowed.
-        before_selector, after_selector = old.nodeSelector or {}, new.nodeSelector or {}
-        if not before_selector.items() <= after_selector.items():
+        _munge_placement(munged, old, found)
+    return munged
+
+
+def _munge_placement(munged: Any, old: Any, found: list[FieldError]) -> None:
+    before, after = old.nodeSelector or {}, munged.nodeSelector or {}
+    if not before.items() <= after.items():
+        found.append(
+            invalid_value(
+                "spec.nodeSelector",
+                after,
+                "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
+            )
+        )
+    munged.nodeSelector = old.nodeSelector
+    was = old.affinity.nodeAffinity if old.affinity is not None else None
+    now = munged.affinity.nodeAffinity if munged.affinity is not None else None
+    if same(now, was):
+        return
+    _validate_narrowed_affinity(now, was, found)
+    others = munged.affinity or _Affinity()
+    if old.affinity is None and others.podAffinity is None and others.podAntiAffinity is None:
+        munged.affinity = None
+    else:
+        munged.affinity = _Affinity(
+            nodeAffinity=was, podAffinity=others.podAffinity, podAntiAffinity=others.podAntiAffinity
+        )
+
+
+def _validate_narrowed_affinity(now: Any, was: Any, found: list[FieldError]) -> None:
+    """What a pod's node affinity requires is only added to, within each term."""
+    path = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+
+    def terms(affinity: Any) -> list[Any]:
+        required = affinity and affinity.requiredDuringSchedulingIgnoredDuringExecution
+        return (required and required.nodeSelectorTerms) or []
+
+    before, after = terms(was), terms(now)
+    if not before:
+        return
+    if len(before) != len(after):
+        found.append(
+            invalid_value(
+                path, after, "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
+            )
+        )
+        return
+    for index, (new, old) in enumerate(zip(after, before, strict=True)):
+        if not _has_only_additions(new, old):
             found.append(
                 invalid_value(
-                    "spec.nodeSelector",
-                    after_selector,
-                    "only additions are allowed (no mutations or deletions)",
+                    f"{path}[{index}]", new, "only additions are allowed (no mutations or deletions)"
                 )
             )
-        munged.nodeSelector = old.nodeSelector
-    return munged
+
+
+def _has_only_additions(new: Any, old: Any) -> bool:
+    parts = [
+        (getattr(new, name) or [], getattr(old, name) or []) for name in ("matchExpressions", "matchFields")
+    ]
+    if not any(before for _, before in parts):
+        # A term without requirements matches nothing, and is to go on doing so.
+        return not any(after for after, _ in parts)
+    return all(same(after[: len(before)], before) for after, before in parts)
 
 
 def is_ready(pod: Any) -> bool:

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import copy
+import posixpath
 from typing import Any
 
+import msgspec
+
 from lakh.apis import structs
+from lakh.apis.claims import (
+    VOLUME_MODES,
+    default_claim_spec,
+    validate_access_modes,
+    validate_claim_spec,
+)
 from lakh.apis.core.base import declare
 from lakh.apis.groups.printing import UNSET, age
 from lakh.apis.meta import (
+    IMMUTABLE,
     check_dns_subdomain,
+    check_label_key,
     immutable,
     report,
     same,
     spec_difference,
-    validate_label_selector,
 )
 from lakh.apis.placement import validate_node_selector
+from lakh.apis.podspec_warnings import claim_spec_warnings, node_selector_term_warnings
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy
-from lakh.apis.resourcelists import canonicalise, check_amount, milli
+from lakh.apis.resourcelists import NOT_A_QUANTITY, canonicalise, is_native, milli
+from lakh.apis.volume_sources import (
+    ISCSI_NAME_IS_LONG,
+    PERSISTENT_SOURCES,
+    iscsi_name_is_long,
+    validate_source,
+)
 from lakh.apis.volumes import default_block_source
 from lakh.machinery.errors import (
     FieldError,
@@ -34,9 +51,7 @@ _VolumeSpec = structs.core("PersistentVolumeSpec")
 _VolumeStatus = structs.core("PersistentVolumeStatus")
 _VolumeResources = structs.core("VolumeResourceRequirements")
 
-ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 RECLAIM_POLICIES = ("Delete", "Recycle", "Retain")
-VOLUME_MODES = ("Block", "Filesystem")
 _SHORT_MODES = {
     "ReadWriteOnce": "RWO",
     "ReadOnlyMany": "ROX",
@@ -70,26 +85,127 @@ def _storage_class(obj: Any) -> str:
     return beta or obj.spec.storageClassName or ""
 
 
-def _validate_modes(modes: list[str] | None, path: str, found: list[FieldError]) -> None:
-    if not modes:
-        found.append(required(path, "at least one access mode is required"))
-    for mode in modes or ():
-        if mode not in ACCESS_MODES:
-            found.append(not_supported(path, mode, ACCESS_MODES))
-    if modes and "ReadWriteOncePod" in modes and len(modes) > 1:
-        found.append(forbidden_field(path, "may not use ReadWriteOncePod with other access modes"))
+def _validate_basic(value: Any, path: str, found: list[FieldError]) -> None:
+    amount = milli(value)
+    if amount is None:
+        found.append(invalid_value(path, value, NOT_A_QUANTITY))
+    elif amount < 0:
+        found.append(invalid_value(path, amount // 1000, "must be a valid resource quantity"))
 
 
-def _validate_storage(amounts: dict[str, Any] | None, path: str, found: list[FieldError]) -> None:
-    value = (amounts or {}).get("storage")
-    if value is None:
-        found.append(required(f"{path}[storage]"))
+def _validate_capacity(capacity: dict[str, Any] | None, found: list[FieldError]) -> None:
+    path = "spec.capacity"
+    if not capacity:
+        found.append(required(path))
+    if not capacity or list(capacity) != ["storage"]:
+        found.append(not_supported(path, capacity or None, ("storage",)))
+    for name, value in (capacity or {}).items():
+        before = len(found)
+        _validate_basic(value, f"{path}[{name}]", found)
+        if (len(found) == before or milli(value) is not None) and (milli(value) or 0) <= 0:
+            found.append(invalid_value(f"{path}[{name}]", value, "must be greater than zero"))
+
+
+# Labels of nodes whose older names a volume's node affinity may leave behind.
+_NEWER_LABELS = {
+    "failure-domain.beta.kubernetes.io/zone": "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region": "topology.kubernetes.io/region",
+    "beta.kubernetes.io/os": "kubernetes.io/os",
+    "beta.kubernetes.io/arch": "kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type": "node.kubernetes.io/instance-type",
+}
+
+
+def _renamed(new: Any, old: Any) -> Any:
+    """`old` with the newer names of labels wherever `new` has them."""
+    after = (new and new.required and new.required.nodeSelectorTerms) or []
+    old = msgspec.convert(msgspec.to_builtins(old), type(old))
+    for now, was in zip(after, (old.required and old.required.nodeSelectorTerms) or [], strict=False):
+        for part in ("matchExpressions", "matchFields"):
+            for a, b in zip(getattr(now, part) or (), getattr(was, part) or (), strict=False):
+                if _NEWER_LABELS.get(b.key) == a.key:
+                    b.key = a.key
+    return old
+
+
+def _storage(spec: Any) -> Any:
+    """What a claim asks for."""
+    return ((spec.resources and spec.resources.requests) or {}).get("storage", "0")
+
+
+def _settle_amount(munged: Any, old: Any) -> None:
+    """A bound claim's amount is as it was."""
+    if munged.resources is not None and munged.resources.requests is not None:
+        munged.resources = copy.copy(munged.resources)
+        munged.resources.requests = {**munged.resources.requests, "storage": _storage(old)}
+
+
+def _settle_class(munged: Any, new: Any, old: Any, found: list[FieldError]) -> None:
+    """A claim gets its class once, and may move it from the older annotation into the field."""
+    after = (new.metadata.annotations or {}).get(CLASS_ANNOTATION)
+    before = (old.metadata.annotations or {}).get(CLASS_ANNOTATION)
+    chosen = new.spec.storageClassName
+    first = old.spec.storageClassName is None and chosen is not None
+    if first and before == chosen and after in (None, before):
+        munged.storageClassName = None
         return
-    messages = check_amount("storage", value)
-    if messages:
-        report(messages, f"{path}[storage]", value, found)
-    elif not milli(value):
-        found.append(invalid_value(f"{path}[storage]", value, "must be greater than zero"))
+    if (after or "") != (before or ""):
+        found.append(invalid_value(f"metadata.annotations.{CLASS_ANNOTATION}", after or "", IMMUTABLE))
+    if first and before in (None, chosen):
+        munged.storageClassName = None
+
+
+RESIZE_STATES = (
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+)
+
+
+def _validate_resource_key(name: str, path: str, found: list[FieldError]) -> None:
+    messages = check_label_key(name)
+    report(messages, path, name, found)
+    if not messages and is_native(name) and name != "storage":
+        found.append(not_supported(path, name, ("storage",)))
+
+
+# Sources of persistent volumes that have gone, in upstream's order.
+_GONE = (
+    ("photonPersistentDisk", "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    ("scaleIO", "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("storageos", "storageOS", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
+)
+
+
+def volume_warnings(volume: Any) -> list[str]:
+    """All warnings about a persistent volume."""
+    spec, found = volume.spec, list[str]()
+    if CLASS_ANNOTATION in (volume.metadata.annotations or {}):
+        found.append(
+            f'metadata.annotations[{CLASS_ANNOTATION}]: deprecated since v1.8; use "storageClassName" attribute instead'
+        )
+    if spec.persistentVolumeReclaimPolicy == "Recycle":
+        found.append(
+            "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to "
+            "use dynamic provisioning."
+        )
+    if spec.nodeAffinity is not None and spec.nodeAffinity.required is not None:
+        for index, term in enumerate(spec.nodeAffinity.required.nodeSelectorTerms or ()):
+            found.extend(
+                node_selector_term_warnings(term, f"spec.nodeAffinity.required.nodeSelectorTerms[{index}]")
+            )
+    found += [f"spec.{shown}: {text}" for name, shown, text in _GONE if getattr(spec, name) is not None]
+    amount = (spec.capacity or {}).get("storage")
+    if amount is not None and (milli(amount) or 0) % 1000:
+        found.append(
+            f'spec.capacity[storage]: fractional byte value "{amount}" is invalid, must be an integer'
+        )
+    return found
 
 
 class PersistentVolumeStrategy(Strategy):
@@ -134,24 +250,39 @@ class PersistentVolumeStrategy(Strategy):
         obj.status = _VolumeStatus(phase="Pending")
 
     def validate(self, obj: Any) -> list[FieldError]:
-        """Modes, capacity, one source."""
+        """Modes, capacity, one source (`ValidatePersistentVolumeSpec`)."""
         found: list[FieldError] = []
         spec = obj.spec
-        _validate_modes(spec.accessModes, "spec.accessModes", found)
-        if not spec.capacity:
-            found.append(required("spec.capacity"))
-        elif list(spec.capacity) != ["storage"]:
-            found.append(not_supported("spec.capacity", ",".join(spec.capacity), ("storage",)))
-        else:
-            _validate_storage(spec.capacity, "spec.capacity", found)
-        if spec.persistentVolumeReclaimPolicy not in RECLAIM_POLICIES:
+        if not spec.accessModes:
+            found.append(required("spec.accessModes"))
+        validate_access_modes(spec.accessModes, "spec.accessModes", found)
+        _validate_capacity(spec.capacity, found)
+        policy = spec.persistentVolumeReclaimPolicy
+        if policy and policy not in RECLAIM_POLICIES:
+            found.append(not_supported("spec.persistentVolumeReclaimPolicy", policy, RECLAIM_POLICIES))
+        affinity = spec.nodeAffinity
+        if affinity is not None:
+            if affinity.required is not None:
+                validate_node_selector(affinity.required, "spec.nodeAffinity.required", found)
+            else:
+                found.append(required("spec.nodeAffinity.required", "must specify required node constraints"))
+        validate_source(spec, PERSISTENT_SOURCES, "spec", found)
+        if iscsi_name_is_long(obj.metadata.name or "", spec.iscsi):
             found.append(
-                not_supported(
-                    "spec.persistentVolumeReclaimPolicy", spec.persistentVolumeReclaimPolicy, RECLAIM_POLICIES
+                invalid_value("spec.iscsi.targetportal", spec.iscsi.targetPortal or "", ISCSI_NAME_IS_LONG)
+            )
+        if spec.local is not None and affinity is None:
+            found.append(required("spec.nodeAffinity", "Local volume requires node affinity"))
+        if (
+            spec.hostPath is not None
+            and posixpath.normpath(spec.hostPath.path or ".") in ("/", "//")
+            and policy == "Recycle"
+        ):
+            found.append(
+                forbidden_field(
+                    "spec.persistentVolumeReclaimPolicy", "may not be 'recycle' for a hostPath mount of '/'"
                 )
             )
-        if spec.volumeMode not in VOLUME_MODES:
-            found.append(not_supported("spec.volumeMode", spec.volumeMode, VOLUME_MODES))
         if spec.storageClassName:
             report(
                 check_dns_subdomain(spec.storageClassName),
@@ -159,41 +290,58 @@ class PersistentVolumeStrategy(Strategy):
                 spec.storageClassName,
                 found,
             )
-        if spec.nodeAffinity is not None:
-            if spec.nodeAffinity.required is None:
-                found.append(required("spec.nodeAffinity.required", "must specify required node constraints"))
+        if spec.volumeMode is not None and spec.volumeMode not in VOLUME_MODES:
+            found.append(not_supported("spec.volumeMode", spec.volumeMode, VOLUME_MODES))
+        name, where = spec.volumeAttributesClassName, "spec.volumeAttributesClassName"
+        if name is not None:
+            if not name:
+                found.append(required(where, "an empty string is disallowed"))
             else:
-                validate_node_selector(spec.nodeAffinity.required, "spec.nodeAffinity.required", found)
-        sources = [name for name in VOLUME_SOURCES if getattr(spec, name) is not None]
-        if not sources:
-            found.append(required("spec", "must specify a volume type"))
-        for name in sources[1:]:
-            found.append(forbidden_field(f"spec.{name}", "may not specify more than 1 volume type"))
-        if spec.local is not None:
-            if not spec.local.path:
-                found.append(required("spec.local.path"))
-            if spec.nodeAffinity is None:
-                found.append(required("spec.nodeAffinity", "Local volume requires node affinity"))
-        if spec.hostPath is not None and not spec.hostPath.path:
-            found.append(required("spec.hostPath.path"))
+                report(check_dns_subdomain(name), where, name, found)
+            if spec.csi is None:
+                found.append(required("spec.csi", "has to be specified when using volumeAttributesClassName"))
         return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
-        """The source and the mode stay; node affinity is set once."""
+        """The source and the mode stay; node affinity is set once (`ValidatePersistentVolumeUpdate`)."""
         found = self.validate(new)
-        for name in VOLUME_SOURCES:
-            if not same(getattr(new.spec, name), getattr(old.spec, name)):
-                found.append(
-                    forbidden_field(
-                        "spec.persistentvolumesource",
-                        "spec.persistentvolumesource is immutable after creation",
-                    )
+        after = {name: getattr(new.spec, name) for name in VOLUME_SOURCES}
+        before = {name: getattr(old.spec, name) for name in VOLUME_SOURCES}
+        now, was = after["csi"], before["csi"]
+        if now is not None and was is not None and was.controllerExpandSecretRef is None:
+            # A volume may learn later with which secret it is to grow.
+            now = after["csi"] = copy.copy(now)
+            now.controllerExpandSecretRef = None
+        if not same(after, before):
+            found.append(
+                forbidden_field(
+                    "spec.persistentvolumesource",
+                    "spec.persistentvolumesource is immutable after creation\n"
+                    f"{spec_difference(new.spec, old.spec)}",
                 )
-                break
-        immutable(new.spec.volumeMode, old.spec.volumeMode, "spec.volumeMode", found)
-        if old.spec.nodeAffinity is not None:
-            immutable(new.spec.nodeAffinity, old.spec.nodeAffinity, "spec.nodeAffinity", found)
+            )
+        immutable(new.spec.volumeMode, old.spec.volumeMode, "volumeMode", found)
+        if old.spec.nodeAffinity is not None and not same(
+            new.spec.nodeAffinity, _renamed(new.spec.nodeAffinity, old.spec.nodeAffinity)
+        ):
+            found.append(
+                invalid_value(
+                    "nodeAffinity",
+                    new.spec.nodeAffinity,
+                    f"{IMMUTABLE}, except for updating from beta label to GA",
+                )
+            )
+        if old.spec.volumeAttributesClassName is not None and new.spec.volumeAttributesClassName is None:
+            found.append(
+                forbidden_field(
+                    "spec.volumeAttributesClassName", "update from non-nil value to nil is forbidden"
+                )
+            )
         return found
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """Drivers that are gone, labels with newer names, amounts that are no bytes (`GetWarningsForPersistentVolume`)."""
+        return volume_warnings(obj)
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get pv -o wide` shows it."""
@@ -239,14 +387,9 @@ class PersistentVolumeClaimStrategy(Strategy):
             obj.status = _ClaimStatus()
         if not obj.status.phase:
             obj.status.phase = "Pending"
-        if spec.volumeMode is None:
-            spec.volumeMode = "Filesystem"
         if spec.resources is None:
             spec.resources = _VolumeResources()
-        if spec.resources.requests:
-            canonicalise(spec.resources.requests)
-        if spec.resources.limits:
-            canonicalise(spec.resources.limits)
+        default_claim_spec(spec)
         # The two fields for the source mirror each other unless the newer one crosses namespaces.
         source = spec.dataSource
         if spec.dataSourceRef is None and source is not None:
@@ -261,66 +404,71 @@ class PersistentVolumeClaimStrategy(Strategy):
     def validate(self, obj: Any) -> list[FieldError]:
         """Modes, the amount asked for, the class."""
         found: list[FieldError] = []
-        spec = obj.spec
-        found.extend(validate_label_selector(spec.selector, "spec.selector"))
-        _validate_modes(spec.accessModes, "spec.accessModes", found)
-        _validate_storage(spec.resources.requests, "spec.resources.requests", found)
-        if spec.storageClassName:
-            report(
-                check_dns_subdomain(spec.storageClassName),
-                "spec.storageClassName",
-                spec.storageClassName,
-                found,
-            )
-        if spec.volumeMode not in VOLUME_MODES:
-            found.append(not_supported("spec.volumeMode", spec.volumeMode, VOLUME_MODES))
+        validate_claim_spec(obj.spec, "spec", found)
         return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
-        """Bound claims may grow and change their class; the volume's name is set once."""
+        """Bound claims may grow and change their class; the volume's name is set once (`ValidatePersistentVolumeClaimUpdate`)."""
         found = self.validate(new)
-        munged = copy.copy(new.spec)
+        munged, was = copy.copy(new.spec), copy.copy(old.spec)
+        bound = new.status is not None and new.status.phase == "Bound"
         if not old.spec.volumeName:
-            munged.volumeName = old.spec.volumeName
-        if not old.spec.storageClassName:
-            munged.storageClassName = old.spec.storageClassName
-        munged.volumeAttributesClassName = old.spec.volumeAttributesClassName
-        if old.status is not None and old.status.phase == "Bound":
-            munged.resources = old.spec.resources
-        if not same(munged, old.spec):
+            was.volumeName = munged.volumeName
+        _settle_class(munged, new, old, found)
+        if bound:
+            _settle_amount(munged, old.spec)
+            if munged.volumeAttributesClassName is not None:
+                munged.volumeAttributesClassName = old.spec.volumeAttributesClassName
+        if not same(munged, was):
             found.append(
                 forbidden_field(
                     "spec",
                     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound "
-                    f"claims\n{spec_difference(munged, old.spec)}",
+                    f"claims\n{spec_difference(munged, was)}",
                 )
             )
-        before, after = (
-            ((spec.resources and spec.resources.requests) or {}).get("storage")
-            for spec in (old.spec, new.spec)
-        )
-        if before is not None and after is not None and (milli(after) or 0) < (milli(before) or 0):
-            capacity = ((old.status and old.status.capacity) or {}).get("storage")
-            if capacity is None or (milli(after) or 0) <= (milli(capacity) or 0):
-                found.append(
-                    forbidden_field(
-                        "spec.resources.requests.storage", "field can not be less than status.capacity"
-                    )
+        before, after = _storage(old.spec), _storage(new.spec)
+        capacity = (old.status and old.status.capacity and old.status.capacity.get("storage")) or "0"
+        if (milli(after) or 0) < (milli(before) or 0) and (milli(after) or 0) <= (milli(capacity) or 0):
+            found.append(
+                forbidden_field(
+                    "spec.resources.requests.storage", "field can not be less than status.capacity"
                 )
+            )
         immutable(new.spec.volumeMode, old.spec.volumeMode, "volumeMode", found)
+        name = new.spec.volumeAttributesClassName
+        if old.spec.volumeAttributesClassName is not None and not name:
+            what = "nil" if name is None else "an empty string"
+            found.append(
+                forbidden_field(
+                    "spec.volumeAttributesClassName", f"update from non-nil value to {what} is forbidden"
+                )
+            )
         return found
 
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """Amounts that are no bytes."""
+        return claim_spec_warnings(obj.spec, "spec")
+
     def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
-        """Modes and capacity of a bound claim."""
+        """Capacity, and how far a resize is (`ValidatePersistentVolumeClaimStatusUpdate`)."""
         found: list[FieldError] = []
         status = new.status
         if status is None:
             return found
-        for mode in status.accessModes or ():
-            if mode not in ACCESS_MODES:
-                found.append(not_supported("status.accessModes", mode, ACCESS_MODES))
         for name, value in (status.capacity or {}).items():
-            report(check_amount(name, value), f"status.capacity[{name}]", value, found)
+            _validate_basic(value, f"status.capacity[{name}]", found)
+        path = "status.allocatedResourceStatus"
+        for name, state in (status.allocatedResourceStatuses or {}).items():
+            _validate_resource_key(name, path, found)
+            if state not in RESIZE_STATES:
+                found.append(not_supported(path, name, RESIZE_STATES))
+        path = "status.allocatedResources"
+        for name, value in (status.allocatedResources or {}).items():
+            before = len(found)
+            _validate_resource_key(name, path, found)
+            if len(found) == before:
+                _validate_basic(value, f"{path}[{name}]", found)
         return found
 
     def cells(self, obj: Any, now: float) -> list[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from lakh.apis.core.base import condition, declare
-from lakh.apis.meta import check_dns_subdomain, report
 from lakh.apis.registry import NAME_COLUMN, Column, Resource, Strategy
 from lakh.machinery.errors import FieldError, not_supported, required
 
@@ -18,11 +17,9 @@ class BindingStrategy(Strategy):
         found: list[FieldError] = []
         target = obj.target
         if target is not None and target.kind not in (None, "", "Node"):
-            found.append(not_supported("target.kind", target.kind, ("<empty>", "Node")))
+            found.append(not_supported("target.kind", target.kind, ("Node", "<empty>"), as_given=True))
         if target is None or not target.name:
             found.append(required("target.name"))
-        else:
-            report(check_dns_subdomain(target.name), "target.name", target.name, found)
         return found
 
 

@@ -13,8 +13,17 @@ from lakh.apis.groups.printing import (
     containers_and_images,
     labels,
 )
+from lakh.apis.groups.workloads import (
+    ABOVE_REPLICAS,
+    changed_template_warnings,
+    hostname_warnings,
+    validate_counts,
+    validate_not_above,
+    validate_runs_forever,
+)
 from lakh.apis.meta import non_negative
 from lakh.apis.podspec import default_pod_template, validate_pod_template
+from lakh.apis.podspec_warnings import pod_template_warnings
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Scale, Strategy
 from lakh.machinery.errors import FieldError, invalid_value, required
 
@@ -40,6 +49,10 @@ class PodTemplateStrategy(Strategy):
     def validate(self, obj: Any) -> list[FieldError]:
         """The template."""
         return validate_pod_template(obj.template, "template")
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """Those of the template."""
+        return pod_template_warnings(obj.template, "template")
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get podtemplates` shows it."""
@@ -113,8 +126,28 @@ class ReplicationControllerStrategy(Strategy):
                     "spec.template.metadata.labels", have, "`selector` does not match template `labels`"
                 )
             )
-        found.extend(validate_pod_template(template, "spec.template", restart_policies=("Always",)))
+        found.extend(validate_pod_template(template, "spec.template"))
+        validate_runs_forever(template, "ReplicationController", found)
         return found
+
+    def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
+        """Counts are consistent (`ValidateReplicationControllerStatus`)."""
+        found: list[FieldError] = []
+        status = new.status
+        if status is None:
+            return found
+        parts = ("fullyLabeledReplicas", "readyReplicas", "availableReplicas")
+        validate_counts(status, ("replicas", *parts, "observedGeneration"), found)
+        validate_not_above(status, parts, "replicas", ABOVE_REPLICAS, found)
+        validate_not_above(
+            status, ("availableReplicas",), "readyReplicas", "cannot be greater than readyReplicas", found
+        )
+        return found
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """Names that make surprising hostnames, and those of a template that is new."""
+        found = hostname_warnings(obj.metadata.name or "") if old is None else []
+        return found + changed_template_warnings(obj, old)
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get rc -o wide` shows it."""

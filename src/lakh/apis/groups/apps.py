@@ -18,6 +18,7 @@ from lakh.apis.groups.workloads import (
     ABOVE_REPLICAS,
     DEFAULT_REVISION_HISTORY_LIMIT,
     SELECTOR_COLUMN,
+    changed_template_warnings,
     count,
     hostname_warnings,
     int_or_percent_value,
@@ -154,8 +155,9 @@ class DeploymentStrategy(GroupStrategy):
         return found
 
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
-        """Names that make surprising hostnames."""
-        return hostname_warnings(obj.metadata.name or "") if old is None else []
+        """Names that make surprising hostnames, and those of a template that is new."""
+        found = hostname_warnings(obj.metadata.name or "") if old is None else []
+        return found + changed_template_warnings(obj, old)
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get deployments` shows it."""
@@ -200,7 +202,13 @@ def _validate_deployment_strategy(strategy: Any, path: str, found: list[FieldErr
                 )
             validate_at_most_100_percent(rolling.maxUnavailable, f"{where}.maxUnavailable", found)
         case _:
-            found.append(not_supported(path, strategy, ("Recreate", "RollingUpdate")))
+            rolling = strategy.rollingUpdate
+            shown = {
+                "Type": strategy.type,
+                "RollingUpdate": rolling
+                and {"MaxUnavailable": rolling.maxUnavailable, "MaxSurge": rolling.maxSurge},
+            }
+            found.append(not_supported(path, shown, ("Recreate", "RollingUpdate"), as_given=True))
 
 
 _REPLICA_SET_FIELDS: Mapping[str, Callable[[Any], str]] = {
@@ -268,8 +276,9 @@ class ReplicaSetStrategy(GroupStrategy):
         return found
 
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
-        """Names that make surprising hostnames."""
-        return hostname_warnings(obj.metadata.name or "") if old is None else []
+        """Names that make surprising hostnames, and those of a template that is new."""
+        found = hostname_warnings(obj.metadata.name or "") if old is None else []
+        return found + changed_template_warnings(obj, old)
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get replicasets` shows it."""

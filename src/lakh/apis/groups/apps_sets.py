@@ -12,19 +12,25 @@ from lakh.apis.groups.workloads import (
     ABOVE_REPLICAS,
     DEFAULT_REVISION_HISTORY_LIMIT,
     SELECTOR_COLUMN,
+    changed_template_warnings,
     count,
     int_or_percent_value,
+    selector_is_valid,
     validate_at_most_100_percent,
     validate_collision_count,
     validate_counts,
     validate_int_or_percent,
     validate_not_above,
     validate_runs_forever,
-    validate_selected_template,
     validate_selector,
     validate_template_labels,
 )
-from lakh.apis.podspec import default_pod_template, validate_pod_template
+from lakh.apis.podspec import (
+    default_pod_template,
+    validate_pod_template,
+    validate_template_metadata,
+)
+from lakh.apis.podspec_warnings import claim_spec_warnings
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
 from lakh.apis.resourcelists import canonicalise
 from lakh.machinery import names
@@ -135,6 +141,10 @@ class DaemonSetStrategy(GroupStrategy):
         validate_collision_count(new, old, found)
         return found
 
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """Those of the template, when it is new."""
+        return changed_template_warnings(obj, old)
+
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get daemonsets` shows it."""
         spec, status = obj.spec, obj.status
@@ -159,7 +169,13 @@ def _validate_daemon_update(strategy: Any, path: str, found: list[FieldError]) -
     if strategy.type == "OnDelete":
         return
     if strategy.type != "RollingUpdate":
-        found.append(not_supported(path, strategy, ("RollingUpdate", "OnDelete")))
+        rolling = strategy.rollingUpdate
+        shown = {
+            "Type": strategy.type,
+            "RollingUpdate": rolling
+            and {"MaxUnavailable": rolling.maxUnavailable, "MaxSurge": rolling.maxSurge},
+        }
+        found.append(not_supported(path, shown, ("RollingUpdate", "OnDelete"), as_given=True))
         return
     rolling = strategy.rollingUpdate
     where = f"{path}.rollingUpdate"
@@ -267,7 +283,10 @@ class StatefulSetStrategy(GroupStrategy):
             if value not in ("Retain", "Delete"):
                 found.append(
                     not_supported(
-                        f"spec.persistentVolumeClaimRetentionPolicy.{name}", value, ("Delete", "Retain")
+                        f"spec.persistentVolumeClaimRetentionPolicy.{name}",
+                        value,
+                        ("Retain", "Delete"),
+                        as_given=True,
                     )
                 )
         meta.non_negative(spec.replicas, "spec.replicas", found)
@@ -275,8 +294,28 @@ class StatefulSetStrategy(GroupStrategy):
         if spec.ordinals is not None:
             meta.non_negative(spec.ordinals.start, "spec.ordinals.start", found)
         validate_selector(spec.selector, "empty selector is invalid for statefulset", found)
-        validate_selected_template(spec, found)
+        # The spec of the pods is left to the pods: their mounts may name claims that are made for each of them.
+        if not selector_is_valid(spec.selector):
+            found.append(invalid_value("spec.selector", spec.selector, ""))
+        else:
+            if spec.selector is None or not meta.is_empty_selector(spec.selector):
+                validate_template_labels(spec, found)
+            if spec.template is not None:
+                found += validate_template_metadata(spec.template, "spec.template")
         validate_runs_forever(spec.template, "StatefulSet", found)
+        return found
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """Those of the template and of the claims, when they are new; history that never ends."""
+        found = changed_template_warnings(obj, old)
+        if old is None or obj.metadata.generation != old.metadata.generation:
+            for index, claim in enumerate(obj.spec.volumeClaimTemplates or ()):
+                if claim.spec is not None:
+                    found += claim_spec_warnings(claim.spec, f"spec.volumeClaimTemplates[{index}].spec")
+        if (obj.spec.revisionHistoryLimit or 0) < 0:
+            found.append(
+                "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"
+            )
         return found
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:

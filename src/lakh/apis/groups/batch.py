@@ -18,15 +18,16 @@ from lakh.apis.groups.batch_validation import (
     LEGACY_CONTROLLER_UID,
     LEGACY_JOB_NAME,
     PARALLELISM_LIMIT_HIGH_COMPLETIONS,
-    is_condition_true,
     validate_cron_job,
+    validate_cron_job_update,
     validate_job,
-    validate_job_status,
     validate_job_update,
 )
+from lakh.apis.groups.job_status import is_condition_true, validate_job_status
 from lakh.apis.groups.printing import CONTAINERS_COLUMN, IMAGES_COLUMN
-from lakh.apis.groups.workloads import hostname_warnings
+from lakh.apis.groups.workloads import changed_template_warnings, hostname_warnings
 from lakh.apis.podspec import default_pod_template
+from lakh.apis.podspec_warnings import pod_template_warnings
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
 from lakh.machinery import times
 from lakh.machinery.errors import FieldError
@@ -120,7 +121,7 @@ class JobStrategy(GroupStrategy):
                 "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, "
                 "Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
             )
-        return found
+        return found + changed_template_warnings(obj, old)
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get jobs` shows it."""
@@ -238,6 +239,20 @@ class CronJobStrategy(GroupStrategy):
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole CronJob."""
         return validate_cron_job(obj)
+
+    def validate_update(self, new: Any, old: Any) -> list[FieldError]:
+        """A name and a zone in the schedule that were allowed once stay so."""
+        return validate_cron_job_update(new, old)
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """Names that make surprising hostnames, and those of a template that is new."""
+        found: list[str] = []
+        if old is None:
+            found = hostname_warnings(obj.metadata.name or "")
+        job = obj.spec.jobTemplate.spec if obj.spec.jobTemplate is not None else None
+        if job is not None and (old is None or obj.metadata.generation != old.metadata.generation):
+            found += pod_template_warnings(job.template, "spec.jobTemplate.spec.template")
+        return found
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get cronjobs` shows it."""

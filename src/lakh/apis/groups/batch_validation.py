@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from lakh.apis import meta
-from lakh.apis.groups import cron
+from lakh.apis.groups import cron, job_status
 from lakh.apis.groups.workloads import (
     selector_is_valid,
     selector_matches,
@@ -337,30 +337,7 @@ def _validate_success_policy(spec: Any, path: str, found: list[FieldError]) -> N
 
 def count_indexes(text: str, completions: int) -> int:
     """How many indexes `1,3-5` names; raises ValueError when it is malformed or out of order."""
-    total = 0
-    last: int | None = None
-    for interval in text.split(",") if text else ():
-        bounds = []
-        parts = interval.split("-")
-        if len(parts) > 2:
-            raise ValueError(
-                f'the fragment "{interval}" violates the requirement that an index interval can have at most two '
-                "parts separated by '-'"
-            )
-        for part in parts:
-            if not (part.isascii() and part.isdecimal()):
-                raise ValueError(f'cannot convert string to integer for index: "{part}"')
-            bounds.append(int(part))
-        if bounds[-1] >= completions:
-            raise ValueError(f'too large index: "{parts[-1]}"')
-        first, end = bounds[0], bounds[-1]
-        if last is not None and first <= last:
-            raise ValueError(f"non-increasing order, previous: {last}, current: {first}")
-        if len(bounds) == 2 and end <= first:
-            raise ValueError(f"non-increasing order, previous: {first}, current: {end}")
-        total += end - first + 1
-        last = end
-    return total
+    return sum(end - first + 1 for first, end in job_status.intervals(text, completions))
 
 
 def validate_job_update(new: Any, old: Any) -> list[FieldError]:
@@ -397,94 +374,80 @@ def _validate_template_update(new: Any, old: Any, found: list[FieldError]) -> No
     if template == before:
         return
     never_started = old.spec.suspend and (old.status is None or old.status.startTime is None)
-    if never_started and template is not None and before is not None:
+    suspended = new.spec.suspend and (
+        old.status is None
+        or (not old.status.active and job_status.is_condition_true(old.status, "Suspended"))
+    )
+    if (never_started or suspended) and template is not None and before is not None:
         # What a queueing controller may set before it lets a suspended job run.
         allowed = msgspec.convert(msgspec.to_builtins(before), type(before))
-        if template.metadata is not None:
-            if allowed.metadata is None:
-                allowed.metadata = type(template.metadata)()
-            allowed.metadata.labels = template.metadata.labels
-            allowed.metadata.annotations = template.metadata.annotations
-        if template.spec is not None and allowed.spec is not None:
-            for name in ("nodeSelector", "tolerations", "schedulingGates"):
-                setattr(allowed.spec, name, getattr(template.spec, name))
-            wanted = template.spec.affinity
-            if wanted is not None:
-                if allowed.spec.affinity is None:
-                    allowed.spec.affinity = type(wanted)()
-                allowed.spec.affinity.nodeAffinity = wanted.nodeAffinity
-            elif allowed.spec.affinity is not None:
-                allowed.spec.affinity.nodeAffinity = None
+        _take_directives(allowed, template)
+        _take_resources(allowed, template)
         if template == allowed:
             return
     meta.immutable(template, before, "spec.template", found)
 
 
-def is_condition_true(status: Any, kind: str) -> bool:
-    """Whether a status has a condition that is True."""
-    conditions = (status.conditions if status is not None else None) or ()
-    return any(c.type == kind and c.status == "True" for c in conditions)
+def _take_directives(allowed: Any, template: Any) -> None:
+    """Where the pods are to run (KEP-2926)."""
+    if template.metadata is not None:
+        if allowed.metadata is None:
+            allowed.metadata = type(template.metadata)()
+        allowed.metadata.labels = template.metadata.labels
+        allowed.metadata.annotations = template.metadata.annotations
+    if template.spec is None or allowed.spec is None:
+        return
+    for name in ("nodeSelector", "tolerations", "schedulingGates"):
+        setattr(allowed.spec, name, getattr(template.spec, name))
+    wanted = template.spec.affinity
+    if wanted is not None:
+        if allowed.spec.affinity is None:
+            allowed.spec.affinity = type(wanted)()
+        allowed.spec.affinity.nodeAffinity = wanted.nodeAffinity
+    elif allowed.spec.affinity is not None:
+        allowed.spec.affinity.nodeAffinity = None
 
 
-def validate_job_status(new: Any, old: Any) -> list[FieldError]:
-    """All findings on a status: counts, and that a finished Job stays finished."""
-    found: list[FieldError] = []
-    status = new.status
-    if status is None:
-        return found
-    for name in ("active", "succeeded", "failed", "ready", "terminating"):
-        meta.non_negative(getattr(status, name), f"status.{name}", found)
-
-    def refuse(why: str) -> None:
-        found.append(FieldError("FieldValueInvalid", "status.conditions", f"Invalid value: {why}"))
-
-    complete, failed = is_condition_true(status, "Complete"), is_condition_true(status, "Failed")
-    if complete and failed:
-        refuse("cannot set Complete=True and Failed=true conditions")
-    for kind, now in (("Complete", complete), ("Failed", failed)):
-        if is_condition_true(old.status, kind) and not now:
-            refuse(f"cannot disable the terminal {kind}=True condition")
-    uncounted = status.uncountedTerminatedPods
-    if uncounted is not None:
-        seen: set[str] = set()
-        for name in ("succeeded", "failed"):
-            for index, uid in enumerate(getattr(uncounted, name) or ()):
-                path = f"status.uncountedTerminatedPods.{name}[{index}]"
-                if not uid:
-                    found.append(invalid_value(path, uid, "must not be empty"))
-                elif uid in seen:
-                    found.append(duplicate(path, uid))
-                seen.add(uid)
-    return found
+def _take_resources(allowed: Any, template: Any) -> None:
+    """What the pods' containers ask for (KEP-5440)."""
+    if template.spec is None or allowed.spec is None:
+        return
+    for name in ("containers", "initContainers"):
+        after, before = getattr(template.spec, name) or [], getattr(allowed.spec, name) or []
+        if [c.name for c in after] == [c.name for c in before]:
+            for container, wanted in zip(before, after, strict=True):
+                container.resources = wanted.resources
 
 
 def validate_cron_job(obj: Any) -> list[FieldError]:
-    """All findings on a CronJob."""
-    spec = obj.spec
-    found: list[FieldError] = []
+    """All findings on a new CronJob."""
+    found = _validate_cron_job_spec(obj.spec, None)
     name = obj.metadata.name or ""
     if len(name) > MAX_CRON_JOB_NAME_BYTES:
         found.append(
             invalid_value("metadata.name", name, f"must be no more than {MAX_CRON_JOB_NAME_BYTES} characters")
         )
+    return found
+
+
+def validate_cron_job_update(new: Any, old: Any) -> list[FieldError]:
+    """All findings on an update of a CronJob."""
+    return _validate_cron_job_spec(new.spec, old.spec)
+
+
+def _validate_cron_job_spec(spec: Any, old: Any) -> list[FieldError]:
+    found: list[FieldError] = []
     if not spec.schedule:
         found.append(required("spec.schedule"))
     else:
-        try:
-            cron.check(spec.schedule)
-        except cron.ScheduleError as error:
-            found.append(invalid_value("spec.schedule", spec.schedule, str(error)))
-        if "TZ" in spec.schedule:
-            found.append(
-                invalid_value(
-                    "spec.schedule",
-                    spec.schedule,
-                    "cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
-                )
-            )
+        # A zone in the schedule is of older objects.
+        had_zone = old is not None and "TZ" in (old.schedule or "")
+        _validate_schedule(spec.schedule, spec.timeZone, had_zone, "spec.schedule", found)
     meta.non_negative(spec.startingDeadlineSeconds, "spec.startingDeadlineSeconds", found)
-    _validate_time_zone(spec.timeZone, "spec.timeZone", found)
-    meta.one_of(spec.concurrencyPolicy, ("Allow", "Forbid", "Replace"), "spec.concurrencyPolicy", found)
+    if old is None or spec.timeZone != old.timeZone:
+        _validate_time_zone(spec.timeZone, "spec.timeZone", found)
+    policies = ("Allow", "Forbid", "Replace")
+    meta.one_of(spec.concurrencyPolicy, policies, "spec.concurrencyPolicy", found)
     job = spec.jobTemplate.spec
     path = "spec.jobTemplate.spec"
     if job is None:
@@ -494,10 +457,29 @@ def validate_cron_job(obj: Any) -> list[FieldError]:
         if job.selector is not None:
             found.append(invalid_value(f"{path}.selector", job.selector, "`selector` will be auto-generated"))
         if job.manualSelector:
-            found.append(not_supported(f"{path}.manualSelector", True, ("nil", "false")))
+            found.append(not_supported(f"{path}.manualSelector", True, ("nil", "false"), as_given=True))
     meta.non_negative(spec.successfulJobsHistoryLimit, "spec.successfulJobsHistoryLimit", found)
     meta.non_negative(spec.failedJobsHistoryLimit, "spec.failedJobsHistoryLimit", found)
     return found
+
+
+def _validate_schedule(
+    schedule: str, zone: str | None, had_zone: bool, path: str, found: list[FieldError]
+) -> None:
+    try:
+        cron.check(schedule)
+    except cron.ScheduleError as error:
+        found.append(invalid_value(path, schedule, str(error)))
+    if "TZ" not in schedule:
+        return
+    if zone is not None:
+        found.append(
+            invalid_value(path, schedule, "cannot use both timeZone field and TZ or CRON_TZ in schedule")
+        )
+    elif not had_zone:
+        found.append(
+            invalid_value(path, schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead")
+        )
 
 
 def _validate_time_zone(zone: str | None, path: str, found: list[FieldError]) -> None:

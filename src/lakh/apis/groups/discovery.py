@@ -210,23 +210,7 @@ def _validate_address(
         parsed = parsed.ipv4_mapped or parsed
     if f"IPv{parsed.version}" != kind:
         found.append(invalid_value(path, text, f"must be a valid {kind} address"))
-    for wrong, what in (
-        (parsed.is_unspecified, f"unspecified ({text})"),
-        (parsed.is_loopback, "in the loopback range (127.0.0.0/8, ::1/128)"),
-        (parsed.is_link_local, "in the link-local range (169.254.0.0/16, fe80::/10)"),
-        (
-            parsed.is_multicast and _is_link_local_multicast(parsed),
-            "in the link-local multicast range (224.0.0.0/24, ff02::/10)",
-        ),
-    ):
-        if wrong:
-            found.append(invalid_value(path, text, f"may not be {what}"))
-
-
-def _is_link_local_multicast(address: addresses.Address) -> bool:
-    if isinstance(address, ipaddress.IPv4Address):
-        return address.packed[:3] == b"\xe0\x00\x00"
-    return address.packed[0] == 0xFF and address.packed[1] & 0x0F == 2
+    meta.report(addresses.non_special_ip(text), path, text, found)
 
 
 def _validate_ports(ports: Any, found: list[FieldError]) -> None:

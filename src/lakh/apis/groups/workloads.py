@@ -10,6 +10,7 @@ from typing import Any
 
 from lakh.apis import meta
 from lakh.apis.podspec import validate_pod_template
+from lakh.apis.podspec_warnings import pod_template_warnings
 from lakh.apis.registry import Column
 from lakh.machinery import names
 from lakh.machinery.errors import (
@@ -84,7 +85,8 @@ def validate_selected_template(spec: Any, found: list[FieldError]) -> None:
     if not selector_is_valid(spec.selector):
         found.append(invalid_value("spec.selector", spec.selector, "invalid label selector"))
         return
-    validate_template_labels(spec, found)
+    if spec.selector is None or not meta.is_empty_selector(spec.selector):
+        validate_template_labels(spec, found)
     found += validate_pod_template(spec.template, "spec.template")
 
 
@@ -156,9 +158,7 @@ def validate_collision_count(new: Any, old: Any, found: list[FieldError]) -> Non
     before = old.status.collisionCount if old.status is not None else None
     after = new.status.collisionCount
     if before is not None and (after is None or after < before):
-        found.append(
-            invalid_value("status.collisionCount", -1 if after is None else after, "cannot be decremented")
-        )
+        found.append(invalid_value("status.collisionCount", after or 0, "cannot be decremented"))
 
 
 def hostname_warnings(name: str) -> list[str]:
@@ -170,6 +170,13 @@ def hostname_warnings(name: str) -> list[str]:
         "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; "
         f"a DNS label is recommended: [{' '.join(messages)}]"
     ]
+
+
+def changed_template_warnings(obj: Any, old: Any | None, path: str = "spec.template") -> list[str]:
+    """Warnings about the pod template of a new object, or of one whose spec an update changed."""
+    if old is not None and obj.metadata.generation == old.metadata.generation:
+        return []
+    return pod_template_warnings(obj.spec.template, path)
 
 
 def count(status: Any, name: str) -> int:
