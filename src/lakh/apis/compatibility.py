@@ -57,6 +57,11 @@ _MISSING = """
 | older invalid objects | an object that an earlier version accepted and today's rules refuse cannot be updated unless it is put right; upstream lets some such values pass |
 | alpha fields of core, apps and batch | kept as sent where upstream drops them: `podCertificate` volumes, restarting all containers. The `scheduler.alpha.kubernetes.io` annotations are not read |
 | warnings | not those on the contents of TLS secrets |
+| device selectors | compiled as CEL with `device` of any type: no finding on its fields, no estimate of cost |
+| `MutatingAdmissionPolicy` | its expressions are not compiled; some texts of its findings may differ from upstream's |
+| malformed quantities in `resource.k8s.io`, `storage.k8s.io`, `node.k8s.io` | refused as 422 where upstream's decoder answers 400 |
+| `VolumeAttachment` | an `inlineVolumeSpec` is not validated as a persistent volume's spec |
+| `IPAddress`, `ServiceCIDR` | stored and validated; no controller keeps the finalizer and the `Ready` condition, and services take no addresses from further ranges |
 | beta and alpha groups | not served, `scheduling.k8s.io/v1alpha2` aside |
 """
 

@@ -8,18 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lakh.apis.nodelabels import DEPRECATED_LABELS
 from lakh.apis.podannotations import APPARMOR, SECCOMP_CONTAINER, SECCOMP_POD, apparmor_of
 from lakh.apis.resourcelists import milli
 from lakh.apis.security import visit_containers
 from lakh.machinery import addresses, names
 
-_DEPRECATED_LABELS = {
-    "beta.kubernetes.io/arch": 'deprecated since v1.14; use "kubernetes.io/arch" instead',
-    "beta.kubernetes.io/os": 'deprecated since v1.14; use "kubernetes.io/os" instead',
-    "failure-domain.beta.kubernetes.io/region": 'deprecated since v1.17; use "topology.kubernetes.io/region" instead',
-    "failure-domain.beta.kubernetes.io/zone": 'deprecated since v1.17; use "topology.kubernetes.io/zone" instead',
-    "beta.kubernetes.io/instance-type": 'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead',
-}
 _DEPRECATED_ANNOTATIONS = {
     "scheduler.alpha.kubernetes.io/critical-pod": 'non-functional in v1.16+; use the "priorityClassName" field instead',
     "security.alpha.kubernetes.io/sysctls": 'non-functional in v1.11+; use the "sysctls" field instead',
@@ -73,14 +67,14 @@ def pod_spec_warnings(spec: Any, path: str) -> list[str]:
 def _warn(spec: Any, annotations: Mapping[str, str], prefix: str, found: list[str]) -> None:
     path = f"{prefix}spec"
     for key in spec.nodeSelector or ():
-        if key in _DEPRECATED_LABELS:
-            found.append(f"{path}.nodeSelector[{key}]: {_DEPRECATED_LABELS[key]}")
+        if key in DEPRECATED_LABELS:
+            found.append(f"{path}.nodeSelector[{key}]: {DEPRECATED_LABELS[key]}")
     if spec.affinity is not None and spec.affinity.nodeAffinity is not None:
         _node_affinity(spec.affinity.nodeAffinity, f"{path}.affinity.nodeAffinity", found)
     for index, constraint in enumerate(spec.topologySpreadConstraints or ()):
         where, key = f"{path}.topologySpreadConstraints[{index}]", constraint.topologyKey
-        if key in _DEPRECATED_LABELS:
-            found.append(f"{where}.topologyKey: {key} is {_DEPRECATED_LABELS[key]}")
+        if key in DEPRECATED_LABELS:
+            found.append(f"{where}.topologyKey: {key} is {DEPRECATED_LABELS[key]}")
         if constraint.labelSelector is None:
             found.append(f"{where}.labelSelector: {_NO_SELECTOR}")
     if annotations:
@@ -131,7 +125,7 @@ def _warn(spec: Any, annotations: Mapping[str, str], prefix: str, found: list[st
 def node_selector_term_warnings(term: Any, path: str) -> Iterator[str]:
     """Labels of nodes that have newer names, in a term of a node selector."""
     for index, expression in enumerate(term.matchExpressions or ()):
-        text = _DEPRECATED_LABELS.get(expression.key)
+        text = DEPRECATED_LABELS.get(expression.key)
         if text is not None:
             yield f"{path}.matchExpressions[{index}].key: {expression.key} is {text}"
 

@@ -7,6 +7,7 @@ from typing import Any
 from lakh.apis import meta
 from lakh.apis.groups import printing
 from lakh.apis.groups.base import GroupStrategy, declare
+from lakh.apis.nodelabels import DEPRECATED_LABELS
 from lakh.apis.placement import validate_tolerations
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
 from lakh.apis.resourcelists import canonicalise, check_amount, check_container_resource_name
@@ -56,6 +57,15 @@ class RuntimeClassStrategy(GroupStrategy):
         found: list[FieldError] = []
         meta.immutable(new.handler, old.handler, "handler", found)
         return found
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """Labels of nodes that have newer names."""
+        selector = (obj.scheduling.nodeSelector if obj.scheduling is not None else None) or ()
+        return [
+            f"scheduling.nodeSelector: {DEPRECATED_LABELS[key]}"
+            for key in selector
+            if key in DEPRECATED_LABELS
+        ]
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get runtimeclasses` shows it."""

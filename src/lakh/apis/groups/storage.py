@@ -8,6 +8,7 @@ from typing import Any
 from lakh.apis import meta
 from lakh.apis.groups import printing
 from lakh.apis.groups.base import METADATA_RESETS, GroupStrategy, child, declare
+from lakh.apis.nodelabels import DEPRECATED_LABELS
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, STATUS_METADATA, Column
 from lakh.machinery import names, quantity
 from lakh.machinery.errors import (
@@ -131,6 +132,15 @@ class StorageClassStrategy(GroupStrategy):
                 found.append(forbidden_field(name, f"updates to {name} are forbidden."))
         meta.immutable(new.volumeBindingMode, old.volumeBindingMode, "volumeBindingMode", found)
         return found
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """Labels of nodes that have newer names."""
+        return [
+            f"allowedTopologies[{index}].matchLabelExpressions[{number}].key: {DEPRECATED_LABELS[expression.key]}"
+            for index, term in enumerate(obj.allowedTopologies or ())
+            for number, expression in enumerate(term.matchLabelExpressions or ())
+            if expression.key in DEPRECATED_LABELS
+        ]
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get storageclasses` shows it."""
@@ -370,6 +380,22 @@ class CSIStorageCapacityStrategy(GroupStrategy):
         meta.immutable(new.nodeTopology, old.nodeTopology, "nodeTopology", found)
         meta.immutable(new.storageClassName, old.storageClassName, "storageClassName", found)
         return found
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """Labels of nodes that have newer names."""
+        selector = obj.nodeTopology
+        if selector is None:
+            return []
+        found = [
+            f"nodeTopology.matchLabels[{key}]: {DEPRECATED_LABELS[key]}"
+            for key in selector.matchLabels or ()
+            if key in DEPRECATED_LABELS
+        ]
+        return found + [
+            f"nodeTopology.matchExpressions[{index}].key: {DEPRECATED_LABELS[expression.key]}"
+            for index, expression in enumerate(selector.matchExpressions or ())
+            if expression.key in DEPRECATED_LABELS
+        ]
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get csistoragecapacities` shows it."""
