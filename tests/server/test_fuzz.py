@@ -7,14 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.server.fuzzing import SETTINGS
 from tests.server.harness import CONFIGMAPS, DEPLOYMENTS, Api, configmap
 
-SETTINGS = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 WIDGETS = "/apis/fuzz.example.com/v1/namespaces/default/widgets"
 
 DEFINITION: dict[str, Any] = {

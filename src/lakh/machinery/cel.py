@@ -187,10 +187,31 @@ _STRUCT = re.compile(r"undefined field '([^']*)' not found in struct '[^']*'")
 _TYPE_NAMES = re.compile(r"\b(?:optional_type<[^>]*>)\(([^()]*)\)")
 
 
-def compile_error(error: Exception) -> str:
+_UNDECLARED = re.compile(
+    r"ERROR: <input>:(\d+):(\d+): undeclared reference to '([A-Za-z_]\w*)((?:\.\w+)+)' \(in container ''\)\n \| [^\n]*\n \| [.．]*\^"
+)
+
+
+def report(source: str, line: int, column: int, why: str) -> str:
+    """A finding at a place of an expression, as cel-go prints it. `line` counts from 1, `column` from 0."""
+    text = source.split("\n")[line - 1].replace("\t", " ") if line <= source.count("\n") + 1 else ""
+    dots = "".join("." if c.isascii() else "．" for c in text[:column])
+    return f"ERROR: <input>:{line}:{column + 1}: {why}\n | {text}\n | {dots}^"
+
+
+def compile_error(error: Exception, source: str) -> str:
     """An error of compilation as cel-go says it."""
+
+    def first_name(found: re.Match[str]) -> str:
+        """Of a chain that leads nowhere cel-go names the first name only."""
+        line, column, name, rest = int(found[1]), int(found[2]), found[3], found[4]
+        at = source.split("\n")[line - 1].rfind(name + rest, 0, column + len(rest))
+        why = f"undeclared reference to '{name}' (in container '')"
+        return found[0] if at < 0 else report(source, line, at, why)
+
     text = str(error).partition(": ")[2].removesuffix(" [INVALID_ARGUMENT]") or str(error)
-    return _TYPE_NAMES.sub(r"optional_type(\1)", _STRUCT.sub(r"undefined field '\1'", text))
+    text = _TYPE_NAMES.sub(r"optional_type(\1)", _STRUCT.sub(r"undefined field '\1'", text))
+    return _UNDECLARED.sub(first_name, text)
 
 
 class Program:
@@ -232,7 +253,7 @@ def compile_in(environment: Any, source: str) -> Any:
     try:
         return environment.compile(source)
     except (RuntimeError, ValueError, TypeError) as e:
-        raise ExpressionError(compile_error(e)) from None
+        raise ExpressionError(compile_error(e, source)) from None
 
 
 @lru_cache(CACHE_ENTRIES)
@@ -243,7 +264,7 @@ def compile_expression(source: str, variables: tuple[tuple[str, str], ...]) -> P
     try:
         return Program(running, running.deserialize(checked.serialize()), source)
     except (RuntimeError, ValueError, TypeError) as e:
-        raise ExpressionError(compile_error(e)) from None
+        raise ExpressionError(compile_error(e, source)) from None
 
 
 def timestamp(text: str) -> Any:

@@ -1,7 +1,7 @@
 """Expressions checked against declared types, as they are written.
 
 A schema's objects become messages of a pool of descriptors, so that the library's own checker says what is no field and what does not go together.
-Messages cannot say lists in lists or lists in maps; such places have any type here (`Checker.exact` is false then). Upstream compiles
+Messages cannot say lists in lists or lists in maps; such places have any type here (`Checker.knows`). Upstream compiles
 against its `DeclType`s and adds cel-go's validators of literals; their messages are given here too.
 """
 
@@ -38,7 +38,7 @@ class Checker:
         functions: Mapping[str, tuple[Function, ...]] | None = None,
         messages: Mapping[str, str] | None = None,
     ) -> None:
-        self.exact = True
+        self._untyped: set[str] = set()
         self.declarations = {name: kind for name, kind in variables.items() if isinstance(kind, Decl)}
         named = {**MESSAGES, **(messages or {})}
         pool = self._pool(named)
@@ -70,10 +70,17 @@ class Checker:
     def __repr__(self) -> str:
         return f"<Checker of {', '.join(self.declarations)}>"
 
+    def knows(self, source: str) -> bool:
+        """Whether the types in an expression are all known: what has any type may have any."""
+        return not any(name in source for name in self._untyped)
+
     def check(self, source: str) -> Ast:
         """The tree of an expression; raises ExpressionError with cel-go's text."""
         ast = cel_ast.decode(cel.compile_in(self._environment, source).serialize())
-        found = [_report(source, ast.positions.get(at.id, 0), why) for at, why in _literals(ast)]
+        found = [
+            cel.report(source, *_place(source, ast.positions.get(at.id, 0)), why)
+            for at, why in _literals(ast)
+        ]
         if found:
             raise cel.ExpressionError("\n".join(found))
         return ast
@@ -128,7 +135,7 @@ class Checker:
                 field.type, field.type_name = _MESSAGE, f".{_PACKAGE}.{message.name}.{entry.name}"
             field.label = _REPEATED
         elif element is not None:
-            self.exact = False
+            self._untyped.add(name)
             self._scalar(field, _ANYTHING)
         else:
             self._scalar(field, decl)
@@ -218,9 +225,6 @@ def _mismatch(ast: Ast, group: list[Expr]) -> Iterator[tuple[Expr, str]]:
             return
 
 
-def _report(source: str, position: int, why: str) -> str:
-    line_start = source.rfind("\n", 0, position) + 1
-    line = source[line_start:].partition("\n")[0].replace("\t", " ")
-    number, column = source.count("\n", 0, position) + 1, position - line_start
-    dots = "".join("." if c.isascii() else "．" for c in line[:column])
-    return f"ERROR: <input>:{number}:{column + 1}: {why}\n | {line}\n | {dots}^"
+def _place(source: str, position: int) -> tuple[int, int]:
+    """Line and column of a position."""
+    return source.count("\n", 0, position) + 1, position - source.rfind("\n", 0, position) - 1

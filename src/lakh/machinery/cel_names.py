@@ -41,6 +41,11 @@ _escapable = re.compile(r"__|[./-]")
 _identifier = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
+def is_identifier(name: str) -> bool:
+    """Whether a name can be a variable's or a field's."""
+    return _identifier.match(name) is not None and name not in RESERVED
+
+
 def escape(name: str) -> str | None:
     """A property's name as an identifier; None when it cannot be one."""
     if name in RESERVED:

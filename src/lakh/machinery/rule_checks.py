@@ -244,7 +244,7 @@ def _estimate(checker: Checker, source: str, optional: bool, kind: str, why: str
     if optional:
         _bare_optionals(ast)
     result = ast.type(ast.root).kind
-    if result != kind and (checker.exact or result != "dyn"):
+    if result != kind and (checker.knows(source) or result != "dyn"):
         raise cel.ExpressionError(why)
     return cel_cost.Estimator(ast, checker.declarations).cost()[1]
 

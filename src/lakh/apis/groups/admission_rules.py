@@ -1,16 +1,15 @@
 """What webhooks and policies of admission say about requests: rules, conditions, expressions, parameters.
 
-Validation as in upstream's `apis/admissionregistration/validation`. Expressions are compiled with everything of any type; those that ask the authorizer
-are left to whoever evaluates them.
+Validation as in upstream's `apis/admissionregistration/validation`. Expressions are compiled against what admission declares (`cel_admission`).
 """
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lakh.apis import meta
-from lakh.machinery import cel, cel_names, names
+from lakh.machinery import cel, cel_admission, cel_names, names
 from lakh.machinery.errors import (
     FieldError,
     duplicate,
@@ -25,20 +24,27 @@ _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 _SCOPES = ("*", "Cluster", "Namespaced")
 _REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
 MAX_MATCH_CONDITIONS = 64
-Variables = tuple[tuple[str, str], ...]
-
-_is_identifier = re.compile("[_a-zA-Z][_a-zA-Z0-9]*").fullmatch
 
 
-def validate_match_conditions(
-    conditions: Any, variables: tuple[tuple[str, str], ...], path: str, found: list[FieldError]
-) -> None:
+@dataclass(frozen=True)
+class Scope:
+    """What an expression may speak of: variables of admission, and a policy's own, where it has them."""
+
+    names: tuple[str, ...]
+    variables: tuple[str, ...] | None = None
+
+    def without(self, name: str) -> Scope:
+        """The same, less one of admission's."""
+        return replace(self, names=tuple(n for n in self.names if n != name))
+
+
+def validate_match_conditions(conditions: Any, scope: Scope, path: str, found: list[FieldError]) -> None:
     if len(conditions or ()) > MAX_MATCH_CONDITIONS:
         found.append(too_many(path, len(conditions), MAX_MATCH_CONDITIONS))
     seen: set[str] = set()
     for index, condition in enumerate(conditions or ()):
         where = f"{path}[{index}]"
-        validate_expression(condition.expression, variables, f"{where}.expression", found, ("BOOL", "DYN"))
+        validate_expression(condition.expression, scope, f"{where}.expression", found, ("bool",))
         if not condition.name:
             found.append(required(f"{where}.name"))
         else:
@@ -50,7 +56,7 @@ def validate_match_conditions(
 
 def validate_expression(
     expression: str | None,
-    variables: tuple[tuple[str, str], ...],
+    scope: Scope,
     path: str,
     found: list[FieldError],
     results: tuple[str, ...],
@@ -58,16 +64,16 @@ def validate_expression(
     if not expression or not expression.strip():
         found.append(required(path))
         return
-    if "authorizer" in expression:
-        # Its functions are the authorizer's, which is not there yet; whoever evaluates it will say.
-        return
+    checker = cel_admission.checker(scope.names, scope.variables)
     try:
-        program = cel.compile_expression(expression, variables)
+        ast = checker.check(expression)
     except cel.ExpressionError as e:
         found.append(invalid_value(path, expression, f"compilation failed: {e}"))
         return
-    if results and program.result not in results:
-        found.append(invalid_value(path, expression, f"must evaluate to {results[0].lower()}"))
+    kind = ast.type(ast.root).kind
+    if results and kind not in results and (checker.knows(expression) or kind != "dyn"):
+        wanted = results[0] if len(results) == 1 else f"one of [{' '.join(results)}]"
+        found.append(invalid_value(path, expression, f"must evaluate to {wanted}"))
 
 
 def validate_reinvocation(policy: str | None, path: str, found: list[FieldError]) -> None:
@@ -134,29 +140,29 @@ def validate_resources(resources: list[str], path: str, found: list[FieldError])
         found.append(invalid_value(path, resources, why))
 
 
-def validate_variable(variable: Any, variables: Variables, path: str, found: list[FieldError]) -> None:
+def validate_variable(variable: Any, scope: Scope, path: str, found: list[FieldError]) -> None:
     name = variable.name or ""
     if not name.strip():
         found.append(required(f"{path}.name", "name is not specified"))
-    elif not _is_identifier(name) or name in cel_names.RESERVED:
+    elif not cel_names.is_identifier(name):
         found.append(invalid_value(f"{path}.name", name, "name is not a valid CEL identifier"))
     if not (variable.expression or "").strip():
         found.append(required(f"{path}.expression", "expression is not specified"))
     else:
-        validate_expression(variable.expression, variables, f"{path}.expression", found, ())
+        validate_expression(variable.expression, scope, f"{path}.expression", found, ())
 
 
-def validate_validation(rule: Any, variables: Variables, path: str, found: list[FieldError]) -> None:
+def validate_validation(rule: Any, scope: Scope, path: str, found: list[FieldError]) -> None:
     message, computed = rule.message or "", rule.messageExpression or ""
     if not (rule.expression or "").strip():
         found.append(required(f"{path}.expression", "expression is not specified"))
     else:
-        validate_expression(rule.expression, variables, f"{path}.expression", found, ("BOOL", "DYN"))
+        validate_expression(rule.expression, scope, f"{path}.expression", found, ("bool",))
     where = f"{path}.messageExpression"
     if computed and not computed.strip():
         found.append(invalid_value(where, computed, "must be non-empty if specified"))
     elif computed:
-        validate_expression(computed, variables, where, found, ("STRING", "DYN"))
+        validate_expression(computed, scope.without("authorizer"), where, found, ("string",))
     if message and not message.strip():
         found.append(invalid_value(f"{path}.message", message, "message must be non-empty if specified"))
     elif "\n" in message.strip() or "\r" in message.strip():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from lakh.apis.groups import admission_rules as rules
 from lakh.apis.groups import printing
 from lakh.apis.groups.base import METADATA_RESETS, GroupStrategy, child, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, STATUS_METADATA, Column
-from lakh.machinery import names
+from lakh.machinery import cel_names, names
 from lakh.machinery.errors import (
     FieldError,
     duplicate,
@@ -33,10 +34,7 @@ _ACTIONS = ("Audit", "Deny", "Warn")
 
 MAX_AUDIT_ANNOTATIONS = 20
 MAX_AUDIT_EXPRESSION_BYTES = 5 * 1024
-# What expressions may speak of; everything but the request itself is looked at without types.
-_HOOK_VARIABLES = tuple((name, "dyn") for name in ("authorizer", "object", "oldObject", "request"))
-_PARAMS = ("params", "dyn")
-_POLICY_VARIABLES = (*_HOOK_VARIABLES, ("namespaceObject", "dyn"), ("variables", "dyn"))
+_HOOK_SCOPE = rules.Scope(("authorizer", "namespaceObject", "object", "oldObject", "request"))
 
 
 class WebhookConfigurationStrategy(GroupStrategy):
@@ -93,7 +91,7 @@ class WebhookConfigurationStrategy(GroupStrategy):
             self._validate_hook(hook, path, found)
             if not known:
                 where = f"{path}.matchConditions"
-                rules.validate_match_conditions(hook.matchConditions, _HOOK_VARIABLES, where, found)
+                rules.validate_match_conditions(hook.matchConditions, _HOOK_SCOPE, where, found)
             _validate_versions(hook.admissionReviewVersions, f"{path}.admissionReviewVersions", found)
             if hook.name and hook.name in seen:
                 found.append(duplicate(f"{path}.name", hook.name))
@@ -270,7 +268,7 @@ class PolicyStrategy(_PolicyBase):
         spec = obj.spec
         found: list[FieldError] = []
         kind = spec.paramKind
-        variables = _POLICY_VARIABLES if kind is None else (*_POLICY_VARIABLES, _PARAMS)
+        scope = rules.Scope(_HOOK_SCOPE.names if kind is None else (*_HOOK_SCOPE.names, "params"))
         meta.one_of(spec.failurePolicy, ("Fail", "Ignore"), "spec.failurePolicy", found)
         if kind is not None:
             rules.validate_param_kind(kind, "spec.paramKind", found)
@@ -282,13 +280,19 @@ class PolicyStrategy(_PolicyBase):
             if not constraints.resourceRules:
                 found.append(required("spec.matchConstraints.resourceRules"))
         if old is None or (kind, spec.matchConditions) != (old.spec.paramKind, old.spec.matchConditions):
-            rules.validate_match_conditions(spec.matchConditions, variables, "spec.matchConditions", found)
+            rules.validate_match_conditions(spec.matchConditions, scope, "spec.matchConditions", found)
+        own: tuple[str, ...] = ()
         for index, variable in enumerate(spec.variables or ()):
-            rules.validate_variable(variable, variables, f"spec.variables[{index}]", found)
+            # Each may speak of those before it.
+            scope = replace(scope, variables=own)
+            rules.validate_variable(variable, scope, f"spec.variables[{index}]", found)
+            if cel_names.is_identifier(variable.name or "") and variable.name not in own:
+                own = (*own, variable.name)
+        scope = replace(scope, variables=own)
         if self._mutating:
             self._validate_mutations(spec, found)
         else:
-            self._validate_rules(obj, variables, found)
+            self._validate_rules(obj, scope, found)
         return found
 
     def _validate_mutations(self, spec: Any, found: list[FieldError]) -> None:
@@ -314,13 +318,13 @@ class PolicyStrategy(_PolicyBase):
                     found.append(required(f"{path}.{name}.expression", "expression is not specified"))
         rules.validate_reinvocation(spec.reinvocationPolicy, "spec.reinvocationPolicy", found)
 
-    def _validate_rules(self, obj: Any, variables: rules.Variables, found: list[FieldError]) -> None:
+    def _validate_rules(self, obj: Any, scope: rules.Scope, found: list[FieldError]) -> None:
         spec = obj.spec
         if not spec.validations and not spec.auditAnnotations:
             why = "validations or auditAnnotations must contain at least one item"
             found += [required("spec.validations", why), required("spec.auditAnnotations", why)]
         for index, rule in enumerate(spec.validations or ()):
-            rules.validate_validation(rule, variables, f"spec.validations[{index}]", found)
+            rules.validate_validation(rule, scope, f"spec.validations[{index}]", found)
         annotations = spec.auditAnnotations or []
         if len(annotations) > MAX_AUDIT_ANNOTATIONS:
             why = f"must not have more than {MAX_AUDIT_ANNOTATIONS} auditAnnotations"
@@ -338,7 +342,7 @@ class PolicyStrategy(_PolicyBase):
                 found.append(required(f"{path}.valueExpression", why))
             else:
                 rules.validate_expression(
-                    source, variables, f"{path}.valueExpression", found, ("STRING", "NULL", "DYN")
+                    source, scope, f"{path}.valueExpression", found, ("string", "null_type")
                 )
             if key in keys:
                 found.append(duplicate(f"{path}.key", key))
