@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test slow faults lint setup clean
+.PHONY: run test slow faults fuzz lint setup clean
 
 run: setup
 	$(BIN)/lakh up --nodes 1000 --instance-type trn2.48xlarge --submit examples/training-job.yaml
@@ -20,6 +20,11 @@ SEED ?= 1
 TOPOLOGY ?= all
 faults: setup
 	$(BIN)/python -m tests.faults --rounds $(ROUNDS) --seed $(SEED) --topology $(TOPOLOGY)
+
+# Every decoder, patch and request with EXAMPLES inputs each; see docs/reliability.md.
+EXAMPLES ?= 2000
+fuzz: setup
+	LAKH_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n 2 tests/server/test_fuzz.py tests/server/test_fuzz_requests.py
 
 lint: setup
 	$(BIN)/ruff check src tests

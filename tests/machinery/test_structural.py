@@ -103,10 +103,16 @@ class TestDefaults:
             b=INTEGER,
             c={**INTEGER, "nullable": True},
             d={**INTEGER, "nullable": True, "default": 1},
+            e={"x-kubernetes-preserve-unknown-fields": True},
+            m={"type": "object", "additionalProperties": {"x-kubernetes-preserve-unknown-fields": True}},
+            f={"type": "object", "additionalProperties": True},
+            l={"type": "array", "items": INTEGER},
         )
-        obj: dict[str, Any] = {"spec": {"a": None, "b": None, "c": None, "d": None}}
+        nulls = dict.fromkeys("abcde")
+        obj: dict[str, Any] = {"spec": {**nulls, "m": {"x": None}, "f": {"x": None}, "l": [None]}}
         schema.default(obj)
-        assert obj["spec"] == {"a": 3, "c": None, "d": None}
+        # What has no schema at all is left alone, and lists keep their length.
+        assert obj["spec"] == {"a": 3, "c": None, "d": None, "m": {}, "f": {"x": None}, "l": [None]}
 
     def test_defaults_are_copies(self) -> None:
         schema = spec(

@@ -240,7 +240,7 @@ def _defaulter(node: Node) -> _Default | None:
         default = child.raw.get("default", _NOTHING)
         if default is not _NOTHING:
             given.append((name, default))
-        if not child.nullable and child.type != "any":
+        if not child.nullable:
             not_null.add(name)
         fill = _defaulter(child)
         if fill is not None:
@@ -282,7 +282,7 @@ def _list_defaulter(node: StructuralNode) -> _Default | None:
 def _map_defaulter(node: StructuralNode) -> _Default | None:
     element = node.element
     fill = _defaulter(element)
-    drop = isinstance(element, StructuralNode) and not element.nullable and element.type != "any"
+    drop = isinstance(element, StructuralNode) and not element.nullable and element is not FREE
     default = element.raw.get("default") if isinstance(element, StructuralNode) else None
 
     def values(value: Any) -> None:
