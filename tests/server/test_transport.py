@@ -694,6 +694,37 @@ async def test_a_reader_that_never_reads_is_not_served_on_and_cut_off(start: Sta
 
 
 @pytest.mark.parametrize("tls", [False, True])
+async def test_what_a_client_does_not_read_is_not_given_to_its_transport(start: Start, tls: bool) -> None:
+    """TLS would encrypt all of it, and keep a buffer of that size for good."""
+    body = bytes(range(256)) * 64 * 1024
+    given = 0
+
+    def handler(request: Request) -> Response | StreamResponse:
+        nonlocal given
+        if request.path == "/whole":
+            return Response(200, [body[:1000], b"", body[1000:]])
+
+        async def produce(stream: Stream) -> None:
+            nonlocal given
+            stream.write(body)
+            stream.write_framed(b"5\r\nafter\r\n")
+            assert stream.paused and stream.buffered_bytes > len(body) / 2
+            given = stream._connection.transport.get_write_buffer_size()
+            stream.finish()
+
+        return StreamResponse(200, b"text/plain", produce)
+
+    site = await start(handler, tls=tls)
+    client = await site.connect()
+    client.send(get("/stream") + get("/whole"))
+    while not given:
+        await asyncio.sleep(0)
+    assert given < 4 * connection_module.SLICE_BYTES
+    assert await client.answer() == (200, body + b"after")
+    assert await client.answer() == (200, body)
+
+
+@pytest.mark.parametrize("tls", [False, True])
 async def test_a_reader_that_stops_amid_a_stream_is_cut_off(start: Start, tls: bool) -> None:
     ended = asyncio.Event()
     pieces = 0

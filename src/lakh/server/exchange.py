@@ -132,21 +132,22 @@ class Stream:
             return
         self.size += len(data)
         if not self._chunked:
-            self._connection.transport.write(data)
+            self._connection.write(data)
         elif len(data) <= JOIN_BYTES:
-            self._connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
-            self._connection.transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
+            for part in (b"%x\r\n" % len(data), data, b"\r\n"):
+                self._connection.write(part)
 
     def write_framed(self, data: bytes) -> None:
         """Send what is already framed as chunks: encoded once, shared by many streams."""
         if not self.closed:
-            self._connection.transport.write(data if self._chunked else http1.unframe(data))
+            self._connection.write(data if self._chunked else http1.unframe(data))
 
     @property
     def buffered_bytes(self) -> int:
-        """What the transport holds unsent (under TLS without the kernel-side 64 KiB or so of the socket's own buffer)."""
-        return 0 if self.closed else self._connection.transport.get_write_buffer_size()
+        """What was written and has not left."""
+        return 0 if self.closed else self._connection.unsent_bytes
 
     @property
     def paused(self) -> bool:
@@ -167,7 +168,7 @@ class Stream:
         """End the body. The connection stays usable."""
         if not self.closed:
             if self._chunked:
-                self._connection.transport.write(b"0\r\n\r\n")
+                self._connection.write(b"0\r\n\r\n")
             self._close()
             self._connection.stream_finished()
 
