@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lakh.apis.resourcelists import is_huge_page, milli, validate_requirements
+from lakh.apis.resourcelists import canonical, is_huge_page, milli, validate_requirements
 from lakh.machinery import quantity
 from lakh.machinery.errors import FieldError, forbidden_field, invalid_value
 
@@ -20,16 +20,18 @@ def is_supported(name: str) -> bool:
     return name in _COMPUTE or is_huge_page(name)
 
 
-def _sum(total: dict[str, int], amounts: dict[str, Any] | None) -> None:
+def _sum(total: dict[str, str], amounts: dict[str, Any] | None) -> None:
     for name, value in (amounts or {}).items():
-        total[name] = total.get(name, 0) + (milli(value) or 0)
+        # What is no quantity is reported where it stands.
+        if canonical(value) is not None:
+            total[name] = quantity.add(total[name], value) if name in total else quantity.canonical(value)
 
 
-def aggregate(spec: Any, side: str) -> dict[str, int]:
-    """What all containers have together in `requests` or `limits`, in thousandths: init containers run before the others, sidecars with all."""
-    running: dict[str, int] = {}
-    starting: dict[str, int] = {}
-    sidecars: dict[str, int] = {}
+def aggregate(spec: Any, side: str) -> dict[str, str]:
+    """What all containers have together in `requests` or `limits`: init containers run before the others, sidecars with all."""
+    running: dict[str, str] = {}
+    starting: dict[str, str] = {}
+    sidecars: dict[str, str] = {}
     for container in spec.containers or ():
         _sum(running, getattr(container.resources, side) if container.resources is not None else None)
     for container in spec.initContainers or ():
@@ -41,16 +43,15 @@ def aggregate(spec: Any, side: str) -> dict[str, int]:
         else:
             alone = dict(sidecars)
             _sum(alone, amounts)
-        for name, value in alone.items():
-            starting[name] = max(starting.get(name, 0), value)
-    for name, value in starting.items():
-        running[name] = max(running.get(name, 0), value)
+        _raise(starting, alone)
+    _raise(running, starting)
     return running
 
 
-def canonical_milli(value: int) -> str:
-    """An amount in thousandths as a quantity."""
-    return quantity.canonical(f"{value}m")
+def _raise(total: dict[str, str], amounts: dict[str, str]) -> None:
+    for name, value in amounts.items():
+        if name not in total or quantity.compare(value, total[name]) > 0:
+            total[name] = value
 
 
 def default_pod_resources(spec: Any) -> None:
@@ -62,13 +63,13 @@ def default_pod_resources(spec: Any) -> None:
     limits = dict(resources.limits or {})
     for name, total in aggregate(spec, "limits").items():
         if is_huge_page(name) and name not in requests and name not in limits:
-            limits[name] = canonical_milli(total)
+            limits[name] = total
     resources.limits = limits or resources.limits
     if not limits:
         return
     for name, total in aggregate(spec, "requests").items():
         if name in _COMPUTE and name not in requests:
-            requests[name] = canonical_milli(total)
+            requests[name] = total
     for name, value in limits.items():
         if name not in requests and is_supported(name):
             requests[name] = value
@@ -76,20 +77,20 @@ def default_pod_resources(spec: Any) -> None:
         resources.requests = requests
 
 
-def validate_pod_resources(spec: Any, path: str, found: list[FieldError]) -> None:
+def validate_pod_resources(spec: Any, claims: frozenset[str], path: str, found: list[FieldError]) -> None:
     """The resources of a pod: of the kinds that can be, and enough for its containers."""
     resources = spec.resources
     if resources.claims is not None:
         found.append(forbidden_field(f"{path}.claims", "claims cannot be set for Resources at pod-level"))
-    validate_requirements(resources, path, found, whole_pod=True)
+    validate_requirements(resources, path, found, claims, whole_pod=True)
     requests, limits = resources.requests or {}, resources.limits or {}
     for name, total in aggregate(spec, "requests").items():
-        if is_supported(name) and total > (milli(requests.get(name, "0")) or 0):
+        if is_supported(name) and quantity.compare(total, canonical(requests.get(name, "0")) or "0") > 0:
             found.append(
                 invalid_value(
                     f"{path}.requests[{name}]",
                     requests.get(name, "0"),
-                    f"must be greater than or equal to aggregate container requests of {canonical_milli(total)}",
+                    f"must be greater than or equal to aggregate container requests of {total}",
                 )
             )
     for index, container in enumerate(spec.containers or ()):

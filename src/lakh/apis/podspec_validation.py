@@ -76,7 +76,7 @@ def validate_pod_spec(
     if spec.ephemeralContainers:
         validate_ephemeral_containers(spec, volumes, claims, f"{path}.ephemeralContainers", found)
     if spec.resources is not None:
-        validate_pod_resources(spec, f"{path}.resources", found)
+        validate_pod_resources(spec, claims, f"{path}.resources", found)
     if spec.hostNetwork:
         validate_host_network_ports(spec.containers or [], not template, f"{path}.containers", found)
     _enumeration(spec.restartPolicy, RESTART_POLICIES, f"{path}.restartPolicy", found)
