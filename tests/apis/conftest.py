@@ -62,3 +62,51 @@ def update(make: Make) -> Make:
 def strategy_of() -> Callable[[str], Strategy]:
     """The strategy of a kind of core/v1."""
     return lambda kind: _BY_KIND[kind].strategy
+
+
+@pytest.fixture
+def rewrite(make: Make) -> Make:
+    """`rewrite("Pod", old, new)`: as `update`, of an object that has the status that it comes with."""
+
+    def run(kind: str, old: dict[str, Any], new: dict[str, Any]) -> tuple[Any, list[str]]:
+        strategy = _BY_KIND[kind].strategy
+        before, after = make(kind, old), make(kind, new)
+        strategy.default(before)
+        strategy.default(after)
+        strategy.prepare_for_update(after, before)
+        return after, [str(finding) for finding in strategy.validate_update(after, before)]
+
+    return run
+
+
+@pytest.fixture
+def update_status(make: Make) -> Make:
+    """`update_status("Pod", old, new)`: the object as it would be stored, and the findings as text."""
+
+    def run(kind: str, old: dict[str, Any], new: dict[str, Any]) -> tuple[Any, list[str]]:
+        strategy = _BY_KIND[kind].strategy
+        before, after = make(kind, old), make(kind, new)
+        strategy.default(before)
+        strategy.default(after)
+        strategy.prepare_for_status_update(after, before)
+        return after, [str(finding) for finding in strategy.validate_status_update(after, before)]
+
+    return run
+
+
+@pytest.fixture
+def warn(make: Make) -> Make:
+    """`warn("Pod", {...})`: the warnings about a new object, or about a change of `old`."""
+
+    def run(kind: str, obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[str]:
+        strategy = _BY_KIND[kind].strategy
+        new = make(kind, obj)
+        strategy.default(new)
+        strategy.prepare_for_create(new)
+        before = None
+        if old is not None:
+            before = make(kind, old)
+            strategy.default(before)
+        return list(strategy.warnings(new, before))
+
+    return run
