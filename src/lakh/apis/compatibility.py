@@ -30,7 +30,7 @@ A `CustomResourceDefinition` is served from the moment it is `Established`, and 
 | structural schemas | types, pruning, defaults, nullable, all value validations, `allOf`/`anyOf`/`oneOf`/`not`, formats, with upstream's messages; definitions that are not structural are refused |
 | extensions | `x-kubernetes-preserve-unknown-fields`, `-embedded-resource`, `-int-or-string`, `-list-type`, `-list-map-keys`, `-map-type` |
 | CEL rules | `rule`, `message`, `messageExpression`, `reason`, `fieldPath`, `optionalOldSelf`, transition rules, ratcheting with warnings; all of Kubernetes' libraries, macros with two variables. Compiled against the types of the schema when the definition is written, with upstream's messages and estimates of cost. Not: metering what a rule costs when it runs (the number of evaluations is bounded instead), `orValue` on what `format.*().validate()` gives, types of lists in lists and of lists in maps (looked at when a rule runs) |
-| versions | any number; conversion `None`, and `Webhook` with v1 and v1beta1 reviews, by URL or service. Over a webhook, server-side apply is served on the stored version only, field ownership names that version, and it may not change while there are objects |
+| versions | any number; conversion `None`, and `Webhook` with v1 and v1beta1 reviews, by URL or service. Server-side apply in every version: managers hold fields of the version they applied, and conflicts are found in each version that somebody holds. Over a webhook, updates through a version that is not stored are held in the stored one's fields, and that one may not change while there are objects |
 | subresources | status, scale |
 | printing, selecting | additional printer columns, short names, categories, selectable fields |
 | conditions | NamesAccepted, Established, Terminating, KubernetesAPIApprovalPolicyConformant |
@@ -47,7 +47,7 @@ _MISSING = """
 | admission webhooks, admission policies | stored and checked, their expressions against upstream's types; not called |
 | RBAC | stored, not enforced: every credential that the cluster issued may do everything |
 | API priority and fairness | stored, not enforced |
-| `log`, `exec`, `attach`, `portforward`, proxies | passed on to the kubelet, pod or endpoint, upgraded connections as pipes of bytes. Simulated kubelets answer `log`, `/pods`, `/healthz`, `/metrics`, and refuse the rest, for they run no images |
+| `log`, `exec`, `attach`, `portforward`, proxies | passed on to the kubelet, pod or endpoint, upgraded connections (WebSocket, SPDY) as pipes of bytes. Upstream translates WebSocket's `v5.channel.k8s.io` and tunnelled port forwarding into SPDY for kubelets that do not know them; here the kubelet refuses the upgrade, and kubectl goes on with SPDY by itself. Simulated kubelets answer `log`, `/pods`, `/healthz`, `/metrics`, and refuse the rest, for they run no images |
 | `pods/resize` | the simulated kubelet refuses what its node can never hold and actuates the rest; it defers nothing |
 | LimitRanger, ResourceQuota, PodSecurity, NodeRestriction admission | not enforced |
 | service account token volumes | projected into pods as upstream does (`kube-api-access-…`); the simulated kubelet writes no files |
@@ -62,6 +62,8 @@ _MISSING = """
 | malformed quantities in `resource.k8s.io`, `storage.k8s.io`, `node.k8s.io` | refused as 422 where upstream's decoder answers 400 |
 | `VolumeAttachment` | an `inlineVolumeSpec` is not validated as a persistent volume's spec |
 | `IPAddress`, `ServiceCIDR` | stored and validated; no controller keeps the finalizer and the `Ready` condition, and services take no addresses from further ranges |
+| CBOR | refused (406, 415), as upstream's v1.36 does: its gate `CBORServingAndStorage` is alpha and off, and clients ask for CBOR only where a server offers it |
+| malformed strategic merge patches | an unknown `$patch`, a missing merge key and the like are 400, where upstream answers 500 |
 | beta and alpha groups | not served, `scheduling.k8s.io/v1alpha2` aside |
 """
 

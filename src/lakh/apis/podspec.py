@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lakh.apis import structs
 from lakh.apis.meta import validate_annotations, validate_labels
 from lakh.apis.podannotations import validate_pod_annotations, validate_profiles_match
 from lakh.apis.podspec_defaults import PodSpec, default_pod_spec
@@ -21,10 +22,14 @@ __all__ = [
     "validate_template_metadata",
 ]
 
+_ObjectMeta = structs.meta("ObjectMeta")
+
 
 def default_pod_template(template: Any) -> None:
     """Fills in the defaults of a `PodTemplateSpec`; None is left alone, an absent spec becomes an empty one. Idempotent."""
     if template is not None:
+        if template.metadata is None:
+            template.metadata = _ObjectMeta()
         if template.spec is None:
             template.spec = PodSpec()
         default_pod_spec(template.spec)

@@ -20,7 +20,9 @@ from lakh.apis.volume_sources import (
 )
 from lakh.machinery.errors import FieldError, duplicate, invalid_value, required
 
+_ClaimSpec = structs.core("PersistentVolumeClaimSpec")
 _EmptyDir = structs.core("EmptyDirVolumeSource")
+_ObjectMeta = structs.meta("ObjectMeta")
 _Volume = structs.core("Volume")
 
 DEFAULT_FILE_MODE = 0o644
@@ -79,7 +81,11 @@ def _default_rare(volume: Any) -> None:
         _default_field_refs(volume.downwardAPI.items)
     elif volume.ephemeral is not None:
         template = volume.ephemeral.volumeClaimTemplate
-        if template is not None and template.spec is not None:
+        if template is not None:
+            if template.metadata is None:
+                template.metadata = _ObjectMeta()
+            if template.spec is None:
+                template.spec = _ClaimSpec()
             default_claim_spec(template.spec)
     elif volume.image is not None:
         if not volume.image.pullPolicy:

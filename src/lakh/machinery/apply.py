@@ -125,7 +125,10 @@ def _created(value: JSONObject, shape: Shape) -> FieldSet:
     # Custom resources have no Go types, so none of their parts is there by itself.
     typed = shape.node is not None and shape.node.definition is not None
     for name, child in value.items():
-        if child is None:
+        if child is None or (
+            typed and not child and name in required and child.__class__ not in (dict, list)
+        ):
+            # What an empty object has as well, a number without `omitempty`, is not added.
             continue
         key, below = shape.field(name) if shape.kind == "struct" else (field_key(name), shape.element)
         if name == "metadata" or (typed and below.kind == "struct" and name in _ALWAYS_THERE):

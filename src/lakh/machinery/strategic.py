@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lakh.machinery.dynamic import JSON, equal
-from lakh.machinery.errors import bad_request, show_go
+from lakh.machinery.errors import StatusError, bad_request, show_go
 from lakh.machinery.jsonpatch import PatchError
 from lakh.machinery.schema import Node
 
@@ -62,7 +62,7 @@ def _merge_map(original: JSONObject, patch: Mapping[str, Any], node: Node | None
     if directive == "delete":
         return {}
     if PATCH in patch:
-        raise bad_request(f"unknown patch type found: {directive}")
+        raise _unknown_directive(patch)
     merged = dict(original)
     if RETAIN_KEYS in patch:
         _retain(merged, patch)
@@ -79,11 +79,20 @@ def _merge_map(original: JSONObject, patch: Mapping[str, Any], node: Node | None
             field = key[len(DELETE_FROM) :]
             if field not in handled and isinstance(merged.get(field), list):
                 merged[field] = _without(merged[field], value)
-        elif value is None:
+        elif value is None or (_directs(value) and not isinstance(merged.get(key), dict)):
+            # A directive that meets no map goes with all that is beside it.
             merged.pop(key, None)
         else:
             merged[key] = _merge_value(merged.get(key), value, _child(node, key))
     return merged
+
+
+def _directs(value: JSON) -> bool:
+    return isinstance(value, dict) and PATCH in value
+
+
+def _unknown_directive(patch: Mapping[str, Any]) -> StatusError:
+    return bad_request(f"unknown patch type: {patch[PATCH]} in map: {show_go(patch)}")
 
 
 def _retain(merged: JSONObject, patch: Mapping[str, Any]) -> None:
@@ -94,7 +103,7 @@ def _retain(merged: JSONObject, patch: Mapping[str, Any]) -> None:
     for key, value in patch.items():
         directive = key == RETAIN_KEYS or key.startswith((DELETE_FROM, SET_ORDER))
         if value is not None and not directive and key not in kept:
-            raise PatchError("invalid patch format of retainKeys")
+            raise bad_request("invalid patch format of retainKeys")
     for key in merged.keys() - kept:
         del merged[key]
 
@@ -120,14 +129,13 @@ def _plain(value: JSON) -> JSON:
         return {
             k: _plain(v) if isinstance(v, (dict, list)) else v
             for k, v in value.items()
-            if v is not None and not k.startswith((SET_ORDER, DELETE_FROM)) and k not in (PATCH, RETAIN_KEYS)
+            if v is not None
+            and not k.startswith((SET_ORDER, DELETE_FROM))
+            and k not in (PATCH, RETAIN_KEYS)
+            and not _directs(v)
         }
     if isinstance(value, list):
-        return [
-            _plain(v) if isinstance(v, (dict, list)) else v
-            for v in value
-            if not (isinstance(v, dict) and (v.get(PATCH) == "delete" or (PATCH in v and len(v) == 1)))
-        ]
+        return [_plain(v) if isinstance(v, (dict, list)) else v for v in value if not _directs(v)]
     return value
 
 
@@ -151,11 +159,9 @@ def _merge_list(original: list[Any], patch: list[Any], node: Node) -> list[Any]:
     for item in patch:
         directive = item.get(PATCH)
         if PATCH in item and directive != "delete":
-            raise bad_request(
-                "merging lists cannot yet be specified in the patch"
-                if directive == "merge"
-                else f"unknown patch type found: {directive}"
-            )
+            if directive == "merge":
+                raise bad_request("merging lists cannot yet be specified in the patch")
+            raise _unknown_directive(item)
         if key not in item:
             raise bad_request(f"map: {show_go(item)} does not contain declared merge key: {key}")
         if directive == "delete":
@@ -208,7 +214,9 @@ def _merge_ordered(
 
 
 def _check_order(changes: list[Any], order: list[Any], key: str | None) -> None:
-    """The patch's items must come in the order that the patch gives."""
+    """The patch's items must come in the order that the patch gives, if it gives one."""
+    if not order:
+        return
     position = 0
     for item in changes:
         if isinstance(item, dict) and PATCH in item:
@@ -216,7 +224,9 @@ def _check_order(changes: list[Any], order: list[Any], key: str | None) -> None:
         while position < len(order) and not _same(order[position], item, key):
             position += 1
         if position == len(order):
-            raise PatchError("The order in patch list doesn't match $setElementOrder list")
+            raise PatchError(
+                f"The order in patch list:\n{show_go(changes)}\n doesn't match $setElementOrder list:\n{show_go(order)}\n"
+            )
         position += 1
 
 

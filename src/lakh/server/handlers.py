@@ -13,13 +13,13 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from lakh.apis.custom import CustomResource
+from lakh.apis.meta import IMMUTABLE
 from lakh.machinery import errors
 from lakh.server import listing, messages, negotiate, tables
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.codec import (
     FieldValidation,
-    MalformedError,
     encode_json,
     load_json,
     read_body,
@@ -30,7 +30,7 @@ from lakh.server.context import Admit, Context, dry_run, field_manager, field_va
 from lakh.server.conversion import decided
 from lakh.server.converting import Converting
 from lakh.server.ownership import Applied
-from lakh.server.patches import APPLY_PATCH, content_type, parse_patch, patch_findings, refused_patch
+from lakh.server.patches import APPLY_PATCH, content_type, parse_patch, patch_findings, patched_object
 from lakh.server.rendering import Answer, negotiated, render, to_protobuf, to_yaml
 from lakh.server.reviews import Reviews
 from lakh.server.routing import RequestInfo
@@ -395,10 +395,12 @@ class Handlers:
             if not whole:
                 old.metadata.managedFields = None
             plain = change(store.codec.to_plain(old))
-            try:
-                new = store.codec.convert(plain, context.validation, context.warnings, list(twice))
-            except MalformedError as e:
-                raise refused_patch(kind, request.body, plain, e) from None
+            new = patched_object(kind, request.body, plain, store.codec, context, list(twice))
+            uid = new.metadata.uid
+            if uid and uid != old.metadata.uid:
+                # Of an update it is a precondition.
+                found = [errors.invalid_value("metadata.uid", uid, IMMUTABLE)]
+                raise errors.invalid(store.resource.group, store.resource.kind, info.name, found)
             if not whole:
                 old.metadata.managedFields = new.metadata.managedFields = managers
             return new

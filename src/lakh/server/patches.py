@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from lakh.machinery import errors, jsonpatch, mergepatch, strategic, unknown
-from lakh.server.codec import FieldValidation, MalformedError, encode_json, load_json
+from lakh.server.codec import Codec, FieldValidation, MalformedError, encode_json, load_json
+from lakh.server.context import Context
 from lakh.server.storage import ResourceStore
 from lakh.server.transport import Request
 
@@ -72,12 +73,36 @@ def patch_findings(kind: str, body: bytes, validation: str) -> list[str]:
     return found
 
 
-def refused_patch(
-    kind: str, body: bytes, patched: dict[str, Any], error: MalformedError
-) -> errors.StatusError:
-    """422: what a patch makes of the object does not decode. A strategic patch is shown itself, of others what they made."""
-    shown = errors.show_go(load_json(body)) if kind == STRATEGIC_PATCH else _encode_sorted(patched).decode()
-    return errors.invalid("", "", "", [errors.invalid_value("patch", shown, error.why)])
+def patched_object(
+    kind: str, body: bytes, patched: dict[str, Any], codec: Codec, context: Context, findings: list[str]
+) -> Any:
+    """What a patch made of an object, decoded; raises 422. A strategic patch is shown itself, of others what they made.
+
+    Of what kind it is the JSON patches may not change, and strategic ones cannot: there nobody looks.
+    """
+    shown = errors.show_go(load_json(body)) if kind == STRATEGIC_PATCH else ""
+    try:
+        if codec.strategic and (patched.get("apiVersion"), patched.get("kind")) != (
+            codec.api_version,
+            codec.kind,
+        ):
+            if not shown:
+                raise MalformedError("", "", _another_kind(patched, codec))
+            patched = {**patched, "apiVersion": codec.api_version, "kind": codec.kind}
+        return codec.convert(patched, context.validation, context.warnings, findings)
+    except MalformedError as e:
+        shown = shown or _encode_sorted(patched).decode()
+        raise errors.invalid("", "", "", [errors.invalid_value("patch", shown, e.why)]) from None
+
+
+def _another_kind(patched: dict[str, Any], codec: Codec) -> str:
+    """As runtime.DecodeInto says it."""
+    version, kind = patched.get("apiVersion") or "", patched.get("kind")
+    if not kind:
+        return "Object 'Kind' is missing"
+    package = codec.resource.group.partition(".")[0] or "core"
+    slash = "" if "/" in str(version) else "/"
+    return f"unable to decode {slash}{version}, Kind={kind} into *{package}.{codec.kind}"
 
 
 def _must_be_object(value: Any) -> Any:

@@ -157,6 +157,8 @@ class ResourceStore:
             if attempt == 0:
                 value, terms = self._prepare_create(context, obj)
             else:
+                # A namespace is labelled with its name.
+                self.strategy.default(obj)
                 value = self.codec.encode_stored(obj)
             try:
                 if not context.dry_run:

@@ -10,7 +10,7 @@ from lakh.apis import meta
 from lakh.apis.conditions import validate_conditions
 from lakh.apis.groups import admission_rules as rules
 from lakh.apis.groups import printing
-from lakh.apis.groups.base import METADATA_RESETS, GroupStrategy, child, declare
+from lakh.apis.groups.base import DEFAULT_SERVICE_PORT, METADATA_RESETS, GroupStrategy, child, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, STATUS_METADATA, Column
 from lakh.machinery import cel_names, names
 from lakh.machinery.errors import (
@@ -26,7 +26,6 @@ VERSION = "v1"
 
 DEFAULT_TIMEOUT_SECONDS = 10
 MAX_TIMEOUT_SECONDS = 30
-DEFAULT_SERVICE_PORT = 443
 
 
 _REVIEW_VERSIONS = ("v1", "v1beta1")

@@ -9,7 +9,7 @@ import msgspec
 
 from lakh.apis import meta
 from lakh.apis.groups import admissionregistration, apiextensions_schema
-from lakh.apis.groups.base import METADATA_RESETS, GroupStrategy, child, declare
+from lakh.apis.groups.base import DEFAULT_SERVICE_PORT, METADATA_RESETS, GroupStrategy, child, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
 from lakh.machinery import cel_names, names
 from lakh.machinery.errors import (
@@ -82,16 +82,18 @@ class CustomResourceDefinitionStrategy(GroupStrategy):
                 names_.singular = names_.kind.lower()
             if not names_.listKind:
                 names_.listKind = f"{names_.kind}List"
-        conversion = child(spec, "conversion")
-        if not conversion.strategy:
-            conversion.strategy = "None"
+        if spec.conversion is None:
+            child(spec, "conversion").strategy = "None"
+        conversion = spec.conversion
         config = conversion.webhook.clientConfig if conversion.webhook is not None else None
         if config is not None and config.service is not None and config.service.port is None:
-            config.service.port = admissionregistration.DEFAULT_SERVICE_PORT
+            config.service.port = DEFAULT_SERVICE_PORT
 
     def reset_status(self, obj: Any) -> None:
         """The storage version is stored from the start."""
         super().reset_status(obj)
+        names_ = child(obj.status, "acceptedNames")
+        names_.plural = names_.kind = ""
         obj.status.storedVersions = [v.name or "" for v in obj.spec.versions or () if v.storage]
 
     def validate(self, obj: Any) -> list[FieldError]:

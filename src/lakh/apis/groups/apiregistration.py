@@ -6,14 +6,13 @@ from typing import Any
 
 from lakh.apis import meta
 from lakh.apis.groups import printing
-from lakh.apis.groups.base import METADATA_RESETS, GroupStrategy, child, declare, new
+from lakh.apis.groups.base import DEFAULT_SERVICE_PORT, METADATA_RESETS, GroupStrategy, child, declare, new
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, STATUS_METADATA, Column
 from lakh.machinery import names, times
 from lakh.machinery.errors import FieldError, invalid_value, not_supported, required
 
 GROUP = "apiregistration.k8s.io"
 
-DEFAULT_SERVICE_PORT = 443
 MAX_GROUP_PRIORITY = 20_000
 MAX_VERSION_PRIORITY = 1000
 

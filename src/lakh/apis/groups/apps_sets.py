@@ -216,6 +216,7 @@ class StatefulSetStrategy(GroupStrategy):
 
     has_status = True
     generation = True
+    status_zeros = ("availableReplicas",)
     columns = (
         NAME_COLUMN,
         Column("Ready", description="Number of the pod with ready state"),

@@ -57,6 +57,8 @@ def new(parent: Any, name: str, **values: Any) -> Any:
     return _child_type(owner, name)(**values)
 
 
+# Of a reference to a service.
+DEFAULT_SERVICE_PORT = 443
 # Of kinds whose status is written without metadata.
 METADATA_RESETS: Mapping[str, tuple[str, ...]] = {"status": ("metadata",)}
 
@@ -72,6 +74,8 @@ class GroupStrategy(Strategy):
     """
 
     definition: str = ""
+    # Numbers of a status that are always there, though the schema does not require them.
+    status_zeros: tuple[str, ...] = ()
     columns: tuple[Column, ...] = (NAME_COLUMN, AGE_COLUMN)
 
     def default(self, obj: Any) -> None:
@@ -91,7 +95,7 @@ class GroupStrategy(Strategy):
         status = child(obj, "status")
         node = schema().node(self.definition).field("status")
         assert node is not None
-        for name in node.required:
+        for name in (*node.required, *self.status_zeros):
             field = node.field(name)
             if field is not None and field.type in _ZEROS:
                 setattr(status, name, _ZEROS[field.type])

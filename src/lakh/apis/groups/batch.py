@@ -232,9 +232,10 @@ class CronJobStrategy(GroupStrategy):
         if spec.failedJobsHistoryLimit is None:
             spec.failedJobsHistoryLimit = DEFAULT_FAILED_JOBS_HISTORY_LIMIT
         template = child(spec, "jobTemplate")
-        if template.spec is not None:
-            _default_policies(template.spec)
-            default_pod_template(template.spec.template)
+        child(template, "metadata")
+        job = child(template, "spec")
+        _default_policies(job)
+        default_pod_template(child(job, "template"))
 
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole CronJob."""

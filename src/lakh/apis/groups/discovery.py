@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from lakh.apis import meta
+from lakh.apis.definitions import schema
 from lakh.apis.groups import printing
 from lakh.apis.groups.base import GroupStrategy, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
@@ -35,6 +36,7 @@ _OWN_CONTROLLERS = ("endpointslice-controller.k8s.io", "endpointslicemirroring-c
 
 ITEMS_SHOWN = 3
 
+_EndpointConditions = schema().struct("io.k8s.api.discovery.v1.EndpointConditions")
 _ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 
@@ -52,7 +54,10 @@ class EndpointSliceStrategy(GroupStrategy):
     )
 
     def default(self, obj: Any) -> None:
-        """Ports have a name, be it empty, and speak TCP."""
+        """Ports have a name, be it empty, and speak TCP; endpoints have conditions, be there none."""
+        for endpoint in obj.endpoints or ():
+            if endpoint.conditions is None:
+                endpoint.conditions = _EndpointConditions()
         for port in obj.ports or ():
             if port.name is None:
                 port.name = ""

@@ -33,6 +33,14 @@ class IngressStrategy(GroupStrategy):
         AGE_COLUMN,
     )
 
+    def default(self, obj: Any) -> None:
+        """A port of each service, be it none."""
+        spec = child(obj, "spec")
+        paths = (path for rule in spec.rules or () for path in (rule.http and rule.http.paths) or ())
+        for backend in (spec.defaultBackend, *(child(path, "backend") for path in paths)):
+            if backend is not None and backend.service is not None:
+                child(backend.service, "port")
+
     def reset_status(self, obj: Any) -> None:
         """`loadBalancer` is always there."""
         super().reset_status(obj)

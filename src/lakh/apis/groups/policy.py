@@ -26,6 +26,7 @@ class PodDisruptionBudgetStrategy(GroupStrategy):
 
     has_status = True
     generation = True
+    status_zeros = ("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods")
     allow_unconditional_update = False
     columns = (
         NAME_COLUMN,

@@ -77,7 +77,8 @@ class ResourceClaimStrategy(GroupStrategy):
 
     def default(self, obj: Any) -> None:
         """Exactly one device a request."""
-        _default_claim(child(obj, "spec"))
+        child(child(obj, "spec"), "devices")
+        _default_claim(obj.spec)
         _canonicalise(_claim_amounts(obj.spec, "spec"))
         for result in _results(obj):
             _default_tolerations(result)
@@ -189,7 +190,9 @@ class ResourceClaimTemplateStrategy(GroupStrategy):
 
     def default(self, obj: Any) -> None:
         """As claims."""
-        spec = child(child(obj, "spec"), "spec")
+        child(child(obj, "spec"), "metadata")
+        spec = child(obj.spec, "spec")
+        child(spec, "devices")
         _default_claim(spec)
         _canonicalise(_claim_amounts(spec, "spec.spec"))
 
