@@ -6,9 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from tests.conformance import manifests
-from tests.conformance.test_upstream_apps import WORKLOADS
-from tests.conformance.test_upstream_resources import CASES as KINDS
+from .defaults import DEFAULTS
 
 JSON = "application/json"
 JSON_PATCH = "application/json-patch+json"
@@ -20,7 +18,7 @@ DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 SERVICES = "/api/v1/namespaces/default/services"
 PODS = "/api/v1/namespaces/default/pods"
-DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+MANAGERS = ("managedFields",)
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Case:
-    """Requests in order. `only`: the top-level fields of successes that are compared."""
+    """Requests in order. `only`: the top-level fields of successes that are compared; `hide`: fields of metadata that are not."""
 
     name: str
     source: str
     steps: tuple[Step, ...]
     only: tuple[str, ...] = ()
+    hide: tuple[str, ...] = ()
 
 
 def post(path: str, body: Any, **more: str) -> Step:
@@ -86,15 +85,16 @@ def service(*ports: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-SSA = "staging/src/k8s.io/apimachinery/pkg/util/managedfields, sigs.k8s.io/structured-merge-diff/merge"
-SMP = "staging/src/k8s.io/apimachinery/pkg/util/strategicpatch/patch_test.go"
-PATCHES = "staging/src/k8s.io/apiserver/pkg/endpoints/handlers/patch.go"
-STRICT = "test/integration/apiserver/field_validation_test.go"
+# What was read: in structured-merge-diff (release of Kubernetes v1.36), apimachinery's managedfields, and apiserver's endpoints/handlers.
+MERGE_GO = "structured-merge-diff/merge/update.go: Updater"
+FIELDS_GO = "apimachinery/pkg/util/managedfields"
+SMP_GO = "apimachinery/pkg/util/strategicpatch/patch.go"
+PATCH_GO = "apiserver/pkg/endpoints/handlers/patch.go"
 
 APPLIES = (
     Case(
         "apply: create, change nothing, add, drop",
-        SSA,
+        f"{MERGE_GO}.Apply and .prune; merge/leaf_test.go, merge/multiple_appliers_test.go",
         (
             apply(f"{CONFIGMAPS}/c", configmap({"a": "1", "b": "2"})),
             apply(f"{CONFIGMAPS}/c", configmap({"a": "1", "b": "2"})),
@@ -105,7 +105,7 @@ APPLIES = (
     ),
     Case(
         "apply: conflict of one field, of two, and force",
-        SSA + "/conflict.go",
+        f"{MERGE_GO}.update; {FIELDS_GO}/internal/conflict.go: NewConflictError",
         (
             apply(f"{CONFIGMAPS}/c", configmap({"a": "1", "b": "2"}), "first"),
             apply(f"{CONFIGMAPS}/c", configmap({"a": "x"}), "second"),
@@ -118,7 +118,7 @@ APPLIES = (
     ),
     Case(
         "apply: shared ownership keeps what one of the owners drops",
-        SSA,
+        f"{MERGE_GO}.addBackOwnedItems; merge/multiple_appliers_test.go",
         (
             apply(f"{CONFIGMAPS}/c", configmap({"a": "1", "b": "2"}), "first"),
             apply(f"{CONFIGMAPS}/c", configmap({"a": "1"}), "second"),
@@ -129,7 +129,7 @@ APPLIES = (
     ),
     Case(
         "apply: an updater takes a field, the applier gives it up",
-        SSA,
+        f"{MERGE_GO}.Update and .Apply; merge/leaf_test.go",
         (
             apply(f"{DEPLOYMENTS}/d", deployment(3, nginx={"image": "nginx:1"}), "owner"),
             patch(f"{DEPLOYMENTS}/d", {"spec": {"replicas": 5}}, MERGE, agent="autoscaler/1"),
@@ -140,7 +140,7 @@ APPLIES = (
     ),
     Case(
         "apply: list map with two keys",
-        SSA + ", core/v1 ServicePort",
+        f"{MERGE_GO}; merge/key_test.go, merge/default_keys_test.go; core/v1/types.go: ServiceSpec.Ports (+listMapKey=port, protocol)",
         (
             apply(
                 f"{SERVICES}/s",
@@ -155,7 +155,7 @@ APPLIES = (
     ),
     Case(
         "apply: set list (finalizers) merges, each drops its own",
-        SSA + ", metav1.ObjectMeta",
+        f"{MERGE_GO}.prune; merge/set_test.go; meta/v1/types.go: ObjectMeta.Finalizers (+listType=set)",
         (
             apply(f"{CONFIGMAPS}/c", configmap(finalizers=["example.com/a"]), "x"),
             apply(f"{CONFIGMAPS}/c", configmap(finalizers=["example.com/b"]), "y"),
@@ -165,7 +165,7 @@ APPLIES = (
     ),
     Case(
         "apply: atomic list (arguments) is one field",
-        SSA + ", core/v1 Container",
+        f"{MERGE_GO}.update; merge/leaf_test.go; core/v1/types.go: Container.Args (+listType=atomic)",
         (
             apply(f"{DEPLOYMENTS}/d", deployment(1, c={"image": "i", "args": ["a", "b"]}), "x"),
             apply(f"{DEPLOYMENTS}/d", deployment(1, c={"args": ["a", "c"]}), "y"),
@@ -175,7 +175,7 @@ APPLIES = (
     ),
     Case(
         "apply: containers of two managers, one goes with its manager",
-        SSA,
+        f"{MERGE_GO}.addBackDanglingItems; merge/nested_test.go",
         (
             apply(f"{DEPLOYMENTS}/d", deployment(1, main={"image": "main:1"}), "x"),
             apply(f"{DEPLOYMENTS}/d", deployment(1, sidecar={"image": "side:1"}), "y"),
@@ -192,7 +192,7 @@ APPLIES = (
     ),
     Case(
         "apply: what cannot be merged",
-        SSA + "/typed",
+        f"structured-merge-diff/typed/validate.go; {FIELDS_GO}/internal/structuredmerge.go: Apply; {PATCH_GO}: applyPatcher",
         (
             apply(f"{DEPLOYMENTS}/d", deployment(1, c={"image": "i", "nope": 1})),
             apply(f"{SERVICES}/s", service({"name": "a", "port": 80}, {"name": "b", "port": 80})),
@@ -206,7 +206,7 @@ APPLIES = (
     ),
     Case(
         "apply: names that are there twice in YAML",
-        PATCHES,
+        f"{PATCH_GO}: applyPatcher.applyPatchToCurrentObject (yaml.UnmarshalStrict)",
         tuple(
             apply(
                 f"{CONFIGMAPS}/c",
@@ -219,7 +219,7 @@ APPLIES = (
     ),
     Case(
         "apply: kubectl takes over from its client-side apply",
-        SSA + "/lastappliedmanager.go",
+        f"{FIELDS_GO}/internal/lastappliedmanager.go, lastappliedupdater.go and their tests",
         (
             post(
                 f"{CONFIGMAPS}?fieldManager=kubectl-client-side-apply",
@@ -239,7 +239,7 @@ APPLIES = (
     ),
     Case(
         "apply: of status, and of scale",
-        SSA + "/scalehandler.go",
+        f"{FIELDS_GO}/scalehandler.go; pkg/registry/apps/deployment/strategy.go: GetResetFields",
         (
             post(DEPLOYMENTS, deployment(1, c={"image": "i"})),
             apply(
@@ -279,7 +279,7 @@ APPLIES = (
     ),
     Case(
         "managedFields: reset by one empty entry, ignored when broken",
-        SSA + "/fieldmanager.go",
+        f"{FIELDS_GO}/internal/fieldmanager.go: Update, decodeLiveOrNew; skipnonapplied.go; managedfields.go: DecodeManagedFields",
         (
             post(CONFIGMAPS, configmap({"a": "1"})),
             patch(f"{CONFIGMAPS}/c", {"metadata": {"managedFields": [{"operation": "Nonsense"}]}}, MERGE),
@@ -294,7 +294,7 @@ APPLIES = (
 PATCHES_OF_EACH_TYPE = (
     Case(
         "json patch: operations",
-        PATCHES,
+        f"RFC 6902; {PATCH_GO}: jsonPatcher.applyJSPatch",
         (
             post(CONFIGMAPS, configmap({"a": "1", "b": "2"})),
             patch(
@@ -322,7 +322,7 @@ PATCHES_OF_EACH_TYPE = (
     ),
     Case(
         "merge patch: nulls, lists, what does not fit",
-        PATCHES,
+        f"RFC 7386; {PATCH_GO}: jsonPatcher, patchResource; meta/v1/validation: ValidatePatchOptions",
         (
             post(DEPLOYMENTS, deployment(1, c={"image": "i"})),
             patch(f"{DEPLOYMENTS}/d", {"spec": {"replicas": None, "minReadySeconds": 5}}, MERGE),
@@ -339,7 +339,7 @@ PATCHES_OF_EACH_TYPE = (
     ),
     Case(
         "strategic merge patch: directives",
-        SMP,
+        f"{SMP_GO}: mergeMap, mergeSlice, mergePatchIntoOriginal, applyRetainKeysDirective; patch_test.go",
         (
             post(DEPLOYMENTS, deployment(1, a={"image": "a"}, b={"image": "b"})),
             patch(
@@ -402,10 +402,260 @@ PATCHES_OF_EACH_TYPE = (
     ),
 )
 
+PODS_OF_PATCHES: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {
+        "name": "p",
+        "finalizers": ["example.com/a", "example.com/b"],
+        "labels": {"a": "1", "b": "2"},
+    },
+    "spec": {
+        "nodeSelector": {"a": "1"},
+        "tolerations": [{"key": "x", "operator": "Exists"}],
+        "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}, {"containerPort": 81}]}],
+    },
+}
+
+STRATEGIC_MERGES = (
+    Case(
+        "strategic merge patch: maps, sets, orders, lists that are replaced",
+        f"{SMP_GO}: handleDirectiveInMergeMap, removeDirectives, validatePatchWithSetOrderList, normalizeElementOrder; patch_test.go",
+        (
+            post(PODS, PODS_OF_PATCHES),
+            patch(f"{PODS}/p", {"metadata": {"labels": {"a": None, "c": "3"}}}, STRATEGIC),
+            patch(f"{PODS}/p", {"metadata": {"labels": {"$patch": "replace", "d": "4"}}}, STRATEGIC),
+            patch(f"{PODS}/p", {"metadata": {"labels": {"$patch": "delete"}}}, STRATEGIC),
+            patch(f"{PODS}/p", {"metadata": {"annotations": {"$patch": "replace", "e": "5"}}}, STRATEGIC),
+            patch(f"{PODS}/p", {"metadata": {"finalizers": ["example.com/c", "example.com/a"]}}, STRATEGIC),
+            patch(
+                f"{PODS}/p",
+                {
+                    "metadata": {
+                        "$setElementOrder/finalizers": ["example.com/c", "example.com/d"],
+                        "$deleteFromPrimitiveList/finalizers": ["example.com/b"],
+                        "finalizers": ["example.com/d"],
+                    }
+                },
+                STRATEGIC,
+            ),
+            patch(
+                f"{PODS}/p",
+                {
+                    "metadata": {
+                        "$setElementOrder/finalizers": ["example.com/x"],
+                        "finalizers": ["example.com/y"],
+                    }
+                },
+                STRATEGIC,
+            ),
+            patch(f"{PODS}/p", {"metadata": {"$retainKeys": ["name"], "labels": {"a": "1"}}}, STRATEGIC),
+            patch(f"{PODS}/p", {"metadata": {"$retainKeys": "name"}}, STRATEGIC),
+            patch(f"{PODS}/p", {"metadata": {"$deleteFromPrimitiveList/finalizers": "x"}}, STRATEGIC),
+            patch(f"{PODS}/p", {"spec": {"containers": [{"$patch": "merge", "name": "c"}]}}, STRATEGIC),
+            patch(
+                f"{PODS}/p?dryRun=All",
+                {
+                    "spec": {
+                        "tolerations": [
+                            {"key": "x", "operator": "Exists"},
+                            {"key": "y", "operator": "Exists"},
+                        ]
+                    }
+                },
+                STRATEGIC,
+            ),
+        ),
+        ("metadata",),
+        MANAGERS,
+    ),
+)
+
+JSON_PATCHES = (
+    Case(
+        "json patch: pointers, appending, whole documents, what is no patch",
+        f"RFC 6902, RFC 6901; {PATCH_GO}: jsonPatcher.applyJSPatch, maxJSONPatchOperations",
+        (
+            post(CONFIGMAPS, configmap({"a": "1"}, finalizers=["example.com/a"])),
+            patch(
+                f"{CONFIGMAPS}/c",
+                [
+                    {"op": "add", "path": "/metadata/finalizers/-", "value": "example.com/c"},
+                    {"op": "add", "path": "/metadata/finalizers/1", "value": "example.com/b"},
+                    {
+                        "op": "test",
+                        "path": "/metadata/finalizers",
+                        "value": [f"example.com/{x}" for x in "abc"],
+                    },
+                ],
+                JSON_PATCH,
+            ),
+            patch(f"{CONFIGMAPS}/c", [{"op": "remove", "path": "/metadata/finalizers/7"}], JSON_PATCH),
+            patch(f"{CONFIGMAPS}/c", [{"op": "add", "path": "/data/x/y", "value": "1"}], JSON_PATCH),
+            patch(f"{CONFIGMAPS}/c", [{"op": "replace", "path": "/data/missing", "value": "1"}], JSON_PATCH),
+            patch(f"{CONFIGMAPS}/c", [{"op": "nonsense", "path": "/data/a"}], JSON_PATCH),
+            patch(f"{CONFIGMAPS}/c", [{"op": "add", "path": "/data/k", "value": None}], JSON_PATCH),
+            patch(f"{CONFIGMAPS}/c", [{"op": "test", "path": "/metadata/uid", "value": None}], JSON_PATCH),
+            patch(f"{CONFIGMAPS}/c", [], JSON_PATCH),
+        ),
+        ("metadata", "data"),
+        MANAGERS,
+    ),
+    Case(
+        "merge patch: nested nulls, lists replaced, metadata that stays",
+        f"RFC 7386; {PATCH_GO}: jsonPatcher; registry/rest/update.go: BeforeUpdate",
+        (
+            post(
+                CONFIGMAPS,
+                configmap({"a": "1", "b": "2"}, labels={"x": "1", "y": "2"}, finalizers=["example.com/a"]),
+            ),
+            patch(
+                f"{CONFIGMAPS}/c", {"metadata": {"labels": {"x": None, "z": "3"}}, "data": {"a": None}}, MERGE
+            ),
+            patch(
+                f"{CONFIGMAPS}/c",
+                {"metadata": {"finalizers": ["example.com/b"], "annotations": {"n": None}}},
+                MERGE,
+            ),
+            patch(f"{CONFIGMAPS}/c", {"data": None}, MERGE),
+            patch(f"{CONFIGMAPS}/c", {"metadata": {"creationTimestamp": None, "generation": 7}}, MERGE),
+            patch(f"{CONFIGMAPS}/c", {"metadata": {"uid": "other"}}, MERGE),
+            patch(f"{CONFIGMAPS}/c", {"metadata": {"namespace": "kube-system"}}, MERGE),
+            patch(f"{CONFIGMAPS}/c", {"metadata": {"resourceVersion": "1"}}, MERGE),
+            patch(f"{CONFIGMAPS}/c", {"kind": "Secret"}, MERGE),
+        ),
+        ("metadata", "data"),
+        MANAGERS,
+    ),
+)
+
+AUTOSCALER: dict[str, Any] = {
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"name": "h"},
+    "spec": {
+        "maxReplicas": 3,
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"},
+    },
+}
+AUTOSCALERS = {v: f"/apis/autoscaling/{v}/namespaces/default/horizontalpodautoscalers" for v in ("v1", "v2")}
+
+
+def autoscaler(version: str, **spec: Any) -> dict[str, Any]:
+    return {**AUTOSCALER, "apiVersion": f"autoscaling/{version}", "spec": {**AUTOSCALER["spec"], **spec}}
+
+
+def cpu(percent: int) -> list[dict[str, Any]]:
+    target = {"type": "Utilization", "averageUtilization": percent}
+    return [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+
+
+FLOW: dict[str, Any] = {
+    "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
+    "kind": "FlowSchema",
+    "metadata": {"name": "f", "labels": {"a": "1"}},
+}
+FLOWS = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"
+
+ENDPOINTS = (
+    Case(
+        "apply: two versions of one kind",
+        f"{MERGE_GO}.update and .prune: a comparison for each version of a manager; merge/obsolete_versions_test.go",
+        (
+            apply(f"{AUTOSCALERS['v2']}/h", autoscaler("v2", metrics=cpu(50)), "two"),
+            apply(f"{AUTOSCALERS['v1']}/h", autoscaler("v1", targetCPUUtilizationPercentage=60), "one"),
+            apply(
+                f"{AUTOSCALERS['v1']}/h",
+                autoscaler("v1", targetCPUUtilizationPercentage=60),
+                "one",
+                "&force=true",
+            ),
+            patch(f"{AUTOSCALERS['v2']}/h", {"spec": {"metrics": cpu(70)}}, MERGE),
+            apply(f"{AUTOSCALERS['v1']}/h", autoscaler("v1"), "two"),
+        ),
+        ("metadata", "spec"),
+    ),
+    Case(
+        "apply: what status and the object leave to each other",
+        "pkg/registry/flowcontrol/flowschema/strategy.go and pkg/registry/core/pod/strategy.go: GetResetFields; "
+        "test/integration/apiserver/apply/reset_fields_test.go: TestApplyResetFields",
+        (
+            apply(
+                f"{FLOWS}/f",
+                {**FLOW, "spec": {"priorityLevelConfiguration": {"name": "p"}}, "status": {}},
+                "a",
+            ),
+            apply(
+                f"{FLOWS}/f/status",
+                {
+                    **FLOW,
+                    "metadata": {"name": "f", "labels": {"a": "2"}},
+                    "spec": {"priorityLevelConfiguration": {"name": "q"}},
+                    "status": {"conditions": [{"type": "Dangling", "status": "True"}]},
+                },
+                "b",
+            ),
+            Step(
+                "PUT",
+                f"{FLOWS}/f/status",
+                {**FLOW, "metadata": {"name": "f", "labels": {"c": "3"}}, "status": {}},
+            ),
+        ),
+        ("metadata", "spec", "status"),
+    ),
+    Case(
+        "managedFields: of subresources that write a part",
+        "pkg/registry/core/pod/strategy.go: EphemeralContainersStrategy, ResizeStrategy: GetResetFieldsFilter",
+        (
+            post(
+                PODS,
+                {
+                    **PODS_OF_PATCHES,
+                    "spec": {
+                        "containers": [
+                            {"name": "c", "image": "i", "resources": {"requests": {"cpu": "500m"}}}
+                        ]
+                    },
+                },
+            ),
+            patch(
+                f"{PODS}/p/ephemeralcontainers",
+                {
+                    "metadata": {"labels": {"z": "1"}},
+                    "spec": {"ephemeralContainers": [{"name": "e", "image": "i"}]},
+                },
+                STRATEGIC,
+            ),
+            apply(
+                f"{PODS}/p/resize",
+                {
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "metadata": {"name": "p"},
+                    "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]},
+                },
+                "r",
+            ),
+            apply(
+                f"{PODS}/p/resize",
+                {
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "metadata": {"name": "p"},
+                    "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]},
+                },
+                "r",
+                "&force=true",
+            ),
+        ),
+        ("metadata",),
+    ),
+)
+
 WRITES = (
     Case(
         "update: stale, unconditional, immutable metadata, precondition",
-        "staging/src/k8s.io/apiserver/pkg/registry/generic/registry/store.go, apimachinery/pkg/api/validation/objectmeta.go",
+        "apiserver/pkg/registry/generic/registry/store.go: Update, Delete; registry/rest/update.go: BeforeUpdate; "
+        "apimachinery/pkg/api/validation/objectmeta.go: ValidateObjectMetaAccessorUpdate",
         (
             post(CONFIGMAPS, configmap({"a": "1"})),
             Step("PUT", f"{CONFIGMAPS}/c", configmap({"a": "2"}, resourceVersion="999999")),
@@ -422,7 +672,7 @@ WRITES = (
     ),
     Case(
         "create: unknown and duplicate fields, Strict, Warn, Ignore",
-        STRICT,
+        "apimachinery/pkg/runtime/serializer/json: Decode with strict; test/integration/apiserver/field_validation_test.go",
         tuple(
             post(
                 f"{PODS}?dryRun=All&fieldValidation={how}",
@@ -435,7 +685,7 @@ WRITES = (
     ),
     Case(
         "create: what is malformed",
-        "staging/src/k8s.io/apimachinery/pkg/runtime/serializer/json",
+        "apimachinery/pkg/runtime/serializer/json: Decode; apiserver/pkg/endpoints/handlers/create.go; registry/rest/create.go: BeforeCreate",
         (
             post(CONFIGMAPS, b""),
             post(CONFIGMAPS, b"{"),
@@ -454,79 +704,22 @@ WRITES = (
 
 
 def _defaults() -> tuple[Case, ...]:
+    """What is filled in, of each kind of the catalogue, metadata but for managers included."""
     found = []
-    for plural, kind in sorted(KINDS.items()):
-        found.append(
-            Case(
-                f"defaults: {kind.group or 'core'}/{kind.version} {plural}",
-                f"pkg/apis/{kind.group.split('.')[0] or 'core'}/{kind.version}/defaults.go and the strategy in pkg/registry",
-                (post(kind.path("default"), kind.object("n", "l")),),
-                tuple(sorted({*kind.body, "spec", "status"})),
-            )
-        )
-    for plural, (version, body) in sorted(WORKLOADS.items()):
-        root = "/api/v1" if version == "v1" else f"/apis/{version}"
-        found.append(
-            Case(
-                f"defaults: {version} {plural}",
-                f"pkg/apis/{version.rpartition('/')[0] or 'core'}/v1/defaults.go and the strategy in pkg/registry",
-                (post(f"{root}/namespaces/default/{plural}", body),),
-                ("spec", "status"),
-            )
-        )
-    probe = {"httpGet": {"path": "/", "port": 80}}
-    found.append(
-        Case(
-            "defaults: core/v1 pods",
-            "pkg/apis/core/v1/defaults.go, plugin/pkg/admission",
-            (
-                post(
-                    PODS,
-                    manifests.pod(
-                        "p",
-                        hostNetwork=True,
-                        volumes=[
-                            {"name": "s", "secret": {"secretName": "x"}},
-                            {"name": "c", "configMap": {"name": "x"}},
-                            {
-                                "name": "d",
-                                "downwardAPI": {
-                                    "items": [{"path": "p", "fieldRef": {"fieldPath": "metadata.name"}}]
-                                },
-                            },
-                            {"name": "p", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}},
-                            {"name": "h", "hostPath": {"path": "/x"}},
-                            {"name": "e"},
-                            {
-                                "name": "i",
-                                "iscsi": {
-                                    "targetPortal": "1.2.3.4",
-                                    "iqn": "iqn.2020-01.com.example:x",
-                                    "lun": 0,
-                                },
-                            },
-                        ],
-                        containers=[
-                            {
-                                "name": "c",
-                                "image": "nginx",
-                                "ports": [{"containerPort": 80}],
-                                "livenessProbe": probe,
-                                "readinessProbe": {"grpc": {"port": 5}},
-                                "env": [
-                                    {"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-                                ],
-                                "resources": {"limits": {"cpu": "0.5"}},
-                                "lifecycle": {"preStop": {"httpGet": {"port": 1}}},
-                            }
-                        ],
-                    ),
-                ),
-            ),
-            ("spec", "status"),
-        )
-    )
+    for default in DEFAULTS:
+        name = f"defaults: {default.api_version} {default.plural}"
+        if default.name != "n" and any(d.plural == default.plural and d.name == "n" for d in DEFAULTS):
+            name += f", {default.name}"
+        found.append(Case(name, default.source, (post(default.path, default.object()),), hide=MANAGERS))
     return tuple(found)
 
 
-CASES: tuple[Case, ...] = (*APPLIES, *PATCHES_OF_EACH_TYPE, *WRITES, *_defaults())
+CASES: tuple[Case, ...] = (
+    *APPLIES,
+    *ENDPOINTS,
+    *PATCHES_OF_EACH_TYPE,
+    *STRATEGIC_MERGES,
+    *JSON_PATCHES,
+    *WRITES,
+    *_defaults(),
+)

@@ -1,7 +1,7 @@
 """Replays the corpus: requests from `cases`, answers from `answers.json`.
 
-A case is a few requests in order, on a server of its own without sockets, and says against which upstream source its answers were checked. What differs
-from run to run (uids, times, revisions) is replaced by its kind. `python -m tests.golden.replay` writes the answers anew: read the difference
+A case is a few requests in order, on a server of its own without sockets, and names the upstream source with which its answers were compared:
+the functions that decide them, and test tables where there are some. What differs from run to run (uids, times, revisions) is replaced by its kind. `python -m tests.golden.replay` writes the answers anew: read the difference
 before you commit it.
 """
 
@@ -27,6 +27,8 @@ _ADDRESS = re.compile(r"10\.\d+\.\d+\.\d+")
 _ANY_TIME = re.compile(r"202[1-9]-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _REVISION = re.compile(r'(?<=resourceVersion\\":\\")\d+|(?<=ResourceVersion in record \()\d+')
 _FIXED_TIMES = "2020-"
+# Of metadata: what differs, and what the request says.
+ITS_OWN = ("creationTimestamp", "uid", "resourceVersion", "name", "namespace")
 
 
 def settled(value: Any, name: str = "") -> Any:
@@ -58,12 +60,9 @@ def shown(answer: Answer, case: Case) -> dict[str, Any]:
         return out
     if case.only:
         body = {k: body[k] for k in case.only if k in body}
-        if "metadata" in body and "metadata" in case.only:
-            body["metadata"] = {
-                k: v
-                for k, v in body["metadata"].items()
-                if k not in ("creationTimestamp", "uid", "resourceVersion", "name", "namespace")
-            }
+    if "metadata" in body and (case.only or case.hide):
+        hidden = (*ITS_OWN, *case.hide)
+        body["metadata"] = {k: v for k, v in body["metadata"].items() if k not in hidden}
     out["body"] = body
     return out
 
