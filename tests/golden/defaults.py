@@ -170,7 +170,7 @@ DEFAULTS: tuple[Default, ...] = (
         f"{CORE}: SetDefaults_Pod, _PodSpec, _Container, _Probe, _HTTPGetAction, _Volume and of each source, _ObjectFieldSelector, "
         "_ServiceAccountTokenProjection, _ResourceList; +default= of ContainerPort.protocol, GRPCAction.service and of "
         "iSCSI, RBD, azureDisk and scaleIO; pkg/registry/core/pod/strategy.go: PrepareForCreate; admission: Priority, "
-        "DefaultTolerationSeconds",
+        "DefaultTolerationSeconds, ServiceAccount",
     ),
     core(
         "pods",
