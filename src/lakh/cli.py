@@ -293,6 +293,12 @@ def _fleet_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="publish the nodes' accelerators as devices (ResourceSlices of 4 KB a node) in place of node resources",
     )
+    parser.add_argument(
+        "--volume-limit",
+        type=_count,
+        metavar="N",
+        help="volumes that a node takes, published as a CSINode a node (default: no limit and no object)",
+    )
 
 
 def raise_file_limit() -> None:
@@ -562,6 +568,7 @@ def _run_nodes(options: argparse.Namespace) -> int:
             count=options.count,
             instance_type=options.instance_type,
             devices=options.devices,
+            volume_limit=options.volume_limit,
             start_index=options.start_index,
             lease_seconds=options.lease_seconds,
         ),

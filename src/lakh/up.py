@@ -215,6 +215,8 @@ async def run(options: argparse.Namespace) -> int:
                 arguments += ["--count", str(options.nodes), "--instance-type", options.instance_type]
                 if options.devices:
                     arguments.append("--devices")
+                if options.volume_limit is not None:
+                    arguments += ["--volume-limit", str(options.volume_limit)]
                 arguments += ["--lease-seconds", str(options.lease_seconds)]
             if name == "controllers":
                 arguments += ["--node-monitor-grace-period", str(grace_seconds(options.lease_seconds))]

@@ -10,6 +10,7 @@ import pytest
 
 from lakh.nodes import fleet as fleets
 from lakh.nodes.catalogue import CATALOGUE
+from lakh.nodes.csi import DRIVER, node_limits
 from lakh.nodes.fleet import Fleet
 
 from ..server.harness import PODS, Api, pod
@@ -184,6 +185,50 @@ def test_pods_run_and_their_addresses_are_used_again() -> None:
             await asyncio.sleep(20.0)
             assert (await w.get(f"{PODS}/short"))["status"]["phase"] == "Succeeded"
             assert w.fleet.kubelets["trn2-00000"].taken == 0b1100, "an ended pod has no address"
+
+    run(work())
+
+
+def test_a_node_lists_the_images_of_its_pods_with_its_next_report() -> None:
+    async def work() -> None:
+        async with world(2) as w:
+            await asyncio.sleep(1.0)
+            await w.make_pod("a")
+            await asyncio.sleep(5.0)
+            assert not (await w.get(f"{NODES}/trn2-00000"))["status"].get("images")
+            await asyncio.sleep(301.0)
+            [image] = (await w.get(f"{NODES}/trn2-00000"))["status"]["images"]
+            spec = (await w.get(f"{PODS}/a"))["spec"]
+            assert image["names"][0].startswith(spec["containers"][0]["image"]) and image["sizeBytes"] > 0
+            assert not (await w.get(f"{NODES}/trn2-00001"))["status"].get("images")
+
+    run(work())
+
+
+def test_nodes_say_how_many_volumes_they_take() -> None:
+    """A CSINode each, again when it is deleted, and none when that was not asked for."""
+    path = "/apis/storage.k8s.io/v1/csinodes"
+
+    async def work() -> None:
+        async with world(2) as w:
+            await asyncio.sleep(1.0)
+            assert (await w.get(path))["items"] == []
+            client, _ = client_of(w.api)
+            task = asyncio.create_task(node_limits(client, TRN2, 2, 0, 27).run())
+            await asyncio.sleep(1.0)
+            for name in ("trn2-00000", "trn2-00001"):
+                [driver] = (await w.get(f"{path}/{name}"))["spec"]["drivers"]
+                assert (driver["name"], driver["nodeID"], driver["allocatable"]) == (
+                    DRIVER,
+                    name,
+                    {"count": 27},
+                )
+            await w.api.delete(f"{path}/trn2-00001")
+            await asyncio.sleep(1.0)
+            assert await w.get(f"{path}/trn2-00001") is not None
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
     run(work())
 

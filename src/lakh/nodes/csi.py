@@ -20,6 +20,7 @@ from lakh.client.events import EventRecorder
 from lakh.client.informer import Informer
 from lakh.client.resources import (
     CSIDRIVERS,
+    CSINODES,
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
@@ -40,7 +41,10 @@ from lakh.machinery.volumes import (
     requested_bytes,
 )
 
+from . import objects
+from .catalogue import InstanceType
 from .objects import ZONES
+from .pernode import PerNode
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +74,29 @@ def driver_object() -> dict[str, Any]:
         "metadata": {"name": DRIVER},
         "spec": {"attachRequired": False},
     }
+
+
+def node_limits(client: Client, instance: InstanceType, count: int, start: int, limit: int) -> PerNode:
+    """Publishes a CSINode for each of the nodes `start` to `start + count`: it takes `limit` volumes of the driver."""
+
+    def body(index: int, uid: str) -> dict[str, Any]:
+        node = objects.node_name(instance, index)
+        owner = {"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid}
+        driver = {
+            "name": DRIVER,
+            "nodeID": node,
+            "topologyKeys": [ZONE_LABEL],
+            "allocatable": {"count": limit},
+        }
+        return {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "CSINode",
+            "metadata": {"name": node, "ownerReferences": [owner]},
+            "spec": {"drivers": [driver]},
+        }
+
+    names = {objects.node_name(instance, index): index for index in range(start, start + count)}
+    return PerNode(client, CSINODES, names, body)
 
 
 def class_object() -> dict[str, Any]:

@@ -8,31 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from lakh.client.client import Client
-from lakh.client.errors import ApiError, is_already_exists
-from lakh.client.informer import Informer
-from lakh.client.resources import DEVICECLASSES, NODES, RESOURCESLICES
-from lakh.client.tasks import TaskGuard
-from lakh.client.workqueue import WorkQueue
+from lakh.client.resources import DEVICECLASSES, RESOURCESLICES
 
 from . import objects
 from .catalogue import InstanceType
+from .pernode import PerNode
 
 DRIVER_VERSION = "2.21.0"
-WORKERS = 16
-
-
-class _Meta(msgspec.Struct, gc=False):
-    name: str = ""
-    namespace: str | None = None
-    uid: str = ""
-    resourceVersion: str | None = None
-
-
-class _Named(msgspec.Struct, gc=False):
-    metadata: _Meta
 
 
 def class_object(instance: InstanceType) -> dict[str, Any] | None:
@@ -98,55 +81,16 @@ def slice_object(instance: InstanceType, index: int, uid: str) -> dict[str, Any]
     }
 
 
-class DeviceDriver:
-    """Publishes the devices of nodes `start` to `start + count`, and again when a slice or its node was made anew."""
-
-    def __init__(self, client: Client, instance: InstanceType, count: int, start: int = 0) -> None:
-        assert instance.accelerator is not None
-        self._client = client
-        self._instance = instance
-        self._index = {objects.node_name(instance, i): i for i in range(start, start + count)}
-        self._queue = WorkQueue("devices")
-        self._nodes = Informer(client, NODES, _Named)
-        self._slices = Informer(
-            client, RESOURCESLICES, _Named, field_selector=f"spec.driver={instance.accelerator.driver}"
-        )
-        self._nodes.add_handler(on_add=self._node)
-        self._slices.add_handler(on_delete=self._slice_gone)
-
-    def __repr__(self) -> str:
-        return f"<DeviceDriver {len(self._index)} {self._instance.name}>"
-
-    def _node(self, node: _Named) -> None:
-        if node.metadata.name in self._index:
-            self._queue.add(node.metadata.name)
-
-    def _slice_gone(self, found: _Named) -> None:
-        assert self._instance.accelerator is not None
-        self._queue.add(found.metadata.name.removesuffix(f"-{self._instance.accelerator.driver}"))
-
-    async def run(self) -> None:
-        """Publish until cancelled."""
-        async with TaskGuard("devices") as guard:
-            for informer in (self._nodes, self._slices):
-                guard.spawn(informer.run(), name="informer", forever=True)
-            self._queue.add("")
-            await self._slices.wait_synced()
-            await self._queue.run(self.reconcile, WORKERS)
-
-    async def reconcile(self, key: str) -> None:
-        """The class (no name), or one node's slice. Raising makes the queue try again."""
-        if not key:
-            body = class_object(self._instance)
-            resource = DEVICECLASSES
-        else:
-            index, node = self._index.get(key), self._nodes.items.get(key)
-            if index is None or node is None or slice_name(self._instance, index) in self._slices.items:
-                return
-            body = slice_object(self._instance, index, node.metadata.uid)
-            resource = RESOURCESLICES
-        try:
-            await self._client.create(resource, body, type=bytes)
-        except ApiError as error:
-            if not is_already_exists(error):
-                raise
+def driver(client: Client, instance: InstanceType, count: int, start: int = 0) -> PerNode:
+    """Publishes the devices of nodes `start` to `start + count`."""
+    kind, device_class = instance.accelerator, class_object(instance)
+    assert kind is not None and device_class is not None
+    return PerNode(
+        client,
+        RESOURCESLICES,
+        {objects.node_name(instance, index): index for index in range(start, start + count)},
+        lambda index, uid: slice_object(instance, index, uid),
+        suffix=f"-{kind.driver}",
+        field_selector=f"spec.driver={kind.driver}",
+        first=((DEVICECLASSES, device_class),),
+    )

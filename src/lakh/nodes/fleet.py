@@ -38,7 +38,7 @@ from lakh.client.resources import LEASES, NODES, PODS
 from lakh.client.tasks import TaskGuard
 from lakh.client.types import ObjectReference
 from lakh.machinery import times
-from lakh.nodes import objects, pods
+from lakh.nodes import images, objects, pods
 from lakh.nodes.catalogue import InstanceType
 from lakh.nodes.ring import Ring
 
@@ -98,7 +98,19 @@ class Kubelet:
     deleted Node again before it is started again.
     """
 
-    __slots__ = ("gone", "index", "lease_version", "name", "parked", "silent", "since", "taken", "uid")
+    __slots__ = (
+        "gone",
+        "images",
+        "index",
+        "lease_version",
+        "name",
+        "parked",
+        "reported",
+        "silent",
+        "since",
+        "taken",
+        "uid",
+    )
 
     def __init__(self, instance: InstanceType, index: int) -> None:
         self.index = index
@@ -107,6 +119,8 @@ class Kubelet:
         self.since = ""
         self.lease_version: str | None = None
         self.taken = 0
+        self.images: images.Images = ()
+        self.reported: images.Images = ()
         self.parked: list[str] | None = None
         self.silent = False
         self.gone = False
@@ -329,9 +343,13 @@ class Fleet:
         """Kubelets report their status every five minutes even when nothing changes."""
         if kubelet.idle:
             return
-        now = times.of_seconds(self._wall())
+        now, has = times.of_seconds(self._wall()), kubelet.images
+        status: dict[str, object] = {"conditions": objects.conditions(now, kubelet.since)}
+        if has is not kubelet.reported:
+            status["images"] = images.status_of(has)
         try:
-            await self._patch_status(kubelet, {"conditions": objects.conditions(now, kubelet.since)})
+            await self._patch_status(kubelet, status)
+            kubelet.reported = has
         except ClientError as e:
             log.warning("status of %s: %s", kubelet.name, e)
 
@@ -367,6 +385,9 @@ class Fleet:
         phase = (view.status.phase if view.status else None) or "Pending"
         stage = (phase, view.metadata.deletionTimestamp is not None)
         if stage != state.stage:
+            if phase == "Running":
+                names = [c.image for c in (*(view.spec.initContainers or ()), *view.spec.containers)]
+                kubelet.images = images.with_images(kubelet.images, names)
             state.stage = stage
             state.seen = self._wall()
             self._keep_address(state, phase)

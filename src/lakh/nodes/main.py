@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from lakh.client.client import Client
+from lakh.nodes import devices as dra
 from lakh.nodes.catalogue import CATALOGUE
-from lakh.nodes.csi import Provisioner
-from lakh.nodes.devices import DeviceDriver
+from lakh.nodes.csi import Provisioner, node_limits
 from lakh.nodes.endpoint import serving
 from lakh.nodes.fleet import Fleet
 from lakh.nodes.objects import LEASE_SECONDS
@@ -24,11 +24,13 @@ async def run(
     start_index: int = 0,
     lease_seconds: int = LEASE_SECONDS,
     devices: bool = False,
+    volume_limit: int | None = None,
 ) -> None:
     """Runs `count` kubelets of a type of the catalogue until cancelled; raises KeyError for an unknown type.
 
     Names and addresses follow from a node's index: fleets beside each other need ranges of their own. With `devices` the nodes'
-    accelerators are published as ResourceSlices, and no longer as a resource of the nodes. A simulated CSI driver makes volumes.
+    accelerators are published as ResourceSlices, and no longer as a resource of the nodes. A simulated CSI driver makes volumes; with
+    `volume_limit` each node says in a CSINode how many of them it takes.
     """
     instance = CATALOGUE[instance_type].with_driver() if devices else CATALOGUE[instance_type]
     heartbeats = Client(client.config, user_agent=client.user_agent, max_connections=HEARTBEAT_CONNECTIONS)
@@ -37,4 +39,7 @@ async def run(
         group.create_task(fleet.run(), name="fleet")
         group.create_task(Provisioner(client).run(), name="csi")
         if devices and instance.accelerator is not None:
-            group.create_task(DeviceDriver(client, instance, count, start_index).run(), name="devices")
+            group.create_task(dra.driver(client, instance, count, start_index).run(), name="devices")
+        if volume_limit is not None:
+            limits = node_limits(client, instance, count, start_index, volume_limit)
+            group.create_task(limits.run(), name="volume limits")
