@@ -28,6 +28,7 @@ from lakh.machinery.volumes import (
     StorageClassView,
     VolumeView,
     bound_to,
+    claim_patch,
     class_of,
     find_volume,
     is_bound,
@@ -179,21 +180,7 @@ class PersistentVolumeController(Controller):
         """Do what is missing of the four steps."""
         reference = volume.spec.claimRef
         if reference is None or not reference.uid:
-            patch: dict[str, Any] = {
-                "metadata": {"resourceVersion": volume.metadata.resourceVersion},
-                "spec": {
-                    "claimRef": {
-                        "apiVersion": "v1",
-                        "kind": "PersistentVolumeClaim",
-                        "namespace": claim.metadata.namespace,
-                        "name": claim.metadata.name,
-                        "uid": claim.metadata.uid,
-                        "resourceVersion": claim.metadata.resourceVersion,
-                    }
-                },
-            }
-            if reference is None:
-                patch["metadata"]["annotations"] = {BOUND_BY_CONTROLLER: "yes"}
+            patch = claim_patch(claim, volume)
             volume = await self.client.patch(PERSISTENTVOLUMES, volume.metadata.name, patch, type=VolumeView)
         await self._phase(volume, "Bound")
         if not is_bound(claim):

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import msgspec
 
+from lakh.machinery.nodeselector import NodeSelectorTerm, Requirement
+
 from .tainteviction import tolerates
-from .views import Affinity, Node, NodeSelectorTerm, Requirement, Taint, Toleration, View
+from .views import Affinity, Node, Taint, Toleration, View
 
 DAEMON_TOLERATIONS = (
     Toleration(key="node.kubernetes.io/not-ready", operator="Exists", effect="NoExecute"),

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .views import LabelSelector, Requirement
+from lakh.machinery.nodeselector import Requirement
+
+from .views import LabelSelector
 
 Matcher = Callable[[Mapping[str, str] | None], bool]
 

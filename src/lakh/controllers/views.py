@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from lakh.machinery.nodeselector import NodeSelector, Requirement
+
 from .claimviews import ExtendedClaimStatus, PodClaim, PodClaimStatus, PodVolume
 
 
@@ -86,14 +88,6 @@ class Condition(View):
     observedGeneration: int | None = None
 
 
-class Requirement(View):
-    """One expression of a label selector or a node selector term."""
-
-    key: str = ""
-    operator: str = ""
-    values: list[str] | None = None
-
-
 class LabelSelector(View):
     """`metav1.LabelSelector`."""
 
@@ -121,19 +115,6 @@ class Taint(View, omit_defaults=True):
 
 
 # ---------------------------------------------------------------- pods
-
-
-class NodeSelectorTerm(View):
-    """One alternative of a node selector."""
-
-    matchExpressions: list[Requirement] | None = None
-    matchFields: list[Requirement] | None = None
-
-
-class NodeSelector(View):
-    """Alternatives, one of which a node must match."""
-
-    nodeSelectorTerms: list[NodeSelectorTerm] | None = None
 
 
 class NodeAffinity(View):

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from . import quantity, selectors
+from .nodeselector import NodeSelector, Requirement
 from .selectors import SelectorError
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "StorageClassView",
     "VolumeView",
     "bound_to",
+    "claim_patch",
     "class_of",
     "find_volume",
     "is_bound",
@@ -87,14 +89,6 @@ class Resources(_Struct):
     requests: dict[str, Quantity] | None = None
 
 
-class Requirement(_Struct):
-    """One expression of a selector."""
-
-    key: str = ""
-    operator: str = ""
-    values: list[str] | None = None
-
-
 class LabelSelector(_Struct):
     """metav1.LabelSelector."""
 
@@ -132,19 +126,6 @@ class ClaimView(_Struct):
     def key(self) -> str:
         """Namespace and name."""
         return f"{self.metadata.namespace}/{self.metadata.name}"
-
-
-class NodeTerm(_Struct):
-    """core/v1 NodeSelectorTerm."""
-
-    matchExpressions: list[Requirement] | None = None
-    matchFields: list[Requirement] | None = None
-
-
-class NodeSelector(_Struct):
-    """core/v1 NodeSelector."""
-
-    nodeSelectorTerms: list[NodeTerm] | None = None
 
 
 class NodeAffinity(_Struct):
@@ -303,3 +284,23 @@ def find_volume(
         if best is None or order < best:
             best, found = order, volume
     return found
+
+
+def claim_patch(claim: ClaimView, volume: VolumeView) -> dict[str, Any]:
+    """The merge patch that sets a volume aside for a claim."""
+    metadata: dict[str, Any] = {"resourceVersion": volume.metadata.resourceVersion}
+    if volume.spec.claimRef is None:
+        metadata["annotations"] = {BOUND_BY_CONTROLLER: "yes"}
+    return {
+        "metadata": metadata,
+        "spec": {
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": claim.metadata.namespace,
+                "name": claim.metadata.name,
+                "uid": claim.metadata.uid,
+                "resourceVersion": claim.metadata.resourceVersion,
+            }
+        },
+    }

@@ -36,9 +36,9 @@ from lakh.client.resources import (
 from lakh.client.tasks import TaskGuard
 from lakh.machinery import times
 from lakh.machinery import volumes as rules
-from lakh.machinery.volumes import SELECTED_NODE, StorageClassView, VolumeView
+from lakh.machinery.volumes import SELECTED_NODE, StorageClassView, VolumeView, claim_patch
 
-from .claimwrites import FINALIZER, allocation_patch, claim_patch, finalizer_patch, is_unknown
+from .claimwrites import FINALIZER, allocation_patch, finalizer_patch, is_unknown
 from .constraints import Needs
 from .core import Core
 from .deviceconditions import DeviceFailedError, awaits_devices, is_failed, is_ready

@@ -8,15 +8,12 @@ import msgspec
 
 from lakh.client.errors import ApiError, ClientError, ConnectFailed
 from lakh.machinery import times
-from lakh.machinery.volumes import BOUND_BY_CONTROLLER, VolumeView
-from lakh.machinery.volumes import ClaimView as VolumeClaim
 
 from .deviceviews import ClaimView
 
 __all__ = [
     "FINALIZER",
     "allocation_patch",
-    "claim_patch",
     "finalizer_patch",
     "is_unknown",
 ]
@@ -29,26 +26,6 @@ def is_unknown(error: ClientError) -> bool:
     if isinstance(error, ApiError):
         return error.code >= 500
     return not isinstance(error, ConnectFailed)
-
-
-def claim_patch(claim: VolumeClaim, volume: VolumeView) -> dict[str, Any]:
-    """The merge patch that sets a volume aside for a claim."""
-    metadata: dict[str, Any] = {"resourceVersion": volume.metadata.resourceVersion}
-    if volume.spec.claimRef is None:
-        metadata["annotations"] = {BOUND_BY_CONTROLLER: "yes"}
-    return {
-        "metadata": metadata,
-        "spec": {
-            "claimRef": {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "namespace": claim.metadata.namespace,
-                "name": claim.metadata.name,
-                "uid": claim.metadata.uid,
-                "resourceVersion": claim.metadata.resourceVersion,
-            }
-        },
-    }
 
 
 def finalizer_patch(claim: ClaimView) -> dict[str, Any]:

@@ -8,27 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from lakh.machinery.selectors import Selector
-from lakh.machinery.volumes import NodeTerm, TopologyTerm
+from lakh.machinery.volumes import TopologyTerm
 
 from . import plugins
 from .columns import NodeColumns
 from .views import NodeSelectorTerm, Requirement
 
-__all__ = ["any_term", "labels_ok", "node_terms", "topology_ok"]
+__all__ = ["any_term", "labels_ok", "topology_ok"]
 
 Rows = npt.NDArray[np.intp]
 Bools = npt.NDArray[np.bool_]
-
-
-def node_terms(terms: list[NodeTerm] | None) -> list[NodeSelectorTerm]:
-    """Terms as the columns' filters take them."""
-    return [
-        NodeSelectorTerm(
-            [Requirement(r.key, r.operator, r.values) for r in term.matchExpressions or ()] or None,
-            [Requirement(r.key, r.operator, r.values) for r in term.matchFields or ()] or None,
-        )
-        for term in terms or ()
-    ]
 
 
 def any_term(columns: NodeColumns, terms: Iterable[NodeSelectorTerm], rows: Rows) -> Bools:

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from lakh.machinery.nodeselector import NodeSelector, NodeSelectorTerm, Requirement
+
 __all__ = [
     "Affinity",
     "Container",
@@ -58,27 +60,6 @@ class Container(msgspec.Struct, gc=False, omit_defaults=True):
     name: str | None = None
     """Taken out with the image by `requests.images_of` before a class is looked for."""
     image: str | None = None
-
-
-class Requirement(msgspec.Struct, gc=False, omit_defaults=True):
-    """core/v1 NodeSelectorRequirement."""
-
-    key: str
-    operator: str
-    values: list[str] | None = None
-
-
-class NodeSelectorTerm(msgspec.Struct, gc=False, omit_defaults=True):
-    """core/v1 NodeSelectorTerm: requirements that must all hold."""
-
-    matchExpressions: list[Requirement] | None = None
-    matchFields: list[Requirement] | None = None
-
-
-class NodeSelector(msgspec.Struct, gc=False, omit_defaults=True):
-    """core/v1 NodeSelector: terms of which one must hold."""
-
-    nodeSelectorTerms: list[NodeSelectorTerm] | None = None
 
 
 class WeightedTerm(msgspec.Struct, gc=False, omit_defaults=True):

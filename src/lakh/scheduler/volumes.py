@@ -41,7 +41,7 @@ from lakh.machinery.volumes import (
 from .columns import NodeColumns
 from .constraints import UNLIMITED, Constraint, Needs
 from .disks import DiskIndex
-from .nodeterms import any_term, labels_ok, node_terms, topology_ok
+from .nodeterms import any_term, labels_ok, topology_ok
 from .profile import VOLUME_FILTERS
 from .volumeconstraint import ZONE_LABELS, VolumeConstraint
 from .volumeviews import CapacityView, CSIDriverView, CSINodeView
@@ -458,7 +458,7 @@ class VolumeIndex:
         affinity = volume.spec.nodeAffinity
         if affinity is None or affinity.required is None:
             return np.ones(len(rows), np.bool_)
-        return any_term(self._columns, node_terms(affinity.required.nodeSelectorTerms), rows)
+        return any_term(self._columns, affinity.required.nodeSelectorTerms or (), rows)
 
     def reaches(self, volume: VolumeView, node: str) -> bool:
         """Whether a volume can be used from a node."""
