@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import sys
 import tempfile
@@ -58,6 +59,8 @@ HIGH = "lakh-bench-high"
 SCHEDULER = "lakh-bench"
 
 Json = dict[str, Any]
+
+_runs = itertools.count()
 
 
 class PodView(msgspec.Struct, gc=False):
@@ -134,8 +137,9 @@ async def run(
         async with asyncio.timeout(START_SECONDS):
             while (await client.raw("GET", "/readyz")).status != 200:
                 await asyncio.sleep(0.05)
+        one = next(_runs)  # an earlier one's namespaces may still be on their way out
         names = [
-            await stack.enter_async_context(namespace(client, f"lakh-bench-{os.getpid()}-{number}"))
+            await stack.enter_async_context(namespace(client, f"lakh-bench-{os.getpid()}-{one}-{number}"))
             for number in range(NAMESPACES)
         ]
         bench = _Run(workload, nodes, pods, progress, client, names, path, cluster_scheduler)
@@ -414,7 +418,7 @@ class _Run:
         seconds.sort()
         first, last = seconds[0], seconds[-1]
         report: Json = {
-            "bound_per_s": round(len(seconds) / max(last - first, 1e-9), 1) if len(seconds) > 1 else 0.0,
+            "bound_per_s": round(len(seconds) / (last - first or last), 1),
             "first_ms": round(first * 1000, 1),
             "last_ms": round(last * 1000, 1),
             "throughput": throughput(seconds),
@@ -435,9 +439,9 @@ class _Run:
 
 
 def throughput(seconds: list[float]) -> Json:
-    """Binds over time, from sorted times in seconds: binds a second in each tenth of the time from first to last, and of these least, median and most."""
+    """Binds over time, from sorted times in seconds: binds a second in each tenth of the time from first to last (from 0 where all were seen at once), and of these least, median and most."""
     first, last = seconds[0], seconds[-1]
-    width = max((last - first) / 10, 1e-9)
+    width = (last - first or last) / 10
     counts = [0] * 10
     for at in seconds:
         counts[min(9, int((at - first) / width))] += 1

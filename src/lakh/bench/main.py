@@ -98,7 +98,10 @@ def add_parser(commands: Any) -> None:
         "--pods", type=_positive, default=0, help="how many are measured (default: the workload's share)"
     )
     schedule.add_argument(
-        "--workload", default="SchedulingBasic", metavar="W", help="a name, several with commas, or all"
+        "--workload",
+        default="SchedulingBasic",
+        metavar="W",
+        help="a name, several with commas, or all; Memory: what a scheduler holds for nodes and bound pods",
     )
     schedule.add_argument(
         "--half",
