@@ -43,6 +43,8 @@ class FakeApi:
         self.evicted: list[str] = []
         self.graceful = False
         self.auto = True
+        self.patience = 100
+        """So many steps until nothing moves."""
         self.now = 0.0
         self.scheduler = Scheduler(self, self, clock=self.clock, sleep=self.sleep)  # type: ignore[arg-type]
 
@@ -161,7 +163,7 @@ class FakeApi:
 
     async def settle(self) -> None:
         """Deliver, decide and answer until nothing moves."""
-        for _ in range(100):
+        for _ in range(self.patience):
             self.deliver()
             more = self.scheduler.step()
             for _ in range(4):

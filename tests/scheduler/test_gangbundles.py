@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lakh.scheduler.constraints import needs_of
 from lakh.scheduler.gangbundles import _components, bundles_of
-from lakh.scheduler.gangs import NETWORK_LAYERS, GangSpec, Member, plan_gang
+from lakh.scheduler.gangs import NETWORK_LAYERS, GangSpec, plan_gang
+from lakh.scheduler.queue import PendingPod
 
 from . import clusters
 from .test_devices import Cluster, claim, device, request, slice_of
@@ -32,16 +33,16 @@ def cluster_of(*nodes: tuple[int, int, str]) -> Cluster:
     return found
 
 
-def member(cluster: Cluster, name: str, *claims: str, cpus: int = 1) -> Member:
+def member(cluster: Cluster, name: str, *claims: str, cpus: int = 1) -> PendingPod:
     wanted = [{"name": f"c{i}", "resourceClaimName": c} for i, c in enumerate(claims)]
     pod = clusters.as_pod(clusters.pod(name, {"cpu": str(cpus)}, resourceClaims=wanted))
     core, uid = cluster.core, pod.metadata.uid
     core.set_needs(uid, needs_of(pod))
     identity = core.interpods.identity(pod.metadata)
-    return Member(uid, core.resolve(core.classes.of(pod.spec), identity, uid), identity, name)
+    return PendingPod(uid, "default", name, core.resolve(core.classes.of(pod.spec), identity, uid), identity)
 
 
-def gang(cluster: Cluster, count: int, *claims: str) -> list[Member]:
+def gang(cluster: Cluster, count: int, *claims: str) -> list[PendingPod]:
     return [member(cluster, f"p{number}", *claims) for number in range(count)]
 
 

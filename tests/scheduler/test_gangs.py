@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakh.scheduler.core import Core
-from lakh.scheduler.gangs import NETWORK_LAYERS, GangSpec, Member, plan_gang
+from lakh.scheduler.gangs import NETWORK_LAYERS, GangSpec, plan_gang
 from lakh.scheduler.interpod import own_labels
+from lakh.scheduler.queue import PendingPod
 from lakh.scheduler.views import PodGroup
 
 from . import clusters
@@ -32,14 +33,14 @@ def tree(core: Core, spines: int, racks: int, nodes: int) -> None:
                 core.set_node(as_node(clusters.node(f"s{spine}-r{rack}-n{node}", labels=labels)))
 
 
-def members(core: Core, count: int, neurons: int = 4) -> list[Member]:
+def members(core: Core, count: int, neurons: int = 4) -> list[PendingPod]:
     found = []
     for index in range(count):
         labels = {"batch.kubernetes.io/job-completion-index": str(index)}
         pod = as_pod(clusters.pod(f"p{index}", {NEURON: str(neurons)}, metadata={"labels": labels}))
         cls = core.classes.of(pod.spec)
         identity = core.interpods.identity(pod.metadata)
-        found.append(Member(f"uid{index}", cls, identity, f"p{index}", own_labels(labels)))
+        found.append(PendingPod(f"uid{index}", "default", f"p{index}", cls, identity, own_labels(labels)))
     return found
 
 

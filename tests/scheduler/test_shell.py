@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lakh.client.errors import ApiError, ConnectFailed, ConnectionLost
+from lakh.scheduler import candidates, shell
 from lakh.scheduler.config import SchedulerConfig
 from lakh.scheduler.profile import DEFAULT_PROFILE, Profile, Strategy
 from lakh.scheduler.shell import Scheduler
@@ -188,7 +189,7 @@ async def test_a_refused_bind_is_undone_and_tried_again(api: FakeApi) -> None:
     api.answer(bind, ApiError(403, "Forbidden", "no"))
     await api.settle()
     assert api.scheduler.core.node_of("uid-p") is None
-    message = 'binding rejected: running Bind plugin "DefaultBinder": no'
+    message = 'running Bind plugin "DefaultBinder": no'
     assert api.events == [("p", "FailedScheduling", message)]
     api.auto = True
     api.now += 1.0
@@ -216,6 +217,37 @@ async def test_a_lost_answer_is_looked_up(api: FakeApi, carried_out: bool) -> No
     await api.settle()
     assert api.node_of("p") == "n0"
     assert api.scheduler.core.node_of("uid-p") == "n0"
+
+
+async def test_the_first_pass_for_a_class_goes_in_pieces(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happens between them counts: the pod is deleted; the best node is taken by others; the pod asks for something else."""
+    monkeypatch.setattr(shell, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(candidates, "BLOCK_ROWS", 1)
+    for number in range(3):
+        api.set_node(clusters.node(f"n{number}"))
+
+    def begin(name: str, count: int) -> None:
+        api.add_pod(neurons(name, count))
+        api.deliver()
+        for _ in range(3):
+            assert api.scheduler.step() and not api.scheduler.core.node_of(f"uid-{name}")
+
+    begin("gone", 1)
+    api.delete_pod("gone")
+    await api.settle()
+    assert not api.scheduler.core.placed() and not len(api.scheduler.queue)
+    begin("p", 4)
+    api.add_pod(neurons("other", 1, nodeName="n0", schedulerName="another"))
+    await api.settle()
+    assert api.node_of("p") == "n1"
+    begin("q", 3)
+    api.pods["q"]["spec"]["containers"][0]["resources"]["requests"][NEURON] = "4"
+    api.changed("q")
+    await api.settle()
+    assert api.node_of("q") == "n2"
+    check_accounting(api)
 
 
 async def test_another_scheduler_was_faster(api: FakeApi) -> None:

@@ -19,10 +19,11 @@ from lakh.bench.workloads import GIANT, NAMESPACES, ZONE, Workload, node, pod, p
 from lakh.cli import Failure
 from lakh.progress import Progress
 from lakh.scheduler.core import Core
-from lakh.scheduler.gangs import GangSpec, Member, plan_gang
+from lakh.scheduler.gangs import GangSpec, plan_gang
 from lakh.scheduler.interpod import Identity
 from lakh.scheduler.main import COLLECTOR_THRESHOLDS
 from lakh.scheduler.podclass import PodClass
+from lakh.scheduler.queue import PendingPod
 from lakh.scheduler.views import Node, Pod
 
 __all__ = ["run"]
@@ -138,7 +139,10 @@ class _Run:
         """Decide for one gang of all pods; how long that took, in seconds."""
         core = self.core
         known, identity = self._known(self.workload.measured.template, self.namespaces[1])
-        members = [Member(f"measured-{n}", known, identity, f"pod-{n:06d}") for n in range(self.pods)]
+        where = self.namespaces[1]
+        members = [
+            PendingPod(f"measured-{n}", where, f"pod-{n:06d}", known, identity) for n in range(self.pods)
+        ]
         self.progress.show(f"core: a gang of {self.pods} …")
         began = time.perf_counter()
         for member in members:

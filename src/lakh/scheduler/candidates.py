@@ -18,6 +18,9 @@ the next window is taken from the array.
 
 An entry of the heap counts only while it equals its row's key, so outdated entries need not be searched for.
 
+A pass can be made in pieces (`build`), between which the columns may change: its place in the change log is that of its beginning, so that rows that were
+changed meanwhile are evaluated again like any others.
+
 Before each use the order catches up with the columns' change log: a few changed rows are evaluated one by one in plain Python (3 µs
 each), many at once by the plugins' vectorised functions. What forces a new pass: more rows, a new resource, a log that
 does not reach back, and a change of the maximum by which TaintToleration or NodeAffinity scores are normalised.
@@ -29,6 +32,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -60,13 +64,12 @@ Ints = npt.NDArray[np.int64]
 
 
 class CandidateOrder:
-    """The candidates of one class. `best()` is the next node."""
+    """The candidates of one class, once `build` is at its end. `best()` is the next node."""
 
     def __init__(self, columns: NodeColumns, cls: PodClass) -> None:
         self._columns = columns
         self._cls = cls
         self.passes = 0
-        self._build()
 
     def __repr__(self) -> str:
         return f"CandidateOrder({self._cls!r}, heap={len(self._heap)}, passes={self.passes})"
@@ -99,6 +102,11 @@ class CandidateOrder:
     # A pass
 
     def _build(self) -> None:
+        for _ in self.build():
+            pass
+
+    def build(self) -> Iterator[None]:
+        """A pass over all nodes, in pieces of up to about 2 ms."""
         columns, cls = self._columns, self._cls
         self.passes += 1
         self._cursor = columns.sequence
@@ -126,11 +134,16 @@ class CandidateOrder:
         self._keys: Ints = np.full(columns.capacity, NOT_FEASIBLE, np.int64)
         self._static_cells = memoryview(self._static)  # type: ignore[arg-type]
         self._cells = memoryview(self._keys)  # type: ignore[arg-type]
-        feasible = [self._feasible(rows) for rows in _blocks(np.flatnonzero(columns.alive))]
+        feasible: list[Rows] = []
+        for rows in _blocks(np.flatnonzero(columns.alive)):
+            feasible.append(self._feasible(rows))
+            yield
         if self._normalises:
             self._prepare_normalising(np.concatenate(feasible) if feasible else np.zeros(0, np.intp))
+            yield
         for rows in feasible:
             self._keys[rows] = self._vector_keys(rows)
+            yield
         self._take_window()
 
     def _feasible(self, rows: Rows) -> Rows:
@@ -151,7 +164,7 @@ class CandidateOrder:
     def _prepare_normalising(self, feasible: Rows) -> None:
         """Raw scores of all nodes, and how many feasible nodes have which."""
         columns, cls = self._columns, self._cls
-        everything = np.arange(columns.capacity)
+        everything = np.arange(len(self._keys))
         self._taint_raw = plugins.taint_raw(columns, cls, everything)
         self._affinity_raw = plugins.affinity_raw(columns, cls, everything)
         self._taint_counts = _histogram(self._taint_raw[feasible])
@@ -159,7 +172,7 @@ class CandidateOrder:
         self._most_taints = max(self._taint_counts, default=0)
         self._most_affinity = max(self._affinity_counts, default=0)
         if self._scored is not None:
-            self._device_raw: Ints = np.zeros(columns.capacity, np.int64)
+            self._device_raw: Ints = np.zeros(len(self._keys), np.int64)
             self._device_raw[feasible] = self._scored.score(feasible)
             self._device_counts = _histogram(self._device_raw[feasible])
             self._most_devices = max(self._device_counts, default=0)

@@ -98,7 +98,7 @@ class Claims:
         self._scans: dict[tuple[str, str], tuple[list[PendingPod], int]] = {}
         """Gang → its members, and how many of them have their claims."""
         self._watching: dict[str, set[asyncio.Event]] = {}
-        """The same names → pods whose volumes are being bound: set when one of their claims, or its volume, has changed."""
+        """The same names → pods whose claims are being bound: set when one of them, or its volume, has changed."""
         self._to_bind: deque[tuple[PendingPod, str, Callable[[], bool], Done]] = deque()
         """In the order of placement: who allocates a claim comes before those who share it and wait for that."""
         self._binds_in_flight = 0
@@ -295,10 +295,10 @@ class Claims:
         for claim in () if needs is None else self._core.devices.claims_of(needs):
             if not wanted():
                 return
-            await self._bind_claim(pod, node, claim)
+            await self._bind_claim(pod, node, claim, wanted)
         special = self._core.devices.special_of(pod.uid)
         if special is not None and wanted():
-            await self._bind_special(pod, node, special)
+            await self._bind_special(pod, node, special, wanted)
         claims = self._all_claims(pod)
         if awaits_devices(claims) and wanted():
             await self._ready(pod, node, claims, wanted, profile.device_timeout_seconds)
@@ -306,6 +306,8 @@ class Claims:
     def undo(self, pod: PendingPod) -> None:
         """The pod is not bound: its allocated claims are not reserved for it any longer."""
         devices, needs = self._core.devices, self._core.needs(pod.uid)
+        for _, name, _ in () if needs is None else needs.claims:
+            self._move(f"claim {pod.namespace}/{name}")  # whoever waits for its allocation waits in vain
         for claim in () if needs is None else devices.claims_of(needs):
             if any(consumer.uid == pod.uid for consumer in claim.status.reservedFor or ()):
                 self._guard.spawn(self._unreserve(pod, claim), name="unreserve")
@@ -347,7 +349,7 @@ class Claims:
         except ClientClosed:
             raise
         except ClientError as error:
-            raise ClaimsError(f"{VOLUMES}binding volumes: {error}") from error
+            raise ClaimsError(f"{VOLUMES}{error}") from error
         names = [f"volume {needs.namespace}/{name}" for name in needs.volumes]
         try:
             await self._until(names, lambda: self._volumes_bound(needs, plan), wanted, timeout_seconds)
@@ -359,7 +361,7 @@ class Claims:
         names: Iterable[str],
         done: Callable[[], bool],
         wanted: Callable[[], bool],
-        timeout_seconds: float,
+        timeout_seconds: float | None = None,
     ) -> None:
         """Look again whenever one of the named claims has moved, until it is `done` or the pod is not `wanted`. Raises TimeoutError."""
         moved = asyncio.Event()
@@ -388,7 +390,10 @@ class Claims:
             if claim is None:
                 raise ClaimsError(f'{VOLUMES}binding volumes: persistentvolumeclaim "{name}" not found')
             volume = index.volumes.get(claim.spec.volumeName or bindings.get(key, ""))
-            if key in plan.provisions and index.chosen_node(claim) != plan.node and not rules.is_bound(claim):
+            selected = (claim.metadata.annotations or {}).get(
+                SELECTED_NODE
+            )  # a provisioner that fails takes it off
+            if key in plan.provisions and selected != plan.node and not rules.is_bound(claim):
                 raise ClaimsError(f'{VOLUMES}binding volumes: provisioning failed for PVC "{name}"')
             if not rules.is_bound(claim) or volume is None:
                 done = False
@@ -400,35 +405,22 @@ class Claims:
 
     # Devices
 
-    async def _bind_claim(self, pod: PendingPod, node: str, claim: ClaimView) -> None:
+    async def _bind_claim(
+        self, pod: PendingPod, node: str, claim: ClaimView, wanted: Callable[[], bool]
+    ) -> None:
         """Write the allocation where it is ours to write, and reserve the claim for the pod."""
         devices = self._core.devices
         pending = devices.pending.get(claim.metadata.uid)
         consumer = {"resource": "pods", "name": pod.name, "uid": pod.uid}
         if pending is not None and pending.uid == pod.uid:
-            reads = claim
-            try:
-                if FINALIZER not in (claim.metadata.finalizers or ()):
-                    reads = await self._patch(claim, finalizer_patch(claim))
-                classes = devices.configurations(claim, pending.allocation)
-                pending.told = True
-                reads = await self._patch(
-                    claim,
-                    allocation_patch(reads, pending.allocation, classes, consumer),
-                    subresource="status",
-                )
-            except ClientClosed:
-                raise
-            except ClientError as error:
-                if pending.told and is_unknown(error):
-                    await self._settle(claim)
-                else:
-                    pending.told = False
-                raise ClaimsError(f"{DEVICES}{error}") from error
-            devices.set_claim(reads)
+            await self._allocate(claim, pending, consumer)
             return
-        while pending is not None and devices.pending.get(claim.metadata.uid) is pending:
-            await asyncio.sleep(0.01)  # another pod is writing the allocation of the claim they share
+        if pending is not None:  # another pod is writing the allocation of the claim that they share
+            uid = claim.metadata.uid
+            names = (f"claim {claim.key}",)
+            await self._until(names, lambda: devices.pending.get(uid) is not pending, wanted)
+            if not wanted():
+                return
         claim = devices.claims.get(claim.key, claim)
         allocation = claim.status.allocation
         if allocation is None or not devices.reaches(allocation, node):
@@ -441,7 +433,34 @@ class Claims:
         except ClientClosed:
             raise
         except ClientError as error:
-            raise ClaimsError(f"{DEVICES}{error}") from error
+            raise ClaimsError(f"{DEVICES}add reservation to claim {claim.key}: {error}") from error
+
+    async def _allocate(self, claim: ClaimView, pending: Pending, consumer: dict[str, str]) -> None:
+        """Write a claim's allocation and its first reservation."""
+        devices = self._core.devices
+        reads = claim
+        doing = "add finalizer to"
+        try:
+            if FINALIZER not in (claim.metadata.finalizers or ()):
+                reads = await self._patch(claim, finalizer_patch(claim))
+            doing = "add allocation and reservation to"
+            classes = devices.configurations(claim, pending.allocation)
+            pending.told = True
+            reads = await self._patch(
+                claim, allocation_patch(reads, pending.allocation, classes, consumer), subresource="status"
+            )
+        except ClientClosed:
+            raise
+        except ClientError as error:
+            if pending.told and is_unknown(error):
+                await self._settle(claim)
+            else:
+                self._untold(pending)
+            raise ClaimsError(f"{DEVICES}{doing} claim {claim.key}: {error}") from error
+        else:
+            devices.set_claim(reads)
+        finally:
+            self._move(f"claim {claim.key}")
 
     def _all_claims(self, pod: PendingPod) -> list[ClaimView]:
         devices, needs = self._core.devices, self._core.needs(pod.uid)
@@ -482,7 +501,9 @@ class Claims:
         except DeviceFailedError as error:
             raise ClaimsError(f"{DEVICES}{error}") from None
 
-    async def _bind_special(self, pod: PendingPod, node: str, special: Pending) -> None:
+    async def _bind_special(
+        self, pod: PendingPod, node: str, special: Pending, wanted: Callable[[], bool]
+    ) -> None:
         """Make the claim of a pod that gets devices for extended resources, allocate it, and tell the pod of it."""
         devices = self._core.devices
         requests, mappings = requests_of(pod.cls.spec, special.special or {})
@@ -501,7 +522,7 @@ class Claims:
                 await self._delete_special(claim)
                 return
             devices.adopt(pod.uid, claim)
-            await self._bind_claim(pod, node, claim)
+            await self._bind_claim(pod, node, claim, wanted)
             async with self._writes:
                 await self._client.patch(
                     PODS,
@@ -554,8 +575,15 @@ class Claims:
             elif found.status.allocation is not None:
                 self._core.devices.set_claim(found)
             elif pending is not None:
-                pending.told = False
+                self._untold(pending)
             return
+
+    def _untold(self, pending: Pending) -> None:
+        """The API server does not know of an allocation after all: it is given up where its pod is gone already, else with the pod's placement."""
+        pending.told = False
+        if self._core.node_of(pending.uid) is None:
+            self._core.devices.release(pending.uid)
+            self._changed(None)
 
     async def _patch(
         self, claim: ClaimView, patch: Any, *, subresource: str | None = None, patch_type: str = MERGE

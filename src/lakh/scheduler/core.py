@@ -333,6 +333,19 @@ class Core:
             row = self._best_pinned(cls)
         return None if row is None else self.columns.names[row]
 
+    def is_new(self, cls: PodClass) -> bool:
+        """Whether `decide` would begin with a pass over all nodes for this class."""
+        return cls not in self._orders and cls.pinned_nodes is None and cls not in self._refused
+
+    def prepare(self, cls: PodClass) -> Iterator[None]:
+        """That pass, in pieces. Whatever happens between them, the next decision counts it."""
+        order = (GroupedOrder if cls.interpod is not None else CandidateOrder)(self.columns, cls)
+        yield from order.build()
+        limit = max(MIN_ORDERS, min(MAX_ORDERS, MAX_ORDER_CELLS // self.columns.capacity))
+        while len(self._orders) >= limit:
+            self._orders.popitem(last=False)
+        self._orders[cls] = order
+
     def feasible(self, cls: PodClass) -> bool:
         """Whether a pod of the class would find a node now."""
         return self.decide(cls) is not None
@@ -554,12 +567,9 @@ class Core:
         if order is None:
             if cls.interpod is None and self._still_refused(cls):
                 return None
-            limit = max(MIN_ORDERS, min(MAX_ORDERS, MAX_ORDER_CELLS // self.columns.capacity))
-            while len(self._orders) >= limit:
-                self._orders.popitem(last=False)
-            order = self._orders[cls] = (
-                CandidateOrder(self.columns, cls) if cls.interpod is None else GroupedOrder(self.columns, cls)
-            )
+            for _ in self.prepare(cls):
+                pass
+            order = self._orders[cls]
         else:
             self._orders.move_to_end(cls)
         row = order.best()

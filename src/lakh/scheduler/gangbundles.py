@@ -9,30 +9,30 @@ nodes reach to these. Such members are a *bundle*, planned together; with severa
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from .core import Core
 from .interpod import Identity, Own
 from .podclass import PodClass
 
-__all__ = ["Member", "Placements", "bundles_of", "place_bundle", "place_on", "take_off"]
+__all__ = ["M", "Member", "Placements", "bundles_of", "place_bundle", "place_on", "take_off"]
 
 MAX_TRIED = 256
 """Nodes on which a bundle is begun before it is given up: each may take a pass over the nodes for each member."""
 
 
-@dataclass(slots=True)
-class Member:
-    """A pod of a gang."""
+class Member(Protocol):
+    """A pod of a gang: a waiting one."""
 
     uid: str
     cls: PodClass
     identity: Identity | None
-    name: str = ""
-    own: Own = ()
+    name: str
+    own: Own
 
 
-Placements = list[tuple[Member, str]]
+M = TypeVar("M", bound=Member)
+Placements = list[tuple[M, str]]
 
 
 def place_on(core: Core, member: Member, node: str) -> None:
@@ -40,13 +40,13 @@ def place_on(core: Core, member: Member, node: str) -> None:
     core.place(member.uid, member.cls, node, member.identity, name=member.name, own=member.own)
 
 
-def take_off(core: Core, placed: Placements) -> None:
+def take_off(core: Core, placed: Sequence[tuple[Member, str]]) -> None:
     """Count members no longer."""
     for member, _ in placed:
         core.remove(member.uid)
 
 
-def bundles_of(core: Core, members: Sequence[Member]) -> list[list[Member]]:
+def bundles_of(core: Core, members: Sequence[M]) -> list[list[M]]:
     """The members that share claims which are not allocated, in the order given."""
     index = core.devices
     users: dict[str, list[int]] = {}
@@ -84,7 +84,7 @@ def _components(sets: Iterable[list[int]]) -> list[list[int]]:
     return sorted(sorted(group) for group in found)
 
 
-def place_bundle(core: Core, bundle: Sequence[Member], rows: Sequence[int]) -> Placements:
+def place_bundle(core: Core, bundle: Sequence[M], rows: Sequence[int]) -> Placements[M]:
     """Place all members of a bundle on some of the rows, which are given best first; none when they do not all find room."""
     first, *others = bundle
     columns = core.columns

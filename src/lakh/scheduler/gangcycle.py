@@ -7,6 +7,10 @@ What becomes of an attempt
   again when the last victim is gone, not before.
 * They do not fit: all wait. The pod group's condition says why; so does the event of the member that was tried first.
 
+An attempt at a large gang takes a second: it goes in pieces (`gangs.plan`), between which the loop reads events and answers. Nothing else is decided until
+it is over. Who leaves the queue meanwhile is left out; what changes what the attempt rests on lets it begin again, in one stretch then. Preempting
+is always one stretch: it takes others off their nodes to see what would fit.
+
 A bind that fails for good leaves the gang short. Its pod is tried again with whoever else waits, near its peers. A gang that has stayed *half bound* for its
 timeout is let go: its bound members are deleted, so that they do not hold what another gang waits for, and the group begins anew when their
 controller has made them again.
@@ -14,12 +18,12 @@ controller has made them again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from .core import Core
 from .gangpreemption import preempt_gang, units_below
-from .gangs import GangSpec, Member, plan_gang
+from .gangs import GangSpec, Meanwhile, Pieces, finish, in_pieces, plan
 from .nominations import Nominations
 from .podgroups import GangTable, GroupKey
 from .queue import PendingPod, SchedulingQueue
@@ -52,12 +56,15 @@ class GangCycle:
         """Where preemption did not help, by the columns' sequence."""
         self._half_bound: dict[GroupKey, float] = {}
         """Gangs of which a bind failed for good, and until when they may stay so."""
+        self._meanwhile = Meanwhile()
+        self._trying: dict[str, PendingPod] = {}
+        """Members that the attempt under way has taken from the queue and has not settled."""
 
     def attempt(
         self, pod: PendingPod, key: GroupKey, alone: Callable[[PendingPod], None], began: float
-    ) -> bool:
-        """Try all waiting members of a group together. Returns False when its pods go one by one, each by `alone`."""
-        gangs, core, scheduler = self._gangs, self._core, self._scheduler
+    ) -> Pieces[None] | bool:
+        """Try all waiting members of a group together: the work is returned, or True when there is none. False: its pods go one by one, each by `alone`."""
+        gangs, scheduler = self._gangs, self._scheduler
         hindrance = gangs.hindrance(key)
         if hindrance is not None:  # one of them says it: the others would say it a hundred thousand times
             scheduler.park(pod, hindrance, silent=gangs.first(key) is not pod)
@@ -68,73 +75,130 @@ class GangCycle:
         spec = gangs.spec(key)
         if spec is None:
             return False
-        pods = {pod.uid: pod}
-        for other in gangs.members(key):
-            if other is not pod and self._queue.take(other):
-                pods[other.uid] = other
+        return self._attempt(pod, key, spec, alone, began)
+
+    def left(self, uid: str) -> None:
+        """A pod has left the queue: an attempt under way goes on without it."""
+        if uid in self._trying:
+            self._meanwhile.gone.add(uid)
+
+    def disturb(self, uid: str | None = None) -> None:
+        """What an attempt under way rests on has changed: what this member is or where; without a uid, what all are."""
+        if uid is None or uid in self._trying:
+            self._meanwhile.anew = True
+
+    def _attempt(
+        self,
+        pod: PendingPod,
+        key: GroupKey,
+        spec: GangSpec,
+        alone: Callable[[PendingPod], None],
+        began: float,
+    ) -> Pieces[None]:
+        gangs, scheduler = self._gangs, self._scheduler
+        meanwhile = self._meanwhile = Meanwhile()
+        pods = self._trying = {pod.uid: pod}
         reserved: dict[str, str] = {}
-        for member in pods.values():
-            scheduler.resolve_class(member)
-            node = self._nominations.release(member.uid)
-            if node is not None:
-                reserved[member.uid] = node
-        members = [Member(p.uid, p.cls, p.identity, p.name, p.own) for p in pods.values()]
+        try:
+            for part in in_pieces(gangs.members(key)):
+                for other in part:
+                    if other is not pod and self._queue.take(other):
+                        pods[other.uid] = other
+                yield
+            for part in in_pieces(tuple(pods.values())):
+                for member in part:
+                    held = self._nominations.release(member.uid)
+                    if held is not None:
+                        reserved[member.uid] = held
+                yield
+            placed, needed, peers = yield from self._plan(key, spec, pods, meanwhile)
+            if meanwhile.anew:
+                placed, needed, peers = finish(self._plan(key, spec, pods, Meanwhile(meanwhile.gone)))
+            for freed in reserved.values():
+                scheduler.gain(freed)  # what was reserved is free for others now, unless it was taken
+            for decided in in_pieces(placed):
+                for chosen, node in decided:
+                    del pods[chosen.uid]
+                    if chosen.uid not in meanwhile.gone:
+                        gangs.place(chosen.uid)
+                        scheduler.placed(chosen, node, began)
+                yield
+            if placed:
+                self._hopeless.pop(key, None)
+                gangs.expect(key, (), 0.0)
+                gangs.report(
+                    key, scheduled=True, message="All required pods have been successfully scheduled"
+                )
+            if (placed or needed <= 0) and spec.required_key is None:
+                for part in in_pieces(tuple(pods.values())):
+                    for member in part:
+                        if member.uid in meanwhile.gone:
+                            continue
+                        if member.uid in reserved:
+                            self._nominations.reserve(member, reserved[member.uid])
+                        alone(member)
+                    yield
+            elif pods:
+                yield from self._fail(key, pods, spec, needed, peers, began, meanwhile.gone)
+        finally:
+            self._trying = {}
+
+    def _plan(
+        self, key: GroupKey, spec: GangSpec, pods: dict[str, PendingPod], meanwhile: Meanwhile
+    ) -> Pieces[tuple[list[tuple[PendingPod, str]], int, list[str]]]:
+        """Where members go; how many had to be placed, and where others of the gang are."""
+        gangs, core = self._gangs, self._core
+        for part in in_pieces(tuple(pods.values())):
+            anew = meanwhile.anew
+            for member in part:
+                if member.uid in meanwhile.gone:
+                    pods.pop(member.uid, None)
+                else:
+                    self._scheduler.resolve_class(member)
+            meanwhile.anew = anew  # what resolving a class changes of others is no news
+            yield
         needed = spec.min_count - gangs.placed(key)
         peers = [node for uid in gangs.peers(key) if (node := core.node_of(uid)) is not None]
-        placed = plan_gang(core, members, spec, needed, peers)
-        for node in reserved.values():
-            scheduler.gain(node)  # what was reserved is free for others now, unless it was taken
-        for chosen, node in placed:
-            found = pods.pop(chosen.uid)
-            gangs.place(found.uid)
-            scheduler.placed(found, node, began)
-        if placed:
-            self._hopeless.pop(key, None)
-            gangs.expect(key, (), 0.0)
-            gangs.report(key, scheduled=True, message="All required pods have been successfully scheduled")
-        if (placed or needed <= 0) and spec.required_key is None:
-            for member in pods.values():
-                if member.uid in reserved:
-                    self._nominations.reserve(member, reserved[member.uid])
-                alone(member)
-            return True
-        if pods:
-            self._fail(key, pods, members, spec, needed, peers, began)
-        return True
+        placed = yield from plan(core, tuple(pods.values()), spec, needed, peers, meanwhile)
+        return placed, needed, peers
 
     def _fail(
         self,
         key: GroupKey,
         pods: dict[str, PendingPod],
-        members: list[Member],
         spec: GangSpec,
         needed: int,
         peers: list[str],
         began: float,
-    ) -> None:
+        gone: Collection[str],
+    ) -> Pieces[None]:
         """Members found no place: preempt for them, or say why they wait."""
         gangs, scheduler = self._gangs, self._scheduler
-        members = [member for member in members if member.uid in pods]
+        members = [member for member in pods.values() if member.uid not in gone]
+        if not members:
+            return
         why = (
             f"pod group is unschedulable: at least {max(needed, 1)} more of its pods must be placed together"
         )
-        nodes = self._preempt(key, pods, members, spec, needed, peers) if needed > 0 else {}
-        first = next(iter(pods.values()))
+        nodes = self._preempt(key, members, spec, needed, peers) if needed > 0 else {}
+        first = members[0]
         scheduler.attempted(first, began)
-        message = f"{why}, {len(members)} wait: {scheduler.explain(first.cls, '')}"
+        message = f"{why}, {len(members)} wait: {scheduler.reports.explain(first.cls, '')}"
         if needed > 0:
             gangs.report(key, scheduled=False, message=message)
-        for member in pods.values():
-            # in words that stay the same for all but one: 100,000 members are 100,000 events and patches
-            scheduler.park(member, message if member is first else why, nodes.get(member.uid))
+        for part in in_pieces(members):
+            for member in part:
+                if member.uid not in gone:
+                    # in words that stay the same for all but one: 100,000 members are 100,000 events and patches
+                    scheduler.park(member, message if member is first else why, nodes.get(member.uid))
+            yield
         if nodes and not gangs.expects(key, scheduler.now()):
             scheduler.wake_pod(first)  # only reservations had to go
 
     def _preempt(
         self,
         key: GroupKey,
-        pods: dict[str, PendingPod],
-        members: list[Member],
+        members: list[PendingPod],
         spec: GangSpec,
         needed: int,
         peers: list[str],
@@ -161,9 +225,7 @@ class GangCycle:
         placements, victims = found
         gangs.expect(key, (victim.uid for victim in victims if victim.name), self._scheduler.now())
         nodes = {member.uid: node for member, node in placements}
-        self._nominations.attempt_together(
-            next(iter(pods.values())), [(pods[uid], node) for uid, node in nodes.items()], victims
-        )
+        self._nominations.attempt_together(members[0], placements, victims)
         for group in {gangs.group_of[v.uid] for v in victims if v.uid in gangs.group_of}:
             gangs.report(
                 group,

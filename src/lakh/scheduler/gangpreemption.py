@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .core import Core
-from .gangs import GangSpec, Member, Placements, plan_gang, possible
+from .gangs import GangSpec, M, Member, Placements, plan_gang, possible
 from .preemption import NEVER_STARTED, Budget, Victim, violating
 from .requests import PODS
 
@@ -66,13 +66,13 @@ def units_below(
 
 def preempt_gang(
     core: Core,
-    members: Sequence[Member],
+    members: Sequence[M],
     spec: GangSpec,
     needed: int,
     units: Sequence[Unit],
     budgets: Sequence[Budget],
     peers: Sequence[str] = (),
-) -> tuple[Placements, list[Victim]] | None:
+) -> tuple[Placements[M], list[Victim]] | None:
     """Where the members would be placed, and who must go for it; None when nothing helps. Nothing is changed in the end."""
     ordered = sorted(units, key=Unit.importance)
     bad = violating([victim for unit in ordered for victim in unit.victims], budgets)
@@ -93,7 +93,7 @@ def preempt_gang(
 
     low, high = 1, len(ordered)
     take_off(high)
-    placements: Placements = []
+    placements: Placements[M] = []
     try:
         if possible(core, members) < max(1, needed):
             return None
@@ -122,7 +122,9 @@ def preempt_gang(
         take_off(0)
 
 
-def _still_in_the_way(core: Core, units: Sequence[Unit], placements: Placements) -> list[Unit]:
+def _still_in_the_way(
+    core: Core, units: Sequence[Unit], placements: Sequence[tuple[Member, str]]
+) -> list[Unit]:
     """Those that cannot stay where they are beside the gang, the most important tried first. Counts are as before in the end."""
     if any(
         m.cls.wanted_ports or (m.cls.interpod is not None and m.cls.interpod.filters) for m, _ in placements

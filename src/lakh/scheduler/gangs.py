@@ -1,7 +1,12 @@
 """Gangs: pods that are placed together or not at all. Decisions only.
 
-A gang is planned at once, in one synchronous stretch: every member is placed in the columns, so that the next one counts it, and when too few find
-a node all are taken off again. Nothing waits half placed, so that gangs that compete cannot block each other.
+Every member is placed in the columns, so that the next one counts it, and when too few find a node all are taken off again. Nothing else is decided
+before that is settled, so that gangs that compete cannot block each other.
+
+In pieces. A plan is a generator: it yields after every few members, and whoever runs it may let the cluster change then. Each member is judged on the
+columns as they are, so those to come are right by themselves. What was looked up for all of them beforehand is revised by the change log: rows that
+may no longer be used are left out, counts of other pods are brought up to date. Members that have left are in `Meanwhile.gone`; changes of what the plan
+rests on (`Meanwhile.anew`) end it, and it is begun again. A node that is lost after a member was placed there is what it is for any pod that is being bound.
 
 Topology. Members go to the fewest domains of the network, layer by layer: how many members each node can take is one array, and
 a domain's room is its sum by label (`topology.Domain`). That gives an order of nodes, along which members are laid out by rank, so that neighbours
@@ -13,25 +18,32 @@ Costs at 100,000 nodes: 40 ms for rooms and order, then 5 µs a member; a gang t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from . import constraints, plugins
+from . import plugins
+from .columns import NodeColumns
 from .core import Core
 from .domains import InterPodState
-from .gangbundles import Member, Placements, bundles_of, place_bundle, place_on, take_off
+from .gangbundles import M, Member, Placements, bundles_of, place_bundle, place_on
 from .podclass import PodClass
 from .topology import Domain, best_domains, layout
 
 __all__ = [
     "NETWORK_LAYERS",
     "GangSpec",
+    "M",
+    "Meanwhile",
     "Member",
+    "Pieces",
     "Placements",
-    "place_on",
+    "finish",
+    "in_pieces",
+    "plan",
     "plan_gang",
     "possible",
     "rank",
@@ -40,11 +52,16 @@ __all__ = [
 NETWORK_LAYERS = tuple(f"topology.k8s.aws/network-node-layer-{layer}" for layer in (1, 2, 3))
 """Labels of the network's layers, the widest first."""
 RANK_LABELS = ("batch.kubernetes.io/job-completion-index", "apps.kubernetes.io/pod-index")
+PIECE_MEMBERS = 32
+"""Members between two yields: 0.1 to 0.2 ms, with devices some milliseconds."""
 MAX_DOMAINS_TRIED = 64
 """Domains that a gang with a required topology is tried in: the best ones."""
 
 Rows = npt.NDArray[np.intp]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Inside = Callable[[Rows], Bools] | None
+"""Which rows are in the domain that a gang may not leave; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,37 @@ class GangSpec:
     """How long a gang of which a bind failed for good may stay half bound."""
 
 
+T = TypeVar("T")
+Pieces = Generator[None, None, T]
+"""Work in pieces, and its result."""
+
+
+@dataclass(slots=True)
+class Meanwhile:
+    """What has happened between the pieces of a plan."""
+
+    gone: set[str] = field(default_factory=set)
+    """Members that are to be placed no longer, by uid."""
+    anew: bool = False
+    """What the plan rests on has changed: it ends without a result, and is to be begun again."""
+
+
+def finish(pieces: Pieces[T]) -> T:
+    """Do all of it in one stretch."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+
+
+def in_pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The items, some at a time: between which one may yield."""
+    for start in range(0, len(items), PIECE_MEMBERS):
+        yield items[start : start + PIECE_MEMBERS]
+
+
 def rank(member: Member) -> tuple[int, str]:
     """The order of members: by index where they have one, then by name."""
     for label, value in member.own:
@@ -73,47 +121,64 @@ def rank(member: Member) -> tuple[int, str]:
 
 
 def plan_gang(
-    core: Core, members: Sequence[Member], spec: GangSpec, needed: int, peers: Sequence[str] = ()
-) -> Placements:
-    """Place as many members as find a node, `needed` at least, or none. The core counts those that are returned.
+    core: Core, members: Sequence[M], spec: GangSpec, needed: int, peers: Sequence[str] = ()
+) -> Placements[M]:
+    """`plan` in one stretch."""
+    return finish(plan(core, members, spec, needed, peers, Meanwhile()))
+
+
+def plan(
+    core: Core,
+    members: Sequence[M],
+    spec: GangSpec,
+    needed: int,
+    peers: Sequence[str],
+    meanwhile: Meanwhile,
+) -> Pieces[Placements[M]]:
+    """Place as many members as find a node, `needed` at least, or none. The core counts those that are returned, as long as they are not `gone`.
 
     `peers` are the nodes of members that are placed already: new ones go near them, or with a required key to their domain.
     """
     members = sorted(members, key=rank)
+    yield
     needed = max(1, needed)
     bundles = bundles_of(core, members)
     if bundles:
-        return _plan_bundled(core, members, bundles, spec, needed, peers)
-    rooms = _rooms(core, members)
+        return (yield from _plan_bundled(core, members, bundles, spec, needed, peers, meanwhile))
     counts = Counter(member.cls for member in members)
+    rooms: dict[PodClass, tuple[Rows, Ints]] = {}
+    for cls in counts:
+        rooms[cls] = _rooms_of(core, cls)
+        yield
     if _possible(rooms, counts) < needed:
         return []
+    attempt = _Attempt(core, meanwhile)
     cls = counts.most_common(1)[0][0]
-    for rows in _layouts(core, *rooms[cls], len(members), spec, needed, peers):
-        placed = _along(core, members, rows)
+    for rows, inside in _layouts(core, *rooms[cls], len(members), spec, needed, peers):
+        yield
+        placed = yield from attempt.along(members, rows, inside)
         if spec.required_key is None and len(placed) < len(members):  # few domains are only preferred
             found = {member.uid for member, _ in placed}
-            placed += _one_by_one(core, [member for member in members if member.uid not in found])
-        if len(placed) >= needed:
+            placed += yield from attempt.one_by_one([member for member in members if member.uid not in found])
+        if (yield from attempt.settled(placed, needed)):
             return placed
-        take_off(core, placed)
+        if meanwhile.anew:
+            return []
     if spec.required_key is not None:
         return []
-    placed = _one_by_one(core, members)
-    if len(placed) >= needed:
-        return placed
-    take_off(core, placed)
-    return []
+    placed = yield from attempt.one_by_one(members)
+    return placed if (yield from attempt.settled(placed, needed)) else []
 
 
 def _plan_bundled(
     core: Core,
-    members: Sequence[Member],
-    bundles: Sequence[Sequence[Member]],
+    members: Sequence[M],
+    bundles: Sequence[Sequence[M]],
     spec: GangSpec,
     needed: int,
     peers: Sequence[str],
-) -> Placements:
+    meanwhile: Meanwhile,
+) -> Pieces[Placements[M]]:
     """The same where members share claims: bundles first, each as a whole, then the others."""
     bundled = {member.uid for bundle in bundles for member in bundle}
     single = [member for member in members if member.uid not in bundled]
@@ -127,16 +192,28 @@ def _plan_bundled(
     room = np.minimum(most[rows], len(members))
     orders = list(_layouts(core, rows, room, len(members), spec, needed, peers))
     if spec.required_key is None:
-        orders.append(rows[np.argsort(-room, kind="stable")].tolist())
-    for order in orders:
-        placed = [one for bundle in bundles for one in place_bundle(core, bundle, order)]
-        placed += _along(core, single, order)
+        orders.append((rows[np.argsort(-room, kind="stable")].tolist(), None))
+    attempt = _Attempt(core, meanwhile)
+    for order, inside in orders:
+        placed: Placements[M] = []
+        for bundle in bundles:
+            left = [member for member in bundle if member.uid not in meanwhile.gone]
+            static = core.columns.static_changes
+            placed += place_bundle(core, left, order) if left else ()
+            yield
+            if meanwhile.anew:
+                break
+            if inside is not None and static != core.columns.static_changes:
+                every = np.array(order, np.intp)
+                order = every[inside(every)].tolist()
+        placed += yield from attempt.along(single, order, inside)
         if spec.required_key is None and len(placed) < len(members):
             found = {member.uid for member, _ in placed}
-            placed += _one_by_one(core, [member for member in single if member.uid not in found])
-        if len(placed) >= needed:
+            placed += yield from attempt.one_by_one([member for member in single if member.uid not in found])
+        if (yield from attempt.settled(placed, needed)):
             return placed
-        take_off(core, placed)
+        if meanwhile.anew:
+            break
         for member in members:
             if member.uid in bundled:
                 member.cls = core.resolve(member.cls, member.identity, member.uid)
@@ -147,35 +224,18 @@ def possible(core: Core, members: Sequence[Member]) -> int:
     """How many of the members would find room, each class for itself: an upper bound."""
     if bundles_of(core, members):
         return len(members)
-    return _possible(_rooms(core, members), Counter(member.cls for member in members))
+    counts = Counter(member.cls for member in members)
+    return _possible({cls: _rooms_of(core, cls) for cls in counts}, counts)
 
 
 def _possible(rooms: dict[PodClass, tuple[Rows, Ints]], counts: Counter[PodClass]) -> int:
     return sum(min(count, int(rooms[cls][1].sum())) for cls, count in counts.items())
 
 
-def _one_by_one(core: Core, members: Sequence[Member]) -> Placements:
-    """Place members where each is best."""
-    placed: Placements = []
-    full: set[PodClass] = set()
-    for member in members:
-        if member.cls not in full:
-            node = core.decide(member.cls)
-            if node is None:
-                full.add(member.cls)
-            else:
-                place_on(core, member, node)
-                placed.append((member, node))
-    return placed
-
-
-def _rooms(core: Core, members: Sequence[Member]) -> dict[PodClass, tuple[Rows, Ints]]:
-    """For each class of the members: the rows that would take one, and how many each."""
-    found: dict[PodClass, tuple[Rows, Ints]] = {}
-    for cls in {member.cls for member in members}:
-        rows = core.feasible_rows(cls)
-        found[cls] = rows, _room(core, cls, rows)
-    return found
+def _rooms_of(core: Core, cls: PodClass) -> tuple[Rows, Ints]:
+    """The rows that would take a member of a class, and how many each."""
+    rows = core.feasible_rows(cls)
+    return rows, _room(core, cls, rows)
 
 
 def _room(core: Core, cls: PodClass, rows: Rows, *, constrained: bool = True) -> Ints:
@@ -197,8 +257,8 @@ def _room(core: Core, cls: PodClass, rows: Rows, *, constrained: bool = True) ->
 
 def _layouts(
     core: Core, rows: Rows, room: Ints, count: int, spec: GangSpec, needed: int, peers: Sequence[str]
-) -> Iterator[list[int]]:
-    """Orders of rows to lay `count` members out along, the best first."""
+) -> Iterator[tuple[list[int], Inside]]:
+    """Orders of rows to lay `count` members out along, the best first, and which rows may be used whatever happens."""
     columns = core.columns
     keys = [key for key in spec.preferred_keys if np.any(columns.label(key).ids[columns.alive])]
     if not keys and spec.required_key is None:
@@ -206,9 +266,10 @@ def _layouts(
     at = np.array(sorted({columns.row_of[name] for name in peers if name in columns.row_of}), np.intp)
     if spec.required_key is None:
         tree = Domain.of(columns, rows, room, keys, at)
-        yield layout(tree, min(count, tree.room))
+        yield layout(tree, min(count, tree.room)), None
         return
-    ids = columns.label(spec.required_key).ids
+    column = columns.label(spec.required_key)
+    ids, values = column.ids, column.values
     inside = ids[rows]
     totals = np.bincount(inside, weights=room, minlength=1).astype(np.int64)
     totals[0] = 0
@@ -220,42 +281,136 @@ def _layouts(
         totals[np.arange(len(totals)) != only] = 0
     for enough in dict.fromkeys((count, max(1, needed))):
         fitting = np.flatnonzero(totals >= enough)
-        trees = [
-            Domain.of(columns, rows[inside == domain], room[inside == domain], keys, at)
+        trees = {
+            Domain.of(columns, rows[inside == domain], room[inside == domain], keys, at): values[domain]
             for domain in fitting[np.argsort(totals[fitting], kind="stable")][:MAX_DOMAINS_TRIED].tolist()
-        ]
-        for tree in best_domains(trees, enough):
-            yield layout(tree, min(count, tree.room))
+        }
+        for tree in best_domains(list(trees), enough):
+            yield layout(tree, min(count, tree.room)), _in_domain(columns, spec.required_key, trees[tree])
 
 
-def _along(core: Core, members: Sequence[Member], rows: list[int]) -> Placements:
-    """Place members on the rows in turn. A row that refuses a class is full for it."""
-    columns = core.columns
-    every = np.array(rows, np.intp)
-    left: dict[PodClass, Iterator[int]] = {}
-    current: dict[PodClass, int | None] = {}
-    states: dict[PodClass, InterPodState] = {}
-    placed: Placements = []
-    for member in members:
-        cls = member.cls
-        if cls not in left:
-            left[cls] = iter(every[plugins.static_ok(columns, cls, every)].tolist())
-            current[cls] = next(left[cls], None)
-            if cls.interpod is not None and cls.interpod.filters:
-                states[cls] = InterPodState(columns, cls)
-        row = current[cls]
-        while row is not None and not _fits(core, cls, row, states.get(cls)):
-            row = current[cls] = next(left[cls], None)
+def _in_domain(columns: NodeColumns, key: str, value: str | None) -> Inside:
+    def inside(rows: Rows) -> Bools:
+        column = columns.label(key)
+        found: Bools = column.ids[rows] == column.id_of.get(value or "", -1)
+        return found
+
+    return inside
+
+
+class _Attempt:
+    """Places members, and keeps what it knows of the cluster right between pieces."""
+
+    def __init__(self, core: Core, meanwhile: Meanwhile) -> None:
+        self._core = core
+        self._meanwhile = meanwhile
+
+    def along(self, members: Sequence[M], rows: list[int], inside: Inside) -> Pieces[Placements[M]]:
+        """Place members on the rows in turn. A row that refuses a class is full for it."""
+        columns, gone = self._core.columns, self._meanwhile.gone
+        lanes = _Lanes(self._core, rows, inside)
+        placed: Placements[M] = []
+        for part in in_pieces(members):
+            for member in part:
+                row = None if member.uid in gone else lanes.row(member.cls)
+                if row is not None:
+                    node = columns.names[row]
+                    assert node is not None
+                    place_on(self._core, member, node)
+                    lanes.took(row)
+                    placed.append((member, node))
+            cursor, epoch = columns.sequence, columns.epoch
+            yield
+            if self._meanwhile.anew:
+                break
+            if cursor != columns.sequence or epoch != columns.epoch:
+                lanes.revise(cursor, grown=epoch != columns.epoch)
+        return placed
+
+    def one_by_one(self, members: Sequence[M]) -> Pieces[Placements[M]]:
+        """Place members where each is best."""
+        placed: Placements[M] = []
+        full: set[PodClass] = set()
+        for part in in_pieces(members):
+            for member in part:
+                if member.cls in full or member.uid in self._meanwhile.gone:
+                    continue
+                node = self._core.decide(member.cls)
+                if node is None:
+                    full.add(member.cls)
+                else:
+                    place_on(self._core, member, node)
+                    placed.append((member, node))
+            yield
+            if self._meanwhile.anew:
+                break
+        return placed
+
+    def settled(self, placed: Placements[M], needed: int) -> Pieces[bool]:
+        """Whether they are enough; if not they are taken off."""
+        gone = self._meanwhile.gone
+        lost = sum(member.uid in gone for member, _ in placed) if gone else 0
+        if len(placed) - lost >= needed and not self._meanwhile.anew:
+            return True
+        for part in in_pieces(placed):
+            for member, _ in part:
+                if member.uid not in gone:
+                    self._core.remove(member.uid)
+            yield
+        return False
+
+
+class _Lanes:
+    """For each class of a gang the rows that it may use, and where it is."""
+
+    def __init__(self, core: Core, rows: list[int], inside: Inside) -> None:
+        self._core = core
+        self._every = np.array(rows, np.intp)
+        self._inside = inside
+        self._left: dict[PodClass, Iterator[int]] = {}
+        self._current: dict[PodClass, int | None] = {}
+        self._states: dict[PodClass, InterPodState] = {}
+
+    def row(self, cls: PodClass) -> int | None:
+        """The next row that takes a pod of the class."""
+        if cls not in self._left:
+            self._begin(cls, self._every)
+        row = self._current[cls]
         if row is None:
-            continue
-        node = columns.names[row]
-        assert node is not None
-        place_on(core, member, node)
-        for state in states.values():
+            return None
+        left, state = self._left[cls], self._states.get(cls)
+        while row is not None and not _fits(self._core, cls, row, state):
+            row = next(left, None)
+        self._current[cls] = row
+        return row
+
+    def _begin(self, cls: PodClass, rows: Rows) -> None:
+        columns = self._core.columns
+        rows = rows[plugins.static_ok(columns, cls, rows)]
+        if self._inside is not None:
+            rows = rows[self._inside(rows)]
+        self._left[cls] = iter(rows.tolist())
+        self._current[cls] = next(self._left[cls], None)
+        if cls.interpod is not None and cls.interpod.filters:
+            self._states[cls] = InterPodState(columns, cls)
+
+    def took(self, row: int) -> None:
+        """A member was placed there."""
+        for state in self._states.values():
             for counts in state.all:
                 counts.update(row)
-        placed.append((member, node))
-    return placed
+
+    def revise(self, cursor: int, *, grown: bool) -> None:
+        """Others have changed the columns since: look again at which rows may be used, and count other pods anew."""
+        changes = self._core.columns.changes_since(cursor)
+        if grown or changes is None or any(change & 1 for change in changes):
+            for cls, left in tuple(self._left.items()):
+                row = self._current[cls]
+                if row is not None:
+                    self._begin(cls, np.array([row, *left], np.intp))
+            return
+        for change in changes:
+            self.took(change >> 1)
 
 
 def _fits(core: Core, cls: PodClass, row: int, state: InterPodState | None) -> bool:
@@ -267,4 +422,4 @@ def _fits(core: Core, cls: PodClass, row: int, state: InterPodState | None) -> b
         column = resources.get(name)
         if column is None or amount > column.allocatable_cells[row] - column.requested_cells[row]:
             return False
-    return not cls.constraints or constraints.row_passes(cls, row)
+    return True

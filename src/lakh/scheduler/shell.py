@@ -12,6 +12,9 @@ What keeps the accounting exact
 * An answer to a bind is dropped when the pod has left `_binding` meanwhile: the informer was first.
 * An update that shows an assumed pod without a node is older than the bind and is ignored: a node is never taken back.
 
+A long decision is *work in pieces*: the first pass over all nodes for a class, and an attempt at a gang. `step` does some pieces and returns to the loop, so
+that events and answers are read in time; until the work is done nothing else is decided, while binds go on.
+
 What wakes parked pods: a node that was added or changed in what matters, and a pod that left a node. These note the node's name in `_gained`;
 `step` then asks the core, class by class, whether it fits now, and wakes as many of its pods as `WAKE_PODS`; each success of a class with
 parked pods asks again. A burst of pods that fit nowhere costs one evaluation of their class, and one message.
@@ -27,8 +30,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from lakh.client.client import STRATEGIC, Client
-from lakh.client.errors import ClientClosed, ClientError, is_conflict, is_not_found
+from lakh.client.client import Client
+from lakh.client.errors import ClientClosed, ClientError, is_not_found
 from lakh.client.events import EventRecorder
 from lakh.client.informer import Informer
 from lakh.client.resources import NODES, PODS
@@ -40,6 +43,7 @@ from .constraints import needs_of
 from .core import Core
 from .diagnosis import NO_CLAIMS
 from .gangcycle import GangCycle
+from .gangs import Pieces
 from .interpod import Identity, Selection, own_labels, wants
 from .metrics import SchedulerMetrics
 from .nominations import Nominations
@@ -47,10 +51,11 @@ from .podclass import PodClass
 from .podgroups import GangTable
 from .profile import DEFAULT_PROFILE, DEFAULT_SCHEDULER_NAME
 from .queue import PendingPod, SchedulingQueue, State
+from .reports import Reports
 from .requests import images_of, resized
 from .sources import informers
 from .views import Node, Pod, PodSpec, strip_node, strip_pod
-from .writes import binding, is_unknown, reference, unschedulable_patch
+from .writes import binding, is_unknown
 
 __all__ = ["DEFAULT_SCHEDULER_NAME", "Scheduler"]
 
@@ -58,17 +63,12 @@ log = logging.getLogger(__name__)
 
 MAX_BINDS_IN_FLIGHT = 256
 """Enough to keep an API server's group commit full; what is decided later is decided on fresher facts."""
-MAX_REPORTS_IN_FLIGHT = 16
-"""Condition patches at once: binds go first."""
 SLICE_SECONDS = 0.004
 """How long `step` decides before it yields to the loop."""
 WAKE_PODS = 256
 """Parked pods of a class woken at once."""
-MAX_EXPLANATIONS = 4_096
-"""Messages kept, one a class that fits nowhere."""
-EXPLAIN_SHARE = 20
-"""A message is kept for this many times as long as making it took, so that explaining costs at most a twentieth of the time."""
 
+DONE = object()
 NOT_ELIGIBLE = "preemption: not eligible due to a terminating pod on the nominated node."
 
 Clock = Callable[[], float]
@@ -121,16 +121,21 @@ class Scheduler:
         ]
         name = ", ".join(self.profiles)
         self._guard = TaskGuard(name)
+        self.reports = Reports(client, self._recorder_of, self.core, self.queue, self._guard)
         self.nominations = Nominations(client, self._recorder_of, self.core, self._guard, self.wake_pod)
         self._informers.append(self.nominations.informer())
         self.gangs = GangTable(client, self._guard)
         self.nominations.on_free = self.gain
         self._gang_cycle = GangCycle(self, self.core, self.queue, self.gangs, self.nominations)
-        self.claims = Claims(client, self.core, self._guard, self.wake_pod, self._wake_claimants, self._event)
+        self.claims = Claims(
+            client, self.core, self._guard, self.wake_pod, self._wake_claimants, self.reports.event
+        )
         self._informers += self.claims.informers()
         self._devices = self.claims.device_informers()
         self._to_bind: deque[tuple[PendingPod, str, float]] = deque()
         """Pods of gangs that are placed and wait for a free request."""
+        self._work: Pieces[None] | None = None
+        """The decision under way."""
         self._kick = asyncio.Event()
         self._binding: dict[str, PendingPod] = {}
         self._binds_in_flight = 0
@@ -138,10 +143,6 @@ class Scheduler:
         self._counted: set[Selection] = set()
         """Selections that have gained a pod: affinity and spread may be satisfied now."""
         self._to_wake: deque[PodClass] = deque()
-        self._explanations: dict[tuple[PodClass, str | None], tuple[str, int, float]] = {}
-        self._reports: dict[str, tuple[PendingPod, str, str | None]] = {}
-        self._reporting = 0
-        self._has_condition: set[str] = set()
         self._metrics = SchedulerMetrics(self.queue, self.profiles)
 
     def __repr__(self) -> str:
@@ -149,9 +150,6 @@ class Scheduler:
 
     def _recorder_of(self, profile: str) -> EventRecorder:
         return self._recorders.get(profile, self._recorder)
-
-    def _event(self, pod: PendingPod, kind: str, reason: str, message: str) -> None:
-        self._recorder_of(pod.cls.profile.name).event(reference(pod), kind, reason, message)
 
     # What the informers say
 
@@ -210,7 +208,10 @@ class Scheduler:
         """An update from before our bind: it matters only if the bind fails."""
         waiting = self.queue.get(pod.metadata.uid)
         if waiting is not None and pod.metadata.deletionTimestamp:
-            self._dequeue(waiting.uid)
+            if waiting.uid in self._binding:
+                self._dequeue(waiting.uid)
+            else:
+                self._forget(waiting.uid)  # it is not more than planned
         elif waiting is not None:
             self._claimed(waiting, pod)
             waiting.identity = self.core.interpods.identity(pod.metadata)
@@ -236,7 +237,9 @@ class Scheduler:
         if waiting is not None:
             if self._claimed(waiting, pod):
                 self.wake_pod(waiting)
+                self._gang_cycle.disturb(waiting.uid)
             if (waiting.cls.base or waiting.cls) is not cls or waiting.identity is not identity:
+                self._gang_cycle.disturb(waiting.uid)
                 old = waiting.cls
                 waiting.identity, waiting.own = identity, own_labels(metadata.labels)
                 waiting.images = images
@@ -258,9 +261,7 @@ class Scheduler:
         self._claimed(waiting, pod)
         for condition in pod.status.conditions or ():
             if condition.type == "PodScheduled" and condition.status == "False":
-                self._has_condition.add(metadata.uid)
-                if condition.reason == "Unschedulable":
-                    waiting.reported = condition.message
+                self.reports.found(waiting, condition)
         self.queue.add(waiting)
         self.gangs.wait(waiting, pod)
         if pod.status.nominatedNodeName:
@@ -303,6 +304,7 @@ class Scheduler:
         if before != node:
             self._count(identity)
         self._binding.pop(uid, None)
+        self._gang_cycle.disturb(uid)
         self._dequeue(uid)
         if before is not None and (before != node or shrunk):
             self.gain(before)
@@ -319,15 +321,15 @@ class Scheduler:
             self._gang_cycle.gone(uid)
 
     def _dequeue(self, uid: str) -> None:
-        self._reports.pop(uid, None)
+        self.reports.forget(uid)
         self._metrics.gated.discard(uid)
-        self._has_condition.discard(uid)
         reserved = self.nominations.forget(uid)
         if reserved is not None:
             self.gain(reserved)
         self.claims.forget(uid)
         waiting = self.queue.remove(uid)
         if waiting is not None:
+            self._gang_cycle.left(uid)
             self._recheck(waiting.cls)
 
     def gain(self, node: str) -> None:
@@ -352,21 +354,27 @@ class Scheduler:
     def step(self) -> bool:
         """Decide for a few milliseconds. Returns whether there is more to do at once."""
         now = self._clock()
-        self.queue.flush(now)
-        self._gang_cycle.expire(now)
         deadline = now + SLICE_SECONDS
-        self._wake(now, deadline)
+        if self._work is None:
+            self.queue.flush(now)
+            self._gang_cycle.expire(now)
+            self._wake(now, deadline)
         while self._to_bind and self._binds_in_flight < MAX_BINDS_IN_FLIGHT:
             placed, node, began = self._to_bind.popleft()
             if self._binding.get(placed.uid) is placed:  # neither deleted nor bound by others meanwhile
                 self._start_bind(placed, node, began)
-        while self._binds_in_flight < MAX_BINDS_IN_FLIGHT:
-            pod = self.queue.pop()
-            if pod is None:
-                break
-            self._schedule(pod)
+        while self._work is not None or self._binds_in_flight < MAX_BINDS_IN_FLIGHT:
+            if self._work is None:
+                pod = self.queue.pop()
+                if pod is None:
+                    break
+                self._schedule(pod)
+            elif next(self._work, DONE) is DONE:
+                self._work = None
             if self._clock() >= deadline:
                 break
+        if self._work is not None:
+            return True
         if self._binds_in_flight >= MAX_BINDS_IN_FLIGHT:
             return False  # the next answer kicks
         return bool(self.queue.active or self._to_wake or self._gained or self._to_bind)
@@ -403,14 +411,30 @@ class Scheduler:
         ):
             self.queue.hold(pod, self._clock())
             return
-        if pod.group is not None and self._gang_cycle.attempt(
-            pod, pod.group, lambda member: self._schedule_alone(member, began), began
-        ):
-            return
-        self._schedule_alone(pod, began)
+        if group is not None:
+            work = self._gang_cycle.attempt(
+                pod, group, lambda member: self._schedule_alone(member, began), began
+            )
+            if work is not False:
+                self._work = None if work is True else work
+                return
+        self.resolve_class(pod)
+        if self.core.is_new(pod.cls):
+            self._work = self._schedule_new(pod, began)
+        else:
+            self._place(pod, began)
+
+    def _schedule_new(self, pod: PendingPod, began: float) -> Pieces[None]:
+        """The first pod of a class: with a pass over all nodes before."""
+        yield from self.core.prepare(pod.cls)
+        if self.queue.get(pod.uid) is pod and self.core.node_of(pod.uid) is None:
+            self._schedule_alone(pod, began)
 
     def _schedule_alone(self, pod: PendingPod, began: float) -> None:
         self.resolve_class(pod)
+        self._place(pod, began)
+
+    def _place(self, pod: PendingPod, began: float) -> None:
         nominated = self.nominations.release(pod.uid)
         if nominated is not None and self.core.fits_on(pod.cls, nominated):
             node: str | None = nominated
@@ -440,6 +464,7 @@ class Scheduler:
 
     def _widen_identities(self) -> None:
         self._widen_placed()
+        self._gang_cycle.disturb()
         for pod in self.queue.pods():
             if pod.own and pod.identity is not None:
                 pod.identity = self.core.interpods.widened(pod.identity, pod.own)
@@ -484,43 +509,25 @@ class Scheduler:
         elif (
             pod.cls.constraints
             and pod.cls.profile.deallocates
-            and (done := self.claims.deallocate(pod, self.explain(pod.cls))) is not None
+            and (done := self.claims.deallocate(pod, self.reports.explain(pod.cls))) is not None
         ):
             message = self.core.explain(pod.cls, claims=done)
         elif (before := self.nominations.node_of(pod)) is not None and self.nominations.waits(pod, before):
             said = f"{NO_CLAIMS}, {NOT_ELIGIBLE}" if pod.cls.profile.deallocates else NOT_ELIGIBLE
-            message = self.explain(pod.cls, f" {said}")
+            message = self.reports.explain(pod.cls, f" {said}")
         else:
             self.nominations.forget(pod.uid)
             nominated = self.nominations.attempt(pod)
             if nominated is None and before is not None:
                 self.nominations.give_up(pod)
-            message = self.explain(pod.cls, None if nominated is None else "")
+            message = self.reports.explain(pod.cls, None if nominated is None else "")
         self.queue.park(pod, self._clock())
-        if pod.reported != message or nominated is not None:
-            pod.reported = message
-            self._event(pod, "Warning", "FailedScheduling", message)
-            self._reports[pod.uid] = pod, message, nominated
-            self._report_more()
+        self.reports.unschedulable(pod, message, nominated)
 
     def wake_pod(self, pod: PendingPod) -> None:
         """Something that the pod waits for has happened."""
         self.queue.wake_pod(pod, self._clock())
         self._kick.set()
-
-    def explain(self, cls: PodClass, tail: str | None = None) -> str:
-        """Why a class fits nowhere; `tail` is what came of preemption."""
-        sequence = self.core.columns.sequence
-        started = time.monotonic()
-        known = self._explanations.get((cls, tail))
-        if known is not None and (known[1] == sequence or started < known[2]):
-            return known[0]
-        message = self.core.explain(cls, tail=tail)
-        if len(self._explanations) >= MAX_EXPLANATIONS:
-            self._explanations.clear()
-        finished = time.monotonic()
-        self._explanations[cls, tail] = message, sequence, finished + EXPLAIN_SHARE * (finished - started)
-        return message
 
     # Binding
 
@@ -547,7 +554,7 @@ class Scheduler:
         self._metrics.of[pod.cls.profile.name].error.attempted(began)
         log.warning("claims of %s/%s for %s: %s", pod.namespace, pod.name, node, error)
         self._undo(pod)
-        self._event(pod, "Warning", "FailedScheduling", str(error))
+        self.reports.error(pod, str(error))
 
     async def _bind(self, pod: PendingPod, node: str, began: float) -> None:
         try:
@@ -564,8 +571,7 @@ class Scheduler:
             else:
                 self._undo(pod)
                 if not is_not_found(error):
-                    message = f'binding rejected: running Bind plugin "DefaultBinder": {error}'
-                    self._event(pod, "Warning", "FailedScheduling", message)
+                    self.reports.error(pod, f'running Bind plugin "DefaultBinder": {error}')
         else:
             self._metrics.of[pod.cls.profile.name].scheduled.attempted(began)
             self._metrics.bound(pod.attempts, self._clock() - pod.since)
@@ -577,7 +583,7 @@ class Scheduler:
     def _succeeded(self, pod: PendingPod, node: str) -> None:
         self.bound += 1
         told = f"Successfully assigned {pod.namespace}/{pod.name} to {node}"
-        self._event(pod, "Normal", "Scheduled", told)
+        self.reports.event(pod, "Normal", "Scheduled", told)
         if self._binding.pop(pod.uid, None) is not None:
             self._dequeue(pod.uid)
 
@@ -622,38 +628,6 @@ class Scheduler:
                     self._assigned(found)
             else:
                 self._undo(pod)
-
-    # Reporting
-
-    def _report_more(self) -> None:
-        while self._reports and self._reporting < MAX_REPORTS_IN_FLIGHT:
-            uid = next(iter(self._reports))
-            pod, message, nominated = self._reports.pop(uid)
-            self._reporting += 1
-            self._guard.spawn(self._report(pod, message, nominated), name="report")
-
-    async def _report(self, pod: PendingPod, message: str, nominated: str | None) -> None:
-        try:
-            await self._client.patch(
-                PODS,
-                pod.name,
-                unschedulable_patch(
-                    pod, message, first=pod.uid not in self._has_condition, nominated=nominated
-                ),
-                pod.namespace,
-                patch_type=STRATEGIC,
-                type=bytes,
-                subresource="status",
-            )
-            if self.queue.get(pod.uid) is pod:
-                self._has_condition.add(pod.uid)
-        except ClientError as error:
-            if not (is_not_found(error) or is_conflict(error)):
-                log.warning("condition of %s/%s: %s", pod.namespace, pod.name, error)
-            pod.reported = None  # the next attempt reports again
-        finally:
-            self._reporting -= 1
-        self._report_more()
 
     # Running
 

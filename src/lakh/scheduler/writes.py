@@ -11,7 +11,10 @@ from lakh.machinery import times
 
 from .queue import PendingPod
 
-__all__ = ["binding", "is_unknown", "reference", "unschedulable_patch"]
+__all__ = ["ERROR", "UNSCHEDULABLE", "binding", "condition_patch", "is_unknown", "reference"]
+
+UNSCHEDULABLE, ERROR = "Unschedulable", "SchedulerError"
+"""Reasons of PodScheduled=False: no node will do; one would, but an error came after the decision (upstream's handleSchedulingFailure)."""
 
 
 def reference(pod: PendingPod) -> ObjectReference:
@@ -31,15 +34,15 @@ def binding(pod: PendingPod, node: str) -> dict[str, Any]:
     }
 
 
-def unschedulable_patch(
-    pod: PendingPod, message: str, *, first: bool, nominated: str | None = None
+def condition_patch(
+    pod: PendingPod, reason: str, message: str, *, first: bool, nominated: str | None = None
 ) -> dict[str, Any]:
-    """The strategic merge patch that sets PodScheduled to False. Only the first one is a transition."""
-    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    """The strategic merge patch that sets PodScheduled to False. Only the first one is a transition. After an error the pod is nominated no longer."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
     if first:
         condition["lastTransitionTime"] = times.now()
     status: dict[str, Any] = {"conditions": [condition]}
-    if nominated is not None:
+    if nominated is not None or reason == ERROR:
         status["nominatedNodeName"] = nominated
     return {"metadata": {"uid": pod.uid}, "status": status}
 
