@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import resource
 import sys
 import time
@@ -61,7 +60,7 @@ async def run(nodes: int, pods: int, progress: Progress) -> Json:
     try:
         found: Json | None = None
         while line := await process.stdout.readline():
-            said = json.loads(line)
+            said = msgspec.json.decode(line)
             if isinstance(said, list):
                 what, done, total = said
                 progress.bar(f"memory: {what}", done, total)
@@ -228,7 +227,7 @@ def main(nodes: int, pods: int) -> int:
     """The process: progress as lists, one a line, then the result, or why there is none."""
 
     def say(value: Any) -> None:
-        print(json.dumps(value), flush=True)
+        print(msgspec.json.encode(value).decode(), flush=True)
 
     async def work() -> None:
         try:

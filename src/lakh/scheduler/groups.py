@@ -97,11 +97,20 @@ class GroupedOrder:
     # A pass
 
     def _build(self) -> None:
-        for _ in self.build():
+        for _ in self._pass():
             pass
 
     def build(self) -> Iterator[None]:
-        """A pass over all nodes, in pieces as `candidates` has them, but larger ones."""
+        """A pass over all nodes, in pieces as `candidates` has them, but larger ones; in one when a node's own spec changes meanwhile."""
+        columns = self._columns
+        before = columns.static_changes, columns.epoch
+        for _ in self._pass():
+            yield
+            if before != (columns.static_changes, columns.epoch):
+                self._build()
+                return
+
+    def _pass(self) -> Iterator[None]:
         columns, cls = self._columns, self._cls
         self.passes += 1
         self._cursor, self._epoch = columns.sequence, columns.epoch
