@@ -291,6 +291,35 @@ async def test_a_coscheduling_group_is_understood(api: FakeApi) -> None:
     assert spec is not None and spec.timeout_seconds == 7.0
 
 
+async def test_resources_that_a_coscheduling_group_asks_of_the_whole_cluster(api: FakeApi) -> None:
+    """`minResources` are looked for before any member is tried; what its own members hold counts as free."""
+    table = api.scheduler.gangs
+    table.coscheduling_served = True
+    labels = {"scheduling.x-k8s.io/pod-group": "g"}
+    for number in range(2):
+        api.set_node(clusters.node(f"n{number}"))
+    metadata = {"name": "g", "namespace": "default"}
+    spec = {"minMember": 2, "minResources": {"cpu": "18", NEURON: "12", "memory": "1Gi"}}
+    table.on_coscheduling_group(msgspec.convert({"metadata": metadata, "spec": spec}, CoschedulingGroup))
+    for index in range(3):
+        api.add_pod(clusters.pod(f"g-{index}", {NEURON: "1"}, metadata={"labels": labels}))
+    await later(api)
+    assert bound(api) == {} and api.evicted == []
+    gap = f"resource gap: {NEURON}: 4, cpu: 2000m"
+    assert api.events == [("g-0", "FailedScheduling", gap)]  # one says it
+    api.set_node(clusters.node("n2"))
+    await later(api)
+    assert bound(api) == {"g": 3}
+    api.add_pod(clusters.pod("other", {NEURON: "1"}, nodeName="n0"))
+    api.add_pod(clusters.pod("g-3", {NEURON: "1"}, metadata={"labels": labels}))
+    await later(api)
+    assert api.node_of("g-3") is None  # 8 are free and 3 are its own: one is missing
+    api.delete_pod("other")
+    await later(api)
+    assert api.node_of("g-3") is not None
+    assert not [patch for name, patch in api.patches if name == "g"]  # the group's status is its controller's
+
+
 async def test_members_arrive_without_a_word_each(api: FakeApi) -> None:
     make_group(api, "g", 2_000)
     for index in range(1_500):

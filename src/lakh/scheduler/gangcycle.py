@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING
 
 from .core import Core
 from .gangpreemption import preempt_gang, units_below
-from .gangs import GangSpec, Meanwhile, Pieces, finish, in_pieces, plan
+from .gangs import GangSpec, Meanwhile, Pieces, finish, in_pieces, plan, shortage
 from .nominations import Nominations
 from .podgroups import GangTable, GroupKey
 from .queue import PendingPod, SchedulingQueue
+from .requests import CPU
 
 if TYPE_CHECKING:
     from .shell import Scheduler
@@ -54,6 +55,8 @@ class GangCycle:
         self._nominations = nominations
         self._hopeless: dict[GroupKey, int] = {}
         """Where preemption did not help, by the columns' sequence."""
+        self._gaps: dict[GroupKey, tuple[int, str]] = {}
+        """What the cluster lacks for a gang, by the columns' sequence."""
         self._half_bound: dict[GroupKey, float] = {}
         """Gangs of which a bind failed for good, and until when they may stay so."""
         self._meanwhile = Meanwhile()
@@ -75,7 +78,22 @@ class GangCycle:
         spec = gangs.spec(key)
         if spec is None:
             return False
+        if spec.min_resources and (gap := self._gap(key, spec)):
+            scheduler.park(pod, gap, silent=gangs.first(key) is not pod)
+            return True
         return self._attempt(pod, key, spec, alone, began)
+
+    def _gap(self, key: GroupKey, spec: GangSpec) -> str:
+        """What the cluster lacks of what a gang asks of it as a whole; looked for once until something changes, however many members ask."""
+        sequence = self._core.columns.sequence
+        known = self._gaps.get(key)
+        if known is None or known[0] != sequence:
+            missing = shortage(self._core, spec, self._gangs.peers(key))
+            told = ", ".join(f"{name}: {amount}{'m' * (name == CPU)}" for name, amount in missing.items())
+            if len(self._gaps) >= MAX_HOPELESS:
+                self._gaps.clear()
+            known = self._gaps[key] = sequence, f"resource gap: {told}" if told else ""
+        return known[1]
 
     def left(self, uid: str) -> None:
         """A pod has left the queue: an attempt under way goes on without it."""

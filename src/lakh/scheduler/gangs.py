@@ -18,7 +18,7 @@ Costs at 100,000 nodes: 40 ms for rooms and order, then 5 µs a member; a gang t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -31,6 +31,7 @@ from .core import Core
 from .domains import InterPodState
 from .gangbundles import M, Member, Placements, bundles_of, place_bundle, place_on
 from .podclass import PodClass
+from .requests import PODS
 from .topology import Domain, best_domains, layout
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "plan_gang",
     "possible",
     "rank",
+    "shortage",
 ]
 
 NETWORK_LAYERS = tuple(f"topology.k8s.aws/network-node-layer-{layer}" for layer in (1, 2, 3))
@@ -79,6 +81,8 @@ class GangSpec:
     """Preemption takes all of its pods or none (disruptionMode PodGroup)."""
     timeout_seconds: float = 60.0
     """How long a gang of which a bind failed for good may stay half bound."""
+    min_resources: tuple[tuple[str, int], ...] = ()
+    """Amounts that must be free in the cluster before it is tried (the coscheduling plugin's `minResources`)."""
 
 
 T = TypeVar("T")
@@ -226,6 +230,26 @@ def possible(core: Core, members: Sequence[Member]) -> int:
         return len(members)
     counts = Counter(member.cls for member in members)
     return _possible({cls: _rooms_of(core, cls) for cls in counts}, counts)
+
+
+def shortage(core: Core, spec: GangSpec, placed: Iterable[str]) -> dict[str, int]:
+    """How much of the resources a gang must find, and of room for its pods, is missing in the cluster as a whole; what its own `placed` pods hold is free for it.
+
+    As the coscheduling plugin's CheckClusterResource: nothing is said about single nodes.
+    """
+    columns = core.columns
+    own: Counter[str] = Counter()
+    for uid in placed:
+        cls = core.class_of(uid)
+        if cls is not None:
+            own.update({PODS: 1, **dict(cls.demands)})
+    found: dict[str, int] = {}
+    for name, wanted in (*spec.min_resources, (PODS, spec.min_count)):
+        column = columns.resources.get(name)
+        free = 0 if column is None else int((column.allocatable - column.requested)[columns.alive].sum())
+        if wanted > free + own[name]:
+            found[name] = wanted - free - own[name]
+    return found
 
 
 def _possible(rooms: dict[PodClass, tuple[Rows, Ints]], counts: Counter[PodClass]) -> int:

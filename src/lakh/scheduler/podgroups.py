@@ -25,7 +25,8 @@ from lakh.machinery import times
 
 from .gangs import NETWORK_LAYERS, GangSpec
 from .queue import PendingPod
-from .views import CoschedulingGroup, Pod, PodGroup
+from .requests import amounts
+from .views import CoschedulingGroup, Pod, PodGroup, Quantity
 
 __all__ = ["GangTable", "GroupKey"]
 
@@ -109,6 +110,7 @@ class GangTable:
                 (group.metadata.annotations or {}).get(REQUIRED_TOPOLOGY) or None,
                 self._preferred(group),
                 timeout_seconds=DEFAULT_TIMEOUT_SECONDS if not timeout else float(timeout),
+                min_resources=_amounts(group.spec.minResources),
             )
         return self.first(key)
 
@@ -322,8 +324,8 @@ class GangTable:
         return answer.status == 200 and b'"' + resource.plural.encode() + b'"' in answer.body
 
     def report(self, key: GroupKey, *, scheduled: bool, message: str, reason: str = "") -> None:
-        """Set the group's PodGroupScheduled condition, once a message."""
-        if self._reported.get(key) != message and key in self._specs:
+        """Set the group's PodGroupScheduled condition, once a message. The coscheduling plugin's groups have none: their status is their controller's."""
+        if key not in self._coscheduling and self._reported.get(key) != message and key in self._specs:
             self._reported[key] = message
             reason = reason or ("Scheduled" if scheduled else "Unschedulable")
             self._guard.spawn(self._report(key, scheduled, reason, message), name="pod group status")
@@ -349,3 +351,11 @@ class GangTable:
         except ClientError as error:
             if not is_not_found(error):
                 self._reported.pop(key, None)
+
+
+def _amounts(quantities: dict[str, Quantity] | None) -> tuple[tuple[str, int], ...]:
+    """What must be free; nothing where it is not understood."""
+    try:
+        return tuple(sorted(amounts(quantities).items()))
+    except ValueError:
+        return ()

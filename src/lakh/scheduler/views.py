@@ -463,6 +463,7 @@ class CoschedulingGroupSpec(msgspec.Struct, gc=False, omit_defaults=True):
     """scheduling.x-k8s.io/v1alpha1 PodGroupSpec."""
 
     minMember: int = 1
+    minResources: dict[str, Quantity] | None = None
     scheduleTimeoutSeconds: int | None = None
 
 
