@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -69,7 +70,34 @@ def test_watch() -> None:
 def test_watch_by_node() -> None:
     found = report("watch", "--by-node", "--watchers", "20", "--seconds", "0.3")
     assert found["watchers"] == 20 and found["events_per_s"] > 0
+    assert found["servers"] == found["client_processes"] == 1
     assert 0 < found["lag_p50_ms"] <= found["lag_p99_ms"] <= found["lag_max_ms"]
+
+
+def test_watches_that_one_process_may_not_hold() -> None:
+    """With too few open files for all connections, several servers and several processes share them."""
+    raising = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (700, 700))"
+    tried = subprocess.run(
+        [sys.executable, "-c", raising], check=False, preexec_fn=_drop_file_limit, stderr=-3
+    )
+    if tried.returncode == 0:
+        pytest.skip("whoever runs this may have as many open files as it likes")
+    command = [sys.executable, "-m", "lakh", "bench", "watch", "--by-node", "--watchers", "150", "--json"]
+    done = subprocess.run(
+        [*command, "--seconds", "0.3"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        preexec_fn=_drop_file_limit,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["servers"] == 2 and found["client_processes"] == 2 and found["lag_p99_ms"] > 0
+
+
+def _drop_file_limit() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (600, 600))
 
 
 def test_cluster(tmp_path: Path) -> None:

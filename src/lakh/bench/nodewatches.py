@@ -1,149 +1,214 @@
 """`lakh bench watch --by-node`: a kubelet's watch for each of W nodes, on W connections of their own.
 
 Each watch asks for the pods of one node (`fieldSelector=spec.nodeName=…`), as kubelets do. Then pods are created on random nodes: each concerns one watch
-of all. What is told: how long the watches took to open, what one costs the server in memory, and how late an event is.
+of all. What is told: how long the watches took to open, what one costs the servers in memory, and how late an event is.
 
-A connection here is a bare protocol: no client library is measured, and W of them fit beside the server.
+A process may have so many open files only (`ulimit -n`; what the system grants is taken), and one address so many ports. So the watches are held by as
+many processes as that needs, each connecting from an address of its own, and where one API server may not have so many connections either, several
+servers on one JetStream journal share them.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import random
 import resource
-import ssl
+import sys
+import tempfile
 import time
-from typing import Any, cast
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from lakh import __version__
 from lakh.bench import scrape
 from lakh.bench.api import pod
+from lakh.bench.cluster import process, wait_for_server
 from lakh.bench.load import open_loop, percentile
-from lakh.bench.target import namespace, target
+from lakh.bench.nodewatchers import Orders, State
+from lakh.bench.target import namespace, ready, served
 from lakh.cli import Failure, raise_file_limit
 from lakh.client.client import Client
 from lakh.client.resources import PODS
-from lakh.machinery.process import resident_memory
 from lakh.progress import Progress
 
-# TLS handshakes under way at once.
-OPENING = 64
-# Connections from one source address: below the usual range of ephemeral ports.
-CONNECTIONS_AN_ADDRESS = 20_000
-# Beside the watches: the bench's own connections and files.
-SPARE_FILES = 200
+# Watches of one process, and connections from one address: below the usual range of 28,000 ephemeral ports.
+WATCHES_A_PROCESS = 15_000
+# Of a process's open files these are not watches.
+SPARE_FILES = 500
 WRITERS = 16
 EVENTS_PER_SECOND = 500.0
-CONNECT_TIMEOUT_SECONDS = 120.0
+OPEN_SECONDS = 1800.0
 LATE_SECONDS = 30.0
+STOP_SECONDS = 60.0
+LINE_BYTES_MAX = 1 << 26
 
 
-class NodeWatch(asyncio.Protocol):
-    """One watch: sends its request, waits for the head, then notes when events come."""
+class Holder:
+    """One process that holds watches."""
 
-    def __init__(self, request: bytes, arrived: dict[str, float]) -> None:
-        self.request = request
-        self.arrived = arrived
-        self.open: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.transport: asyncio.Transport | None = None
-        self.rest = b""
-        self.lost = False
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.state = State()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Asks."""
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.write(self.request)
+    async def read(self) -> None:
+        """The next that it tells; raises Failure when it has failed."""
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            raise Failure("a process that holds watches has ended")
+        self.state = msgspec.json.decode(line, type=State)
+        if self.state.error:
+            raise Failure(self.state.error)
 
-    def data_received(self, data: bytes) -> None:
-        """The head, then events. An event's line may come in pieces."""
-        if not self.open.done():
-            if data.startswith(b"HTTP/1.1 200"):
-                self.open.set_result(None)
-            else:
-                self.open.set_exception(
-                    Failure(f"a watch was refused: {data[:300].decode(errors='replace')}")
-                )
-            return
-        now = time.perf_counter()
-        *lines, self.rest = (self.rest + data).split(b"\n")
-        for line in lines:
-            at = line.find(b'"name":"event-')
-            if at >= 0 and line.startswith(b'{"type":"ADDED"'):
-                self.arrived[line[at + 8 : line.index(b'"', at + 8)].decode()] = now
+    async def opened(self) -> None:
+        """Waits until all its watches are open."""
+        while not self.state.complete:
+            await self.read()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """A watch that ends early is counted."""
-        self.lost = True
-        if not self.open.done():
-            self.open.set_exception(Failure(f"a watch was not opened: {exc or 'connection closed'}"))
-            self.open.exception()  # whoever waited may have given up
+    async def finish(self) -> State:
+        """Ends it; what had arrived."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self.read()
+        return self.state
 
 
-async def _server_bytes(client: Client) -> float:
-    answer = await client.raw("GET", "/metrics")
-    return scrape.value(scrape.parse(answer.body.decode()), "process_resident_memory_bytes")
+@contextlib.asynccontextmanager
+async def _holder(orders: Orders) -> AsyncIterator[Holder]:
+    started = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "lakh.bench.nodewatchers"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=LINE_BYTES_MAX,
+    )
+    assert started.stdin is not None
+    started.stdin.write(msgspec.json.encode(orders) + b"\n")
+    try:
+        yield Holder(started)
+    finally:
+        started.stdin.close()
+        try:
+            await asyncio.wait_for(started.wait(), STOP_SECONDS)
+        except TimeoutError:
+            started.kill()
+            await started.wait()
+
+
+@contextlib.asynccontextmanager
+async def _servers(kubeconfig: Path | None, count: int) -> AsyncIterator[list[Path]]:
+    """Kubeconfigs of the servers to spread watches over: of one or more of our own, or of all that the given one is of."""
+    if kubeconfig is not None or count == 1:
+        async with served(kubeconfig) as path:
+            yield [path, *sorted(path.parent.glob("apiserver-*/kubeconfig"))]
+        return
+    with tempfile.TemporaryDirectory(prefix="lakh-bench-") as directory:
+        data, log = Path(directory) / "data", Path(directory) / "up.log"
+        arguments = [
+            "up",
+            "--data-dir",
+            str(data),
+            "--port",
+            "0",
+            "--engine",
+            "nats",
+            "--apiservers",
+            str(count),
+        ]
+        async with process(arguments, log) as up:
+            await wait_for_server(data / "kubeconfig", up, log)
+            yield [data / "kubeconfig", *sorted(data.glob("apiserver-*/kubeconfig"))]
+
+
+async def _bytes(clients: list[Client]) -> float:
+    """Memory of all servers."""
+    total = 0.0
+    for client in clients:
+        answer = await client.raw("GET", "/metrics")
+        total += scrape.value(scrape.parse(answer.body.decode()), "process_resident_memory_bytes")
+    return total
 
 
 async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """Measures. Raises Failure when a watch fails, or an event is lost."""
     watchers: int = options.watchers
     raise_file_limit()
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit < watchers + SPARE_FILES:
-        raise Failure(
-            f"{watchers} connections need as many open files, and {limit} are allowed: raise `ulimit -n`"
-        )
-    async with (
-        target(options.kubeconfig, WRITERS + 2) as client,
-        namespace(client, f"lakh-bench-{os.getpid()}") as where,
-    ):
-        context = client.config.ssl_context()
-        arrived: dict[str, float] = {}
-        before, own_before = await _server_bytes(client), resident_memory()
-        began = time.perf_counter()
-        watches = await _open_all(client, context, where, watchers, arrived, progress)
-        opened_seconds = time.perf_counter() - began
-        server_bytes = await _server_bytes(client) - before
-        own_bytes = resident_memory() - own_before
-        try:
-            progress.show(
-                f"{watchers} watches open after {opened_seconds:.1f} s; {options.seconds:g} s of events …"
-            )
-            sent: dict[str, float] = {}
-            template = pod("NAME-OF-POD")
-            template["spec"]["nodeName"] = "NAME-OF-NODE"
-            encoded = msgspec.json.encode(template)
-
-            async def write(me: int, number: int) -> None:
-                name = f"event-{number:07d}"
-                node = b"node-%d" % random.randrange(watchers)
-                body = encoded.replace(b"NAME-OF-POD", name.encode()).replace(b"NAME-OF-NODE", node)
-                sent[name] = time.perf_counter()
-                await client.create(PODS, body, where, type=bytes)
-
-            measure = await open_loop(write, WRITERS, options.seconds, EVENTS_PER_SECOND)
-            if measure.errors:
-                raise Failure(f"{measure.errors} creates failed: {measure.first_error}")
-            deadline = time.perf_counter() + LATE_SECONDS
-            while len(arrived) < len(sent) and time.perf_counter() < deadline:
-                await asyncio.sleep(0.01)
-            lost = sum(w.lost for w in watches)
-            if len(arrived) < len(sent) or lost:
-                raise Failure(
-                    f"{len(sent) - len(arrived)} of {len(sent)} events did not arrive, {lost} watches ended"
+    room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES
+    if room < 1:
+        raise Failure(f"too few open files are allowed: raise `ulimit -n` above {SPARE_FILES}")
+    async with contextlib.AsyncExitStack() as stack:
+        paths = await stack.enter_async_context(_servers(options.kubeconfig, -(-watchers // room)))
+        clients = [
+            await stack.enter_async_context(
+                Client.from_kubeconfig(
+                    path, user_agent=f"lakh-bench/{__version__}", max_connections=WRITERS + 2
                 )
-        finally:
-            for watch in watches:
-                if watch.transport is not None:
-                    watch.transport.abort()
+            )
+            for path in paths
+        ]
+        client = clients[0]
+        if options.kubeconfig is None:
+            for one in clients:
+                await ready(one)
+        where = await stack.enter_async_context(namespace(client, f"lakh-bench-{os.getpid()}"))
+        before = await _bytes(clients)
+        began = time.monotonic()
+        each = min(WATCHES_A_PROCESS, room)
+        local = all(
+            "//127.0.0.1" in one.config.server or "//localhost" in one.config.server for one in clients
+        )
+        holders = [
+            await stack.enter_async_context(
+                _holder(
+                    Orders(
+                        [str(path) for path in paths],
+                        PODS.path(where),
+                        first,
+                        min(each, watchers - first),
+                        f"127.0.1.{1 + first // each}" if local else "",
+                    )
+                )
+            )
+            for first in range(0, watchers, each)
+        ]
+        await _all_open(holders, watchers, progress)
+        opened_seconds = time.monotonic() - began
+        server_bytes = await _bytes(clients) - before
+        own_bytes = sum(h.state.own_bytes for h in holders)
+        progress.show(
+            f"{watchers} watches open after {opened_seconds:.1f} s; {options.seconds:g} s of events …"
+        )
+        sent: dict[str, float] = {}
+        encoded = _template()
+
+        async def write(me: int, number: int) -> None:
+            name = f"event-{number:07d}"
+            node = b"node-%d" % random.randrange(watchers)
+            body = encoded.replace(b"NAME-OF-POD", name.encode()).replace(b"NAME-OF-NODE", node)
+            sent[name] = time.monotonic()
+            await client.create(PODS, body, where, type=bytes)
+
+        measure = await open_loop(write, WRITERS, options.seconds, EVENTS_PER_SECOND)
+        if measure.errors:
+            raise Failure(f"{measure.errors} creates failed: {measure.first_error}")
+        await asyncio.sleep(min(LATE_SECONDS, 1.0 + options.seconds / 10))
+        states = await asyncio.gather(*(holder.finish() for holder in holders))
+        arrived = {name: at for state in states for name, at in state.arrived.items()}
+        lost = sum(state.lost for state in states)
+        if len(arrived) < len(sent) or lost:
+            raise Failure(
+                f"{len(sent) - len(arrived)} of {len(sent)} events did not arrive, {lost} watches ended"
+            )
         lags = sorted((arrived[name] - at) * 1000 for name, at in sent.items())
         return {
             "watchers": watchers,
+            "servers": len(paths),
+            "client_processes": len(holders),
             "opened_seconds": round(opened_seconds, 2),
             "opened_per_s": round(watchers / opened_seconds, 1),
             "server_bytes_per_watch": round(server_bytes / watchers),
@@ -155,51 +220,26 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
         }
 
 
-async def _open_all(
-    client: Client,
-    context: ssl.SSLContext | None,
-    where: str,
-    watchers: int,
-    arrived: dict[str, float],
-    progress: Progress,
-) -> list[NodeWatch]:
-    parts = urlsplit(client.config.server)
-    host, port = parts.hostname or "", parts.port or 443
-    local = host in ("127.0.0.1", "localhost")
-    loop = asyncio.get_running_loop()
-    token = f"Authorization: Bearer {client.config.token}\r\n" if client.config.token else ""
-    watches: list[NodeWatch] = []
-    numbers = iter(range(watchers))
+def _template() -> bytes:
+    template = pod("NAME-OF-POD")
+    template["spec"]["nodeName"] = "NAME-OF-NODE"
+    return msgspec.json.encode(template)
 
-    async def open_next() -> None:
-        for number in numbers:
-            path = f"{PODS.path(where)}?watch=1&fieldSelector=spec.nodeName%3Dnode-{number}&resourceVersion=0"
-            request = (
-                f"GET {parts.path}{path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: lakh-bench/{__version__}\r\n"
-                f"Accept: application/json\r\n{token}\r\n"
-            )
-            watch = NodeWatch(request.encode(), arrived)
-            # More connections than ports: loopback has many addresses.
-            source = (f"127.0.1.{1 + number // CONNECTIONS_AN_ADDRESS}", 0) if local else None
-            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-                await loop.create_connection(
-                    lambda watch=watch: watch,
-                    host,
-                    port,
-                    ssl=context,
-                    server_hostname=(client.config.tls_server_name or host) if context else None,
-                    local_addr=source,
-                    ssl_handshake_timeout=CONNECT_TIMEOUT_SECONDS if context else None,
-                )
-                await watch.open
-            watches.append(watch)
-            if len(watches) % 100 == 0 or len(watches) == watchers:
-                progress.bar("watches open", len(watches), watchers)
 
+async def _all_open(holders: list[Holder], watchers: int, progress: Progress) -> None:
+    """Waits until all watches are open; raises Failure."""
+    tasks = [asyncio.create_task(holder.opened()) for holder in holders]
     try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(OPENING, watchers)):
-                group.create_task(open_next())
-    except* (OSError, TimeoutError, Failure) as errors:
-        raise Failure(f"after {len(watches)} watches: {errors.exceptions[0]}") from errors
-    return watches
+        async with asyncio.timeout(OPEN_SECONDS):
+            while not all(task.done() for task in tasks):
+                await asyncio.wait(tasks, timeout=0.5, return_when=asyncio.FIRST_EXCEPTION)
+                for task in tasks:
+                    if task.done():
+                        task.result()
+                progress.bar("watches open", sum(h.state.open for h in holders), watchers)
+    except TimeoutError:
+        raise Failure(f"the watches were not open after {OPEN_SECONDS:.0f} s") from None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
