@@ -12,7 +12,7 @@ when it does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,8 +125,8 @@ def _created(value: JSONObject, shape: Shape) -> FieldSet:
     # Custom resources have no Go types, so none of their parts is there by itself.
     typed = shape.node is not None and shape.node.definition is not None
     for name, child in value.items():
-        if child is None or (
-            typed and not child and name in required and child.__class__ not in (dict, list)
+        if not child and (
+            child is None or (typed and name in required and child.__class__ not in (dict, list))
         ):
             # What an empty object has as well, a number without `omitempty`, is not added.
             continue
@@ -254,16 +254,11 @@ _Cut = tuple[FieldSet, FieldSet]
 
 
 class _Cuts:
-    """What a write adds or modifies, and what it removes, in the version that an entry speaks of: `here` in the endpoint's own.
-
-    `old` and `new` make the whole plain objects, which only other versions need.
-    """
+    """What a write adds or modifies, and what it removes, in the version that an entry speaks of: `here` in the endpoint's own."""
 
     __slots__ = ("_endpoint", "_found", "_new", "_old")
 
-    def __init__(
-        self, endpoint: Endpoint, here: _Cut, old: Callable[[], JSONObject], new: Callable[[], JSONObject]
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, here: _Cut, old: JSONObject, new: JSONObject) -> None:
         self._endpoint = endpoint
         self._old = old
         self._new = new
@@ -284,7 +279,7 @@ class _Cuts:
         shape = versions.shape(api_version)
         if shape is None:
             return None
-        before, after = (versions.convert(make(), api_version) for make in (self._old, self._new))
+        before, after = (versions.convert(obj, api_version) if obj else {} for obj in (self._old, self._new))
         return _kept(
             endpoint, *_changes(_managed(before, endpoint.ignored), _managed(after, endpoint.ignored), shape)
         )
@@ -302,7 +297,9 @@ def update_managed_fields(
     ignored, api_version = endpoint.ignored, endpoint.api_version
     own: Identity = (manager or "unknown", "Update", api_version, endpoint.subresource)
     if old is None:
-        changed, _ = _kept(endpoint, _created(_managed(_plain(new), ignored), endpoint.shape), EMPTY)
+        changed = _created(_managed(_plain(new), ignored), endpoint.shape)
+        if endpoint.kept is not None:
+            changed = endpoint.kept(changed)
         return [_entry(*own[:3], time, changed, endpoint.subresource)] if changed else []
     if not managers:
         # Whoever reset the entries wants none until the next apply.
@@ -312,20 +309,23 @@ def update_managed_fields(
     if not changed and not removed:
         return managers
 
-    changed, removed = _kept(endpoint, changed, removed)
-    cuts = _Cuts(
-        endpoint,
-        (changed, removed),
-        lambda: {**_plain(old), "apiVersion": api_version},
-        lambda: {**_plain(new), "apiVersion": api_version},
-    )
+    cut = changed, removed
+    if endpoint.kept is not None:
+        cut = changed, removed = _kept(endpoint, changed, removed)
+    cuts: _Cuts | None = None
     entries: list[Entry] = []
     mine: Entry | None = None
     for entry in managers:
         if _identity(entry) == own:
             mine = entry
-        elif (cut := cuts.of(entry)) is not None:
+        elif entry.get("apiVersion") == api_version:
             entries += _without(entry, cut)
+        else:
+            if cuts is None:
+                whole = ({**_plain(obj), "apiVersion": api_version} for obj in (old, new))
+                cuts = _Cuts(endpoint, cut, *whole)
+            if (elsewhere := cuts.of(entry)) is not None:
+                entries += _without(entry, elsewhere)
     before_fields = _fields(mine) if mine is not None else EMPTY
     fields = fieldset.union(fieldset.difference(before_fields, removed), changed)
     if not fieldset.is_empty(fields):
@@ -523,7 +523,7 @@ def _apply(
         endpoint,
         *_changes(None if live is None else _managed(live, ignored), _managed(merged, ignored), shape),
     )
-    cuts = _Cuts(endpoint, cut, lambda: live or {}, lambda: merged)
+    cuts = _Cuts(endpoint, cut, live or {}, merged)
     conflicts: list[tuple[Entry, tuple[str, ...]]] = []
     entries: list[Entry] = []
     for entry in sorted(others, key=_identity):
