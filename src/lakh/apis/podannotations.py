@@ -40,7 +40,10 @@ def _meaning(key: str) -> str:
 
 
 def _special(annotations: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in annotations.items() if _meaning(key)}
+    for key in annotations:
+        if _meaning(key):
+            return {key: value for key, value in annotations.items() if _meaning(key)}
+    return {}
 
 
 def validate_pod_annotations(

@@ -44,6 +44,7 @@ from lakh.machinery.errors import (
 )
 
 ResourceRequirements = structs.core("ResourceRequirements")
+_NO_CONTEXT = structs.core("PodSecurityContext")()
 
 # In upstream's order, which it shows.
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
@@ -83,7 +84,9 @@ def validate_pod_spec(
     _enumeration(spec.dnsPolicy, DNS_POLICIES, f"{path}.dnsPolicy", found)
     if spec.nodeSelector:
         validate_labels(spec.nodeSelector, f"{path}.nodeSelector", found)
-    if spec.securityContext is not None:
+    context = spec.securityContext
+    # The default is an empty one.
+    if context is not None and (spec.shareProcessNamespace or context != _NO_CONTEXT):
         validate_pod_security(spec, f"{path}.securityContext", found)
     if spec.affinity is not None:
         validate_affinity(spec.affinity, f"{path}.affinity", found)

@@ -12,6 +12,7 @@ from lakh.apis.nodelabels import DEPRECATED_LABELS
 from lakh.apis.podannotations import APPARMOR, SECCOMP_CONTAINER, SECCOMP_POD, apparmor_of
 from lakh.apis.resourcelists import milli
 from lakh.apis.security import visit_containers
+from lakh.apis.volumes import ACCESS_FILES, ACCESS_SOURCE, TOKEN_PATH
 from lakh.machinery import addresses, names
 
 _DEPRECATED_ANNOTATIONS = {
@@ -38,8 +39,10 @@ _USE_SECCOMP = 'non-functional in v1.27+; use the "seccompProfile" field instead
 def pod_warnings(pod: Any) -> list[str]:
     """All warnings about a new pod."""
     found: list[str] = []
-    messages = names.dns_label(pod.metadata.name or "")
-    if messages:
+    name = pod.metadata.name or ""
+    if "." in name or len(name) > names.DNS_LABEL_MAX_BYTES:
+        # It is a subdomain, or it would have been refused.
+        messages = names.dns_label(name)
         found.append(
             "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; "
             f"a DNS label is recommended: [{' '.join(messages)}]"
@@ -95,21 +98,7 @@ def _warn(spec: Any, annotations: Mapping[str, str], prefix: str, found: list[st
     context = spec.securityContext
     if SECCOMP_POD in annotations and (context is None or context.seccompProfile is None):
         found.append(f"{prefix}metadata.annotations[{SECCOMP_POD}]: {_USE_SECCOMP}")
-    ports = False
-    for container, where in visit_containers(spec, path):
-        if annotations:
-            _profiles(container, context, annotations, prefix, found)
-        if container.resources is not None:
-            for side in ("limits", "requests"):
-                amounts = getattr(container.resources, side)
-                if amounts:
-                    _fractions(amounts, f"{where}.resources.{side}", found)
-        if container.env and len(container.env) > 1:
-            _hidden_variables(container.env, f"{where}.env", found)
-        if container.ports:
-            ports = True
-    if ports:
-        _ports(spec, path, found)
+    _containers(spec, annotations, prefix, found)
     if spec.terminationGracePeriodSeconds is not None and spec.terminationGracePeriodSeconds < 0:
         found.append(
             f"{path}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
@@ -120,6 +109,28 @@ def _warn(spec: Any, annotations: Mapping[str, str], prefix: str, found: list[st
         found += addresses.ip_warnings(alias.ip or "", f"{path}.hostAliases[{index}].ip")
     for index, server in enumerate((spec.dnsConfig and spec.dnsConfig.nameservers) or ()):
         found += addresses.ip_warnings(server, f"{path}.dnsConfig.nameservers[{index}]")
+
+
+def _containers(spec: Any, annotations: Mapping[str, str], prefix: str, found: list[str]) -> None:
+    ports = 0
+    profiles = any("apparmor" in key or "seccomp" in key for key in annotations)
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        for index, container in enumerate(getattr(spec, field) or ()):
+            if profiles:
+                _profiles(container, spec.securityContext, annotations, prefix, found)
+            resources = container.resources
+            if resources is not None:
+                if resources.limits:
+                    _fractions(resources.limits, f"{prefix}spec.{field}[{index}].resources.limits", found)
+                if resources.requests:
+                    _fractions(resources.requests, f"{prefix}spec.{field}[{index}].resources.requests", found)
+            if container.env and len(container.env) > 1:
+                _hidden_variables(container.env, f"{prefix}spec.{field}[{index}].env", found)
+            for port in container.ports or ():
+                # One port alone is in nobody's way.
+                ports += 2 if port.hostIP else 1
+    if ports > 1:
+        _ports(spec, f"{prefix}spec", found)
 
 
 def node_selector_term_warnings(term: Any, path: str) -> Iterator[str]:
@@ -159,11 +170,22 @@ def _pod_affinity(affinity: Any, path: str, found: list[str]) -> None:
 
 def _volumes(volumes: list[Any], path: str, found: list[str]) -> None:
     tokens: set[str] = set()
+    files: set[str | None] = set()
     for index, volume in enumerate(volumes):
+        if volume.projected is ACCESS_SOURCE:
+            tokens.add(TOKEN_PATH)
+            files |= ACCESS_FILES
+            continue
         if volume.projected is not None:
             for source in volume.projected.sources or ():
                 if source.serviceAccountToken is not None:
                     tokens.add(source.serviceAccountToken.path or "")
+                    continue
+                if source.clusterTrustBundle is not None:
+                    files.add(source.clusterTrustBundle.path)
+                for inner in (source.configMap, source.secret, source.downwardAPI):
+                    if inner is not None and inner.items:
+                        files.update([item.path for item in inner.items])
             continue
         for field, shown, text in _DEPRECATED_VOLUMES:
             if getattr(volume, field) is not None:
@@ -174,7 +196,7 @@ def _volumes(volumes: list[Any], path: str, found: list[str]) -> None:
                 found += claim_spec_warnings(
                     template.spec, f"{path}[{index}].ephemeral.volumeClaimTemplate.spec"
                 )
-    if tokens:
+    if not tokens.isdisjoint(files):
         for index, volume in enumerate(volumes):
             if volume.projected is not None:
                 _shadowed_tokens(volume.projected, tokens, f"{path}[{index}].projected.sources", found)

@@ -146,6 +146,7 @@ def _access_source() -> Any:
     )
 
 
+ACCESS_FILES = frozenset(("ca.crt", "namespace"))
 # One for all pods: nobody changes it, and it needs no validation.
 ACCESS_SOURCE = _access_source()
 
