@@ -80,9 +80,9 @@ class EventStrategy(Strategy):
         if not obj.eventTime:
             return found
         if not obj.reportingComponent:
-            found.append(required("reportingController"))
+            found.append(required("reportingComponent"))
         component = obj.reportingComponent or ""
-        report(check_label_key(component), "reportingController", component, found)
+        report(check_label_key(component), "reportingComponent", component, found)
         for name in ("reportingInstance", "action", "reason"):
             value = getattr(obj, name) or ""
             if not value:
