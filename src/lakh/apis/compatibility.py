@@ -55,7 +55,7 @@ _MISSING = """
 | service account tokens | bound to pods, nodes and secrets; no limit on their life time can be set |
 | values in messages | a structured value that upstream prints in Go's way (a security context, a node selector term, a diff of two pod specs) is shown by its JSON names |
 | older invalid objects | an object that an earlier version accepted and today's rules refuse cannot be updated unless it is put right; upstream lets some such values pass |
-| alpha fields of core, apps and batch | kept as sent where upstream drops them: `podCertificate` volumes, restarting all containers. The `scheduler.alpha.kubernetes.io` annotations are not read |
+| alpha fields of core, apps and batch | kept as sent where upstream drops them: `podCertificate` volumes. The `scheduler.alpha.kubernetes.io` annotations are not read |
 | warnings | not those on the contents of TLS secrets |
 | device selectors | compiled as CEL with `device` of any type: no finding on its fields, no estimate of cost |
 | `MutatingAdmissionPolicy` | its expressions are not compiled; some texts of its findings may differ from upstream's |

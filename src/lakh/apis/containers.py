@@ -34,7 +34,8 @@ from lakh.machinery.errors import (
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 TERMINATION_MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 CONTAINER_RESTART_POLICIES = ("Always", "Never", "OnFailure")
-RESTART_ACTIONS = ("Restart",)
+RESTART_ALL = "RestartAllContainers"
+RESTART_ACTIONS = ("Restart", RESTART_ALL)
 MAX_RESTART_RULES = 20
 MAX_EXIT_CODES = 255
 ENV_FIELD_PATHS = (

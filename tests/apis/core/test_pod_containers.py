@@ -169,6 +169,14 @@ STORAGE: list[tuple[dict[str, Any], list[str]]] = [
 # validateContainerRestartPolicy, validateResizePolicy, validateContainerPorts, validatePullPolicy
 BEHAVIOUR: list[tuple[dict[str, Any], list[str]]] = [
     (rules(), []),
+    (rules(action="RestartAllContainers"), []),
+    (
+        rules(action="Stop"),
+        [
+            f'{C}.restartPolicyRules[0].action: Unsupported value: "Stop": supported values: "Restart", '
+            '"RestartAllContainers"'
+        ],
+    ),
     (
         {"restartPolicyRules": rules()["restartPolicyRules"]},
         [f"{C}.restartPolicy: {NEEDED}: must specify restartPolicy when restart rules are used"],

@@ -94,6 +94,21 @@ def test_findings(
     assert all(one.startswith(other) for one, other in zip(found, expected, strict=True)), found
 
 
+@pytest.mark.parametrize(
+    ("action", "code", "is_fine"),
+    [("Restart", 1, True), ("Restart", 2, False), ("RestartAllContainers", 2, True)],
+)
+def test_containers_that_restart_by_rule(update_status: Any, action: str, code: int, is_fine: bool) -> None:
+    """Container restart rules (KEP-5307), and those that restart the whole pod (KEP-5532)."""
+    rule = {"action": action, "exitCodes": {"operator": "In", "values": [1]}}
+    before, after = pod(state({"terminated": {"exitCode": code}}), restartPolicy="Never"), pod(state(RUNNING))
+    for obj in (before, after):
+        obj["spec"]["restartPolicy"] = "Never"
+        obj["spec"]["containers"][0] |= {"restartPolicy": "Never", "restartPolicyRules": [rule]}
+    _, found = update_status("Pod", before, after)
+    assert found == ([] if is_fine else [f"status.containerStatuses[0].state: {FROZEN}"])
+
+
 def test_what_a_write_keeps(update_status: Any) -> None:
     """A client that does not know of a field does not take it away; the address of older clients shows in the newer field."""
     condition = {"type": "Ready", "status": "True"}

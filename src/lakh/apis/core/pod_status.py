@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lakh.apis.containers import RESTART_ALL
 from lakh.apis.core.pod_claims import validate_extended_claim
 from lakh.apis.meta import IMMUTABLE, check_dns_subdomain, check_label_key, report
 from lakh.apis.podannotations import validate_annotation_updates
@@ -148,8 +149,11 @@ def _validate_ends(
 
 def _may_restart(spec: Any, name: str, exit_code: int) -> bool:
     """Whether a container may run again after it ended with a code: by its own rules and policy, else by its pod's."""
-    policy = spec.restartPolicy
-    for container in (*(spec.containers or ()), *(spec.initContainers or ())):
+    policy, containers = spec.restartPolicy, (*(spec.containers or ()), *(spec.initContainers or ()))
+    if any(rule.action == RESTART_ALL for c in containers for rule in c.restartPolicyRules or ()):
+        # Another container's end may be this one's beginning.
+        return True
+    for container in containers:
         if container.name != name:
             continue
         for rule in container.restartPolicyRules or ():
