@@ -23,6 +23,7 @@ import msgspec
 
 from lakh.machinery import cel, quantity
 
+from .consumption import Amounts, Share, consumed_by, fits, with_share
 from .deviceviews import Attribute, CounterUse, Device, DeviceToleration
 
 __all__ = [
@@ -84,6 +85,11 @@ class Shape:
             for device in self.devices
         ]
         self.partitioned = any(self.consumes)
+        self.shareable = 0
+        """Devices that several claims share by their capacity."""
+        for number, device in enumerate(self.devices):
+            self.shareable |= bool(device.allowMultipleAllocations) << number
+        self._consumed: dict[tuple[int, Amounts], Amounts | None] = {}
         self._inputs: list[Any] = []
         self._masks: dict[Match, int] = {}
         self.errors: dict[Match, str] = {}
@@ -113,7 +119,11 @@ class Shape:
         for number, device in enumerate(self.devices):
             if not tolerated(device, match.tolerations):
                 continue
-            key = _encode((device.attributes, device.capacity))
+            if (match.capacity or device.allowMultipleAllocations) and (
+                self.consumed(number, match.capacity) is None
+            ):
+                continue
+            key = _encode((device.attributes, device.capacity, device.allowMultipleAllocations))
             verdict = verdicts.get(key)
             if verdict is None:
                 verdict = verdicts[key] = self._selected(device, match)
@@ -138,6 +148,13 @@ class Shape:
                 self.errors[match] = f"selector #{number}: CEL runtime error: {error}"
                 return False
         return True
+
+    def consumed(self, number: int, wanted: Amounts) -> Amounts | None:
+        """What a request for some capacities takes of a device's; None when the device cannot give it."""
+        key = number, wanted
+        if key not in self._consumed:
+            self._consumed[key] = consumed_by(self.driver, self.devices[number], wanted)
+        return self._consumed[key]
 
     def attribute(self, number: int, name: str) -> Value | None:
         """A device's attribute by its full name: kind and value."""
@@ -186,7 +203,12 @@ def describe(driver: str, device: Device, expressions: Iterable[str] = ()) -> di
             attributes.put(driver, name, {"@semver": value} if kind == "version" else value)
     for name, amount in (device.capacity or {}).items():
         capacity.put(driver, name, cel.as_quantity(amount.value))
-    return {"driver": driver, "attributes": dict(attributes), "capacity": dict(capacity)}
+    return {
+        "driver": driver,
+        "attributes": dict(attributes),
+        "capacity": dict(capacity),
+        "allowMultipleAllocations": bool(device.allowMultipleAllocations),
+    }
 
 
 def tolerated(device: Device, tolerations: tuple[DeviceToleration, ...]) -> bool:
@@ -209,9 +231,11 @@ class Match:
 
     expressions: tuple[str, ...] = ()
     tolerations: tuple[DeviceToleration, ...] = ()
+    capacity: Amounts = ()
+    """What of its capacities is wanted."""
 
     def __hash__(self) -> int:
-        return hash(self.expressions)
+        return hash((self.expressions, self.capacity))
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +297,8 @@ class Picked:
     device: int
     admin: bool
     tolerations: tuple[DeviceToleration, ...]
+    consumed: Amounts | None = None
+    """Of a device that is shared: what is taken of its capacities."""
 
 
 @dataclass(slots=True)
@@ -282,6 +308,8 @@ class Bench:
     shapes: tuple[Shape, ...]
     used: tuple[int, ...]
     closed: tuple[int, ...] = ()
+    shares: tuple[tuple[Share, ...], ...] = ()
+    """A shape's devices of which claims have a share; empty: none of any."""
     offsets: list[int] = field(default_factory=list)
     size: int = 0
 
@@ -289,6 +317,19 @@ class Bench:
         for shape in self.shapes:
             self.offsets.append(self.size)
             self.size += len(shape.devices)
+
+    def taking(self, picked: Iterable[Picked]) -> Bench | None:
+        """What is left once these are taken; None when that is as much as before."""
+        used = list(self.used)
+        shares = list(self.shares or ((),) * len(self.shapes))
+        for one in picked:
+            if one.consumed is not None:
+                shares[one.pool] = with_share(shares[one.pool], one.device, one.consumed)
+            elif not one.admin:
+                used[one.pool] |= 1 << one.device
+        if (tuple(used), tuple(shares)) == (self.used, self.shares or ((),) * len(self.shapes)):
+            return None
+        return Bench(self.shapes, tuple(used), self.closed, tuple(shares))
 
     def mask(self, masks: Iterable[int]) -> int:
         """Masks of the shapes as one."""
@@ -335,13 +376,15 @@ class _Search:
         self.demand = demand
         self._used = bench.mask(bench.used)
         self.free = ((1 << bench.size) - 1) & ~self._used & ~bench.mask(bench.closed)
+        self.shareable = bench.mask(shape.shareable for shape in bench.shapes)
+        self.shares = list(bench.shares or ((),) * len(bench.shapes))
         self.picked: list[tuple[int, Want, Alternative, int]] = []
         self.steps = 0
         self.left: list[Counters] = []
-        for shape, used in zip(bench.shapes, bench.used, strict=True):
+        for shape, used, shared in zip(bench.shapes, bench.used, self.shares, strict=True):
             left = dict(shape.counters)
             if shape.partitioned:
-                for number in bits(used):
+                for number in (*bits(used), *(device for device, _ in shared)):
                     for key, amount in shape.consumes[number].items():
                         left[key] = left.get(key, 0) - amount
             self.left.append(left)
@@ -363,7 +406,13 @@ class _Search:
             pool, device = self.bench.place(number)
             found.append(
                 Picked(
-                    claim, alternative.name, pool, device, alternative.admin, alternative.match.tolerations
+                    claim,
+                    alternative.name,
+                    pool,
+                    device,
+                    alternative.admin,
+                    alternative.match.tolerations,
+                    self._share(alternative, number),
                 )
             )
         return found
@@ -406,7 +455,7 @@ class _Search:
         candidates = mask >> start << start
         if not alternative.admin:
             candidates &= self.free
-        if candidates.bit_count() < count:
+        if candidates.bit_count() < count and not candidates & self.shareable:
             return False
         tried: set[tuple[Any, ...]] = set()
         before = len(self.picked)
@@ -416,7 +465,8 @@ class _Search:
                 continue
             tried.add(signature)
             if self._take(claim, wanted, alternative, number):
-                if self._some(claim, want, wanted, alternative, mask, count - 1, number + 1):
+                again = number if self.shareable >> number & 1 else number + 1
+                if self._some(claim, want, wanted, alternative, mask, count - 1, again):
                     return True
                 self._undo(before)
         return False
@@ -432,6 +482,7 @@ class _Search:
                 self._used >> number & 1,
                 tuple(shape.attribute(device, name) for name in self._attributes),
                 (pool, tuple(shape.consumes[device].items())) if shape.partitioned else None,
+                number if self.shareable >> number & 1 else None,
             )
         return known
 
@@ -448,16 +499,38 @@ class _Search:
         for rule in self.demand.claims[claim].rules:
             if rule.concerns(wanted, alternative) and not self._agrees(rule, claim, shape, device):
                 return False
-        if not alternative.admin:
-            if shape.partitioned:
-                left = self.left[pool]
-                if any(left.get(key, 0) < amount for key, amount in shape.consumes[device].items()):
-                    return False
-                for key, amount in shape.consumes[device].items():
-                    left[key] -= amount
+        share = self._share(alternative, number)
+        if share is not None:
+            held = dict(self.shares[pool]).get(device)
+            if not fits(shape.devices[device], held or (), share):
+                return False
+            if held is None and not self._draw(pool, device):
+                return False
+            self.shares[pool] = with_share(self.shares[pool], device, share)
+        elif not alternative.admin:
+            if not self._draw(pool, device):
+                return False
             self.free &= ~(1 << number)
         self.picked.append((claim, wanted, alternative, number))
         return True
+
+    def _draw(self, pool: int, device: int, sign: int = 1) -> bool:
+        """Take what a device needs of its pool's counters, or with `sign` -1 give it back. Returns whether there is enough."""
+        shape = self.bench.shapes[pool]
+        if shape.partitioned:
+            left, consumes = self.left[pool], shape.consumes[device]
+            if sign > 0 and any(left.get(key, 0) < amount for key, amount in consumes.items()):
+                return False
+            for key, amount in consumes.items():
+                left[key] -= sign * amount
+        return True
+
+    def _share(self, alternative: Alternative, number: int) -> Amounts | None:
+        """What is taken of a device that is shared; None for all others, and for administrators."""
+        if alternative.admin or not self.shareable >> number & 1:
+            return None
+        pool, device = self.bench.place(number)
+        return self.bench.shapes[pool].consumed(device, alternative.match.capacity)
 
     def _agrees(self, rule: Rule, claim: int, shape: Shape, device: int) -> bool:
         value = shape.attribute(device, rule.attribute)
@@ -476,13 +549,15 @@ class _Search:
     def _undo(self, length: int) -> None:
         while len(self.picked) > length:
             _, _, alternative, number = self.picked.pop()
-            if not alternative.admin:
+            pool, device = self.bench.place(number)
+            share = self._share(alternative, number)
+            if share is not None:
+                self.shares[pool] = with_share(self.shares[pool], device, share, -1)
+                if device not in dict(self.shares[pool]):
+                    self._draw(pool, device, -1)
+            elif not alternative.admin:
                 self.free |= 1 << number
-                pool, device = self.bench.place(number)
-                shape = self.bench.shapes[pool]
-                if shape.partitioned:
-                    for key, amount in shape.consumes[device].items():
-                        self.left[pool][key] += amount
+                self._draw(pool, device, -1)
 
 
 def allocate(bench: Bench, demand: Demand) -> list[Picked] | None:

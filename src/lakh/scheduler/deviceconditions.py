@@ -34,7 +34,7 @@ def is_ready(claim: ClaimView) -> bool:
     if allocation is None:
         return False
     conditions = {
-        (device.driver, device.pool, device.device): {
+        (device.driver, device.pool, device.device, device.shareID): {
             condition.type: condition for condition in device.conditions or ()
         }
         for device in claim.status.devices or ()
@@ -42,7 +42,7 @@ def is_ready(claim: ClaimView) -> bool:
     for result in allocation.devices.results or ():
         if not result.bindingConditions:
             continue
-        own = conditions.get((result.driver, result.pool, result.device))
+        own = conditions.get((result.driver, result.pool, result.device, result.shareID))
         if own is None:
             return False
         for name in result.bindingFailureConditions or ():

@@ -80,5 +80,6 @@ class DeviceCounts:
                     mask &= ~bench.closed[number]
                 all_ += mask.bit_count()
                 used += (mask & bench.used[number]).bit_count()
+                used += sum(mask >> device & 1 for device, _ in bench.shares[number]) if bench.shares else 0
             known = self._known[name, state] = all_, used
         return known

@@ -20,6 +20,7 @@ from . import allocator
 from .allocator import Alternative, ClaimDemand, Demand, Match, Picked, Rule, Want
 from .columns import NodeColumns
 from .constraints import Needs
+from .consumption import amounts_of
 from .deviceviews import ClaimSpec, DeviceClassView, ExactRequest
 from .extendedresources import delegated, requests_of, special_spec
 from .nodeterms import any_term
@@ -91,7 +92,11 @@ def _alternative(request: ExactRequest, name: str, classes: Mapping[str, DeviceC
     )
     return Alternative(
         name,
-        Match(expressions, tuple(request.tolerations or ())),
+        Match(
+            expressions,
+            tuple(request.tolerations or ()),
+            amounts_of(request.capacity.requests) if request.capacity is not None else (),
+        ),
         None if request.allocationMode == "All" else (1 if request.count is None else request.count),
         bool(request.adminAccess),
         request.deviceClassName,
@@ -267,15 +272,11 @@ class DeviceDemand:
             demand = self._variants[key >> VARIANT_SHIFT][1]
             while (found := allocator.allocate(bench, demand)) is not None:
                 known += 1
-                taken = [0] * len(bench.shapes)
-                for device in found:
-                    if not device.admin:
-                        taken[device.pool] |= 1 << device.device
-                if not any(taken):
+                left = bench.taking(found)
+                if left is None:
                     known = 1 << 31
                     break
-                used = tuple(u | t for u, t in zip(bench.used, taken, strict=True))
-                bench = dataclasses.replace(bench, used=used, offsets=[], size=0)
+                bench = left
             self._rooms[key] = known
         return known
 

@@ -46,10 +46,27 @@ class Attribute(_Struct):
     version: str | None = None
 
 
+class PolicyRange(_Struct):
+    """CapacityRequestPolicyRange."""
+
+    min: Quantity | None = None
+    max: Quantity | None = None
+    step: Quantity | None = None
+
+
+class RequestPolicy(_Struct):
+    """CapacityRequestPolicy."""
+
+    default: Quantity | None = None
+    validRange: PolicyRange | None = None
+    validValues: list[Quantity] | None = None
+
+
 class Capacity(_Struct):
     """DeviceCapacity."""
 
     value: Quantity = 0
+    requestPolicy: RequestPolicy | None = None
 
 
 class DeviceTaint(_Struct):
@@ -79,6 +96,7 @@ class Device(_Struct):
     nodeName: str | None = None
     nodeSelector: NodeSelector | None = None
     allNodes: bool | None = None
+    allowMultipleAllocations: bool | None = None
     bindsToNode: bool | None = None
     bindingConditions: list[str] | None = None
     bindingFailureConditions: list[str] | None = None
@@ -125,6 +143,12 @@ class DeviceToleration(_Struct):
     effect: str | None = None
 
 
+class CapacityRequest(_Struct):
+    """CapacityRequirements."""
+
+    requests: dict[str, Quantity] | None = None
+
+
 class ExactRequest(_Struct):
     """ExactDeviceRequest and DeviceSubRequest."""
 
@@ -135,6 +159,7 @@ class ExactRequest(_Struct):
     count: int | None = None
     adminAccess: bool | None = None
     tolerations: list[DeviceToleration] | None = None
+    capacity: CapacityRequest | None = None
 
 
 class DeviceRequest(_Struct):
@@ -178,6 +203,8 @@ class AllocatedDevice(_Struct):
     tolerations: list[DeviceToleration] | None = None
     bindingConditions: list[str] | None = None
     bindingFailureConditions: list[str] | None = None
+    shareID: str | None = None
+    consumedCapacity: dict[str, Quantity] | None = None
 
 
 class AllocatedDevices(_Struct):
@@ -217,6 +244,7 @@ class DeviceStatus(_Struct):
     driver: str = ""
     pool: str = ""
     device: str = ""
+    shareID: str | None = None
     conditions: list[DeviceCondition] | None = None
 
 

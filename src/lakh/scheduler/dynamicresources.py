@@ -19,9 +19,10 @@ been told: then the informer has the last word.
 
 from __future__ import annotations
 
+import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -31,9 +32,11 @@ import numpy.typing as npt
 from .allocator import Bench, Demand, Picked, Shape
 from .columns import NodeColumns
 from .constraints import Constraint, Needs
+from .consumption import Amounts, Share, amounts_of, as_quantities
 from .deviceconditions import is_failed
 from .devicecounts import DeviceCounts
 from .devicedemand import STATE_MASK, Backed, DeviceDemand, NoClassError, claim_demands
+from .devicepools import Pool, PoolKey, Slice, both, mask_of, only, reach_of, shares_of
 from .deviceviews import (
     NOTHING,
     AllocatedDevice,
@@ -58,7 +61,6 @@ Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 Ids = npt.NDArray[np.int32]
 
-NAME_FIELD = "metadata.name"
 MAX_CONSUMERS = 256
 """`reservedFor` entries of one claim."""
 NOWHERE = b"[]"
@@ -72,33 +74,10 @@ _devices = msgspec.json.Decoder(list[Device])
 _spec = msgspec.json.Decoder(ClaimSpec)
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
-PoolKey = tuple[str, str]
-"""Driver and name."""
-Entry = tuple[Shape, int]
-"""A pool of a node: what it is, and which of its devices are used."""
-
-
-@dataclass(slots=True)
-class _Slice:
-    """A slice of a pool. Equal `devices` and `counters` are kept once."""
-
-    spec: SliceSpec
-    devices: bytes
-    counters: bytes | None
-
-
-@dataclass(slots=True)
-class _Pool:
-    """A pool and its slices by name."""
-
-    key: PoolKey
-    slices: dict[str, _Slice] = field(default_factory=dict)
-    shape: Shape | None = None
-    node: str | None = None
-    """The one node that has it."""
-    used: int = 0
-    reach: tuple[tuple[int, NodeSelector | None], ...] = ()
-    """Of a pool that several nodes reach: masks of devices, and the nodes that reach them (None: all)."""
+Entry = tuple[Shape, int, tuple[Share, ...]]
+"""A pool of a node: what it is, which of its devices are used, and what is shared of others."""
+Held = tuple[str, str, str, Amounts | None]
+"""Driver, pool and device of an allocation; of a device that is shared, how much."""
 
 
 @dataclass(slots=True)
@@ -133,13 +112,15 @@ class DynamicResources:
         self.shapes: dict[tuple[Any, ...], Shape] = {}
         self._columns = columns
         self._texts: dict[bytes, bytes] = {}
-        self._pools: dict[PoolKey, _Pool] = {}
+        self._pools: dict[PoolKey, Pool] = {}
         self._pool_of_slice: dict[str, PoolKey] = {}
-        self._of_node: dict[str, dict[PoolKey, _Pool]] = {}
-        self._shared: dict[PoolKey, _Pool] = {}
+        self._of_node: dict[str, dict[PoolKey, Pool]] = {}
+        self._shared: dict[PoolKey, Pool] = {}
         self._holders: dict[PoolKey, dict[str, int]] = {}
         """Pool → device → how many claims hold it."""
-        self._held: dict[str, tuple[tuple[str, str, str], ...]] = {}
+        self._shares: dict[PoolKey, dict[str, dict[str, int]]] = {}
+        """Pool → device that is shared → capacity → how much claims have of it."""
+        self._held: dict[str, tuple[Held, ...]] = {}
         """Claim's uid → devices it is counted for."""
         self._pending_of: dict[str, list[str]] = {}
         """Pod's uid → uids of claims."""
@@ -168,17 +149,17 @@ class DynamicResources:
         self._pool_of_slice[name] = key
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = _Pool(key)
+            pool = self._pools[key] = Pool(key)
         pool.slices[name] = self._kept(spec)
-        return _both(nodes, self._form(pool))
+        return both(nodes, self._form(pool))
 
-    def _kept(self, spec: SliceSpec) -> _Slice:
+    def _kept(self, spec: SliceSpec) -> Slice:
         devices, counters = bytes(spec.devices) or b"[]", bytes(spec.sharedCounters) or None
         spec.devices = spec.sharedCounters = NOTHING
         kept = self._texts.setdefault(devices, devices)
         if len(self._texts) > MAX_TEXTS:
             self._texts.clear()
-        return _Slice(spec, kept, counters)
+        return Slice(spec, kept, counters)
 
     def remove_slice(self, name: str) -> set[str] | None:
         """A slice is gone. Returns the nodes whose devices have changed; None: any."""
@@ -193,7 +174,7 @@ class DynamicResources:
             del self._pools[key]
         return nodes
 
-    def _form(self, pool: _Pool) -> set[str] | None:
+    def _form(self, pool: Pool) -> set[str] | None:
         """Make a pool of its slices' newest generation. Returns the nodes concerned; None: any."""
         before = pool.node
         shared = self._shared.pop(pool.key, None) is not None
@@ -209,13 +190,14 @@ class DynamicResources:
             whole = len(slices) == slices[0].spec.pool.resourceSliceCount
             pool.shape = self._shape(pool.key[0], slices, whole=whole)
             holders = self._holders.get(pool.key, {})
-            pool.used = _mask(pool.shape, holders)
+            pool.used = mask_of(pool.shape, holders)
+            pool.shares = shares_of(pool.shape, self._shares.get(pool.key, {}))
             nodes = {s.spec.nodeName for s in slices}
             if len(nodes) == 1 and (node := next(iter(nodes))):
                 pool.node = node
                 self._of_node.setdefault(node, {})[pool.key] = pool
             else:
-                pool.reach = _reach(slices, pool.shape)
+                pool.reach = reach_of(slices, pool.shape)
                 self._shared[pool.key] = pool
         for node in {before, pool.node}:
             if node is not None:
@@ -226,7 +208,7 @@ class DynamicResources:
             return None
         return {node for node in (before, pool.node) if node is not None}
 
-    def _shape(self, driver: str, slices: list[_Slice], *, whole: bool) -> Shape:
+    def _shape(self, driver: str, slices: list[Slice], *, whole: bool) -> Shape:
         parts = tuple(s.devices for s in slices)
         counters = tuple(s.counters for s in slices if s.counters is not None)
         key = driver, parts, counters, whole
@@ -256,7 +238,7 @@ class DynamicResources:
         if row is None:
             return
         entries = tuple(
-            (pool.shape, pool.used)
+            (pool.shape, pool.used, pool.shares)
             for _, pool in sorted(self._of_node.get(node, {}).items())
             if pool.shape is not None
         )
@@ -289,7 +271,12 @@ class DynamicResources:
     def _hold(self, uid: str, allocation: Allocation | None) -> set[str]:
         """Count a claim's devices as used, or no longer. Returns the nodes that have got some back."""
         devices = tuple(
-            (result.driver, result.pool, result.device)
+            (
+                result.driver,
+                result.pool,
+                result.device,
+                None if result.shareID is None else amounts_of(result.consumedCapacity),
+            )
             for result in (allocation.devices.results or () if allocation is not None else ())
             if not result.adminAccess
         )
@@ -302,8 +289,14 @@ class DynamicResources:
             del self._held[uid]
         touched: dict[PoolKey, None] = {}
         for sign, changed in ((-1, old), (1, devices)):
-            for driver, pool_name, device in changed:
+            for driver, pool_name, device, share in changed:
                 key = driver, pool_name
+                if share is not None:
+                    mine = self._shares.setdefault(key, {}).setdefault(device, {})
+                    for name, amount in share:
+                        mine[name] = mine.get(name, 0) + sign * amount
+                    touched[key] = None
+                    continue
                 holders = self._holders.setdefault(key, {})
                 holders[device] = holders.get(device, 0) + sign
                 if holders[device] <= 0:
@@ -316,9 +309,10 @@ class DynamicResources:
             pool = self._pools.get(key)
             if pool is None or pool.shape is None:
                 continue
-            used = _mask(pool.shape, self._holders.get(key, {}))
-            freed = pool.used & ~used
-            pool.used = used
+            used = mask_of(pool.shape, self._holders.get(key, {}))
+            shares = shares_of(pool.shape, self._shares.get(key, {}))
+            freed = pool.used & ~used or shares != pool.shares
+            pool.used, pool.shares = used, shares
             if pool.node is not None:
                 self._renew(pool.node)
                 if freed:
@@ -526,11 +520,12 @@ class DynamicResources:
             for key, mask in self._accesses[state >> 32]:
                 pool = self._shared[key]
                 assert pool.shape is not None
-                entries.append((pool.shape, pool.used))
+                entries.append((pool.shape, pool.used, pool.shares))
                 closed.append(((1 << len(pool.shape.devices)) - 1) & ~mask)
                 keys.append(key)
-        shapes = tuple(shape for shape, _ in entries)
-        return Bench(shapes, tuple(used for _, used in entries), tuple(closed)), keys
+        shapes = tuple(entry[0] for entry in entries)
+        used, shares = tuple(entry[1] for entry in entries), tuple(entry[2] for entry in entries)
+        return Bench(shapes, used, tuple(closed), shares), keys
 
     def reaches(self, allocation: Allocation, node: str) -> bool:
         """Whether an allocation can be used on a node."""
@@ -603,11 +598,13 @@ class DynamicResources:
                 tolerations=list(device.tolerations) or None,
                 bindingConditions=what.bindingConditions,
                 bindingFailureConditions=what.bindingFailureConditions,
+                shareID=None if device.consumed is None else str(uuid.uuid4()),
+                consumedCapacity=None if device.consumed is None else as_quantities(device.consumed),
             )
             for device, what in found
         ]
         if any(device.pool < local or what.bindsToNode for device, what in found):
-            allocation.nodeSelector = _only(node)
+            allocation.nodeSelector = only(node)
         else:
             allocation.nodeSelector = self._selector(picked, pools)
         return allocation
@@ -648,44 +645,3 @@ class DynamicResources:
 def special_uid(uid: str) -> str:
     """What stands for the uid of a pod's special claim until there is one."""
     return f"special claim of {uid}"
-
-
-def _only(node: str) -> NodeSelector:
-    return NodeSelector([NodeSelectorTerm(None, [Requirement(NAME_FIELD, "In", [node])])])
-
-
-def _both(a: set[str] | None, b: set[str] | None) -> set[str] | None:
-    return None if a is None or b is None else a | b
-
-
-def _mask(shape: Shape, holders: dict[str, int]) -> int:
-    mask = 0
-    for device in holders:
-        number = shape.index.get(device)
-        if number is not None:
-            mask |= 1 << number
-    return mask
-
-
-def _reach(slices: list[_Slice], shape: Shape) -> tuple[tuple[int, NodeSelector | None], ...]:
-    """Who reaches which devices of a pool that is not one node's."""
-    found: list[tuple[int, NodeSelector | None]] = []
-    position = 0
-    for part in slices:
-        length = len(_devices.decode(part.devices))
-        for number in range(position, position + length):
-            device: Any = part.spec
-            if part.spec.perDeviceNodeSelection:
-                device = shape.devices[number]
-            if device.nodeName:
-                found.append((1 << number, _only(device.nodeName)))
-            elif device.nodeSelector is not None:
-                found.append((1 << number, device.nodeSelector))
-            elif device.allNodes:
-                found.append((1 << number, None))
-        position += length
-    merged: dict[bytes, tuple[int, NodeSelector | None]] = {}
-    for mask, selector in found:
-        key = _encode(selector)
-        merged[key] = merged.get(key, (0, None))[0] | mask, selector
-    return tuple(merged.values())
