@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lakh.client.errors import ApiError
-from lakh.scheduler import gangs as planning
+from lakh.scheduler import pieces as pieces_of
 from lakh.scheduler import shell
 from lakh.scheduler.gangcycle import GangCycle
 from lakh.scheduler.podgroups import PREFERRED_TOPOLOGY
@@ -73,7 +73,7 @@ gangs = st.lists(
 
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A member a piece, and a piece a step."""
-    monkeypatch.setattr(planning, "PIECE_MEMBERS", 1)
+    monkeypatch.setattr(pieces_of, "PIECE_ITEMS", 1)
     monkeypatch.setattr(shell, "SLICE_SECONDS", 0.0)
 
 

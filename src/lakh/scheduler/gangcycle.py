@@ -7,7 +7,7 @@ What becomes of an attempt
   again when the last victim is gone, not before.
 * They do not fit: all wait. The pod group's condition says why; so does the event of the member that was tried first.
 
-An attempt at a large gang takes a second: it goes in pieces (`gangs.plan`), between which the loop reads events and answers. Nothing else is decided until
+An attempt at a large gang takes a second: it goes in pieces (`pieces`), between which the loop reads events and answers. Nothing else is decided until
 it is over. Who leaves the queue meanwhile is left out; what changes what the attempt rests on lets it begin again, in one stretch then. Preempting
 is always one stretch: it takes others off their nodes to see what would fit.
 
@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 
 from .core import Core
 from .gangpreemption import preempt_gang, units_below
-from .gangs import GangSpec, Meanwhile, Pieces, finish, in_pieces, plan, shortage
+from .gangs import GangSpec, Meanwhile, plan, shortage
 from .nominations import Nominations
+from .pieces import Pieces, finish, in_pieces
 from .podgroups import GangTable, GroupKey
 from .queue import PendingPod, SchedulingQueue
 from .requests import CPU

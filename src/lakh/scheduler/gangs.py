@@ -18,9 +18,8 @@ Costs at 100,000 nodes: 40 ms for rooms and order, then 5 µs a member; a gang t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +29,7 @@ from .columns import NodeColumns
 from .core import Core
 from .domains import InterPodState
 from .gangbundles import M, Member, Placements, bundles_of, place_bundle, place_on
+from .pieces import Pieces, finish, in_pieces
 from .podclass import PodClass
 from .requests import PODS
 from .topology import Domain, best_domains, layout
@@ -40,10 +40,7 @@ __all__ = [
     "M",
     "Meanwhile",
     "Member",
-    "Pieces",
     "Placements",
-    "finish",
-    "in_pieces",
     "plan",
     "plan_gang",
     "possible",
@@ -54,8 +51,6 @@ __all__ = [
 NETWORK_LAYERS = tuple(f"topology.k8s.aws/network-node-layer-{layer}" for layer in (1, 2, 3))
 """Labels of the network's layers, the widest first."""
 RANK_LABELS = ("batch.kubernetes.io/job-completion-index", "apps.kubernetes.io/pod-index")
-PIECE_MEMBERS = 32
-"""Members between two yields: 0.1 to 0.2 ms, with devices some milliseconds."""
 MAX_DOMAINS_TRIED = 64
 """Domains that a gang with a required topology is tried in: the best ones."""
 
@@ -85,11 +80,6 @@ class GangSpec:
     """Amounts that must be free in the cluster before it is tried (the coscheduling plugin's `minResources`)."""
 
 
-T = TypeVar("T")
-Pieces = Generator[None, None, T]
-"""Work in pieces, and its result."""
-
-
 @dataclass(slots=True)
 class Meanwhile:
     """What has happened between the pieces of a plan."""
@@ -98,22 +88,6 @@ class Meanwhile:
     """Members that are to be placed no longer, by uid."""
     anew: bool = False
     """What the plan rests on has changed: it ends without a result, and is to be begun again."""
-
-
-def finish(pieces: Pieces[T]) -> T:
-    """Do all of it in one stretch."""
-    while True:
-        try:
-            next(pieces)
-        except StopIteration as end:
-            found: T = end.value
-            return found
-
-
-def in_pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """The items, some at a time: between which one may yield."""
-    for start in range(0, len(items), PIECE_MEMBERS):
-        yield items[start : start + PIECE_MEMBERS]
 
 
 def rank(member: Member) -> tuple[int, str]:
@@ -143,7 +117,11 @@ def plan(
 
     `peers` are the nodes of members that are placed already: new ones go near them, or with a required key to their domain.
     """
-    members = sorted(members, key=rank)
+    ranks: list[tuple[int, str]] = []
+    for part in in_pieces(members):
+        ranks += map(rank, part)
+        yield
+    members = [members[number] for number in sorted(range(len(ranks)), key=ranks.__getitem__)]
     yield
     needed = max(1, needed)
     bundles = bundles_of(core, members)
@@ -158,16 +136,19 @@ def plan(
         return []
     attempt = _Attempt(core, meanwhile)
     cls = counts.most_common(1)[0][0]
-    for rows, inside in _layouts(core, *rooms[cls], len(members), spec, needed, peers):
-        yield
-        placed = yield from attempt.along(members, rows, inside)
-        if spec.required_key is None and len(placed) < len(members):  # few domains are only preferred
-            found = {member.uid for member, _ in placed}
-            placed += yield from attempt.one_by_one([member for member in members if member.uid not in found])
-        if (yield from attempt.settled(placed, needed)):
-            return placed
-        if meanwhile.anew:
-            return []
+    for enough in _counts(spec, len(members), needed):
+        for tree, inside in (yield from _trees(core, *rooms[cls], enough, spec, peers)):
+            rows = layout(tree, min(len(members), tree.room))
+            yield
+            placed = yield from attempt.along(members, rows, inside)
+            if spec.required_key is None and len(placed) < len(members):  # few domains are only preferred
+                found = {member.uid for member, _ in placed}
+                left = [member for member in members if member.uid not in found]
+                placed += yield from attempt.one_by_one(left)
+            if (yield from attempt.settled(placed, needed)):
+                return placed
+            if meanwhile.anew:
+                return []
     if spec.required_key is not None:
         return []
     placed = yield from attempt.one_by_one(members)
@@ -194,7 +175,10 @@ def _plan_bundled(
     if not len(rows):
         return []
     room = np.minimum(most[rows], len(members))
-    orders = list(_layouts(core, rows, room, len(members), spec, needed, peers))
+    orders: list[tuple[list[int], Inside]] = []
+    for enough in _counts(spec, len(members), needed):
+        for tree, inside in (yield from _trees(core, rows, room, enough, spec, peers)):
+            orders.append((layout(tree, min(len(members), tree.room)), inside))
     if spec.required_key is None:
         orders.append((rows[np.argsort(-room, kind="stable")].tolist(), None))
     attempt = _Attempt(core, meanwhile)
@@ -279,19 +263,22 @@ def _room(core: Core, cls: PodClass, rows: Rows, *, constrained: bool = True) ->
     return room
 
 
-def _layouts(
-    core: Core, rows: Rows, room: Ints, count: int, spec: GangSpec, needed: int, peers: Sequence[str]
-) -> Iterator[tuple[list[int], Inside]]:
-    """Orders of rows to lay `count` members out along, the best first, and which rows may be used whatever happens."""
+def _counts(spec: GangSpec, count: int, needed: int) -> Iterable[int]:
+    """For how many members a domain is looked for: all; where they may not leave it, then for those that are needed."""
+    return (count,) if spec.required_key is None else dict.fromkeys((count, needed))
+
+
+def _trees(
+    core: Core, rows: Rows, room: Ints, count: int, spec: GangSpec, peers: Sequence[str]
+) -> Pieces[list[tuple[Domain, Inside]]]:
+    """Domains along which `count` members may be laid out, the best first, and which rows may be used whatever happens."""
     columns = core.columns
     keys = [key for key in spec.preferred_keys if np.any(columns.label(key).ids[columns.alive])]
     if not keys and spec.required_key is None:
-        return
+        return []
     at = np.array(sorted({columns.row_of[name] for name in peers if name in columns.row_of}), np.intp)
     if spec.required_key is None:
-        tree = Domain.of(columns, rows, room, keys, at)
-        yield layout(tree, min(count, tree.room)), None
-        return
+        return [((yield from Domain.growing(columns, rows, room, keys, at)), None)]
     column = columns.label(spec.required_key)
     ids, values = column.ids, column.values
     inside = ids[rows]
@@ -301,16 +288,17 @@ def _layouts(
     if len(taken):  # where the peers are, or nowhere
         only = int(taken[0])
         if not only or np.any(taken != only):
-            return
+            return []
         totals[np.arange(len(totals)) != only] = 0
-    for enough in dict.fromkeys((count, max(1, needed))):
-        fitting = np.flatnonzero(totals >= enough)
-        trees = {
-            Domain.of(columns, rows[inside == domain], room[inside == domain], keys, at): values[domain]
-            for domain in fitting[np.argsort(totals[fitting], kind="stable")][:MAX_DOMAINS_TRIED].tolist()
-        }
-        for tree in best_domains(list(trees), enough):
-            yield layout(tree, min(count, tree.room)), _in_domain(columns, spec.required_key, trees[tree])
+    fitting = np.flatnonzero(totals >= count)
+    trees: dict[Domain, str | None] = {}
+    for domain in fitting[np.argsort(totals[fitting], kind="stable")][:MAX_DOMAINS_TRIED].tolist():
+        own = inside == domain
+        trees[(yield from Domain.growing(columns, rows[own], room[own], keys, at))] = values[domain]
+    return [
+        (tree, _in_domain(columns, spec.required_key, trees[tree]))
+        for tree in best_domains(list(trees), count)
+    ]
 
 
 def _in_domain(columns: NodeColumns, key: str, value: str | None) -> Inside:

@@ -43,10 +43,10 @@ from .constraints import needs_of
 from .core import Core
 from .diagnosis import NO_CLAIMS
 from .gangcycle import GangCycle
-from .gangs import Pieces
 from .interpod import Identity, Selection, own_labels, wants
 from .metrics import SchedulerMetrics
 from .nominations import Nominations
+from .pieces import Pieces
 from .podclass import PodClass
 from .podgroups import GangTable
 from .profile import DEFAULT_PROFILE, DEFAULT_SCHEDULER_NAME

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .columns import NodeColumns
+from .pieces import Pieces, finish
 
 __all__ = ["Domain", "best_domains", "layout"]
 
@@ -50,11 +51,18 @@ class Domain:
     @staticmethod
     def of(columns: NodeColumns, rows: Rows, room: Ints, keys: Sequence[str], peers: Rows) -> Domain:
         """The tree of some rows by labels, the widest first. Rows without room are left out."""
+        return finish(Domain.growing(columns, rows, room, keys, peers))
+
+    @staticmethod
+    def growing(
+        columns: NodeColumns, rows: Rows, room: Ints, keys: Sequence[str], peers: Rows
+    ) -> Pieces[Domain]:
+        """The same in pieces."""
         kept = room > 0
         return _tree(columns, rows[kept], room[kept], tuple(keys), peers)
 
 
-def _tree(columns: NodeColumns, rows: Rows, room: Ints, keys: tuple[str, ...], peers: Rows) -> Domain:
+def _tree(columns: NodeColumns, rows: Rows, room: Ints, keys: tuple[str, ...], peers: Rows) -> Pieces[Domain]:
     total = int(room.sum())
     if not keys:
         return Domain(total, 0, rows=rows[np.argsort(-room, kind="stable")])
@@ -67,10 +75,11 @@ def _tree(columns: NodeColumns, rows: Rows, room: Ints, keys: tuple[str, ...], p
     parts = []
     for start, end in zip(starts, [*starts[1:], len(own)], strict=True):
         inside = at == own[start]
-        part = _tree(columns, rows[start:end], room[start:end], keys[1:], peers[inside])
+        part = yield from _tree(columns, rows[start:end], room[start:end], keys[1:], peers[inside])
         part.labelled = bool(own[start])
         part.peers = int(np.count_nonzero(inside))
         parts.append(part)
+        yield
     size = (len(parts), *(sum(column) for column in zip(*(p.size for p in parts), strict=True)))
     return Domain(total, len(keys), parts, size=size if parts else (0,) * len(keys))
 
