@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lakh.client.client import STRATEGIC
 from lakh.client.errors import ApiError, ConnectionLost
 from lakh.client.resources import PODS, RESOURCECLAIMS
+from lakh.scheduler import shell
 from lakh.scheduler.config import SchedulerConfig
 from lakh.scheduler.deviceviews import ClaimView, DeviceClassView, SliceView
 from lakh.scheduler.extendedresources import classes_by_resource, requests_of
@@ -263,16 +264,23 @@ async def test_a_node_with_the_resource_of_its_own_needs_no_claim(api: ClaimApi)
     ]
 
 
-async def test_a_class_that_comes_later_wakes_pods(api: ClaimApi) -> None:
+async def test_a_class_that_comes_later_wakes_all_pods(
+    api: ClaimApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many they are: they change their class, so that nothing would wake the others later."""
+    monkeypatch.setattr(shell, "WAKE_PODS", 2)
     api.set_node(clusters.node("n0", allocatable={NEURON: "0"}))
-    api.handlers["ResourceSlice"].on_add(to(slice_of("n0", [device("d0"), device("d1")]), SliceView))
-    api.add_pod(chips("p"))
+    api.handlers["ResourceSlice"].on_add(
+        to(slice_of("n0", [device(f"d{number}") for number in range(5)]), SliceView)
+    )
+    for number in range(5):
+        api.add_pod(chips(f"p{number}", 1))
     await api.settle()
-    assert api.node_of("p") is None
-    api.handlers["DeviceClass"].on_add(device_class("chips", NEURON))
     api.now += 20
+    assert not any(api.node_of(name) for name in api.pods)
+    api.handlers["DeviceClass"].on_add(device_class("chips", NEURON))
     await api.settle()
-    assert api.node_of("p") == "n0" and api.free("n0") == 0
+    assert {api.node_of(name) for name in api.pods} == {"n0"} and api.free("n0") == 0
 
 
 @pytest.mark.parametrize("verb", ["create", "status", "pod status"])

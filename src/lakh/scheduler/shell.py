@@ -167,7 +167,9 @@ class Scheduler:
             return
         devices = self.core.devices
         for cls in self.queue.parked_classes():
-            if cls.constraints or cls.problem is not None or (cls.extended and devices.backed(cls)):
+            if cls.extended and not cls.backed and devices.backed(cls):
+                self.queue.wake(cls, self._clock(), sys.maxsize)  # they are of another class by now
+            elif cls.constraints or cls.problem is not None:
                 self.queue.wake(cls, self._clock(), WAKE_PODS)
         self._kick.set()
 
