@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from typing import Any
 
 import pytest
 
@@ -130,6 +131,33 @@ class TestServerSideApply:
         managers = {(m["manager"], m["operation"]) for m in live["metadata"]["managedFields"]}
         assert ("kubectl", "Apply") in managers
         assert ("kubectl-client-side-apply", "Update") not in managers
+
+    def test_two_versions_of_a_kind(self, kubectl: Kubectl) -> None:
+        """Who applied one version is in the way of who applies the other, by the fields that both of them mean."""
+
+        def autoscaler(version: str, **spec: Any) -> dict[str, Any]:
+            target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "none"}
+            return {
+                "apiVersion": f"autoscaling/{version}",
+                "kind": "HorizontalPodAutoscaler",
+                "metadata": {"name": "h"},
+                "spec": {"maxReplicas": 3, "scaleTargetRef": target, **spec},
+            }
+
+        cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}
+        newer = autoscaler("v2", metrics=[{"type": "Resource", "resource": cpu}])
+        older = autoscaler("v1", targetCPUUtilizationPercentage=60)
+        kubectl("apply", "--server-side", "--field-manager=two", "-f", "-", input=newer)
+        apply = ("apply", "--server-side", "--field-manager=one", "-f", "-")
+        refused = kubectl(*apply, input=older, code=1)
+        assert 'conflict with "two": .spec.metrics' in refused.stderr
+        kubectl(*apply, "--force-conflicts", input=older)
+        live = json.loads(kubectl("get", "hpa", "h", "-o", "json", "--show-managed-fields").stdout)
+        assert live["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 60
+        fields = {m["manager"]: (m["apiVersion"], m["fieldsV1"]) for m in live["metadata"]["managedFields"]}
+        assert fields["one"][0] == "autoscaling/v1"
+        assert "f:targetCPUUtilizationPercentage" in fields["one"][1]["f:spec"]
+        assert fields["two"][0] == "autoscaling/v2" and "f:metrics" not in fields["two"][1]["f:spec"]
 
     def test_unchanged_writes_nothing(self, kubectl: Kubectl) -> None:
         kubectl("apply", "--server-side", "-f", "-", input=manifests.configmap("settings", a="1"))
