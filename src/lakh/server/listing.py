@@ -21,6 +21,7 @@ from lakh.server.negotiate import Accepted
 from lakh.server.selecting import Selection
 from lakh.server.storage import ResourceStore
 from lakh.server.transport import Response, Stream, StreamResponse
+from lakh.store.cursor import Cursor
 from lakh.store.errors import Compacted
 from lakh.store.state import Item
 
@@ -180,6 +181,14 @@ class Pages:
         self.next = ""
         self.remaining: int | None = None
         self.done = False
+        self._cursor: Cursor | None = None
+
+    def __copy__(self) -> Pages:
+        """Reads on from here by itself: a cursor never goes back."""
+        other = Pages.__new__(Pages)
+        other.__dict__ |= self.__dict__
+        other._cursor = None
+        return other
 
     def read(self) -> list[Item]:
         """The next matching items; `done` is set with the last."""
@@ -194,14 +203,13 @@ class Pages:
         if self.left and selection.trivial:
             piece = min(piece, self.left)
         try:
-            page = store.partition.range(
-                store.table, scope, after=self.after, limit=piece, revision=self.revision
-            )
+            if self._cursor is None:
+                self._cursor = store.partition.cursor(store.table, scope, self.revision)
+            found, more = self._cursor.read(self.after, piece)
         except Compacted:
             raise too_old(self.after) from None
-        items = within(page.items, PIECE_BYTES)
-        remaining = page.remaining + len(page.items) - len(items)
-        more = page.more or remaining > 0
+        items = within(found, PIECE_BYTES)
+        more = more or len(items) < len(found)
         if items:
             self.after = items[-1].key
         if not selection.trivial or selection.name:
@@ -219,7 +227,7 @@ class Pages:
                 if more:
                     self.next = encode_continue(self.revision, self.after)
                     if selection.trivial:
-                        self.remaining = remaining
+                        self.remaining = self._cursor.remaining(self.after)
                 return items
             self.left -= len(items)
         if not more:

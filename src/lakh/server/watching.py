@@ -197,15 +197,14 @@ class Watcher:
         after = ""
         scope = selection.namespace or None if form.store.resource.namespaced else None
         turn = self.watching.turn
+        cursor = self.partition.cursor(form.store.table, scope, revision)
         while True:
             async with turn:
                 if self.watch is None or stream.closed:
                     return
-                page = self.partition.range(
-                    form.store.table, scope, after=after, limit=INITIAL_CHUNK, revision=revision
-                )
+                items, more = cursor.read(after, INITIAL_CHUNK)
                 out = []
-                for item in page.items:
+                for item in items:
                     if selection.name and item.key.rsplit("/", 1)[1] != selection.name:
                         continue
                     if selection.trivial or selection.matches(item):
@@ -213,9 +212,9 @@ class Watcher:
                         self._headers = False
                 if out:
                     stream.write_framed(b"".join(out))
-                if not page.more:
+                if not more:
                     break
-                after = page.items[-1].key
+                after = items[-1].key
                 await asyncio.sleep(0)
             if stream.paused:
                 await stream.drain()

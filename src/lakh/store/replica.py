@@ -20,6 +20,7 @@ from contextlib import aclosing
 from typing import Any
 
 from lakh.store.codec import UnreadableBatchError
+from lakh.store.cursor import Cursor
 from lakh.store.errors import (
     JournalError,
     JournalFailed,
@@ -144,6 +145,10 @@ class Replica:
         FutureRevision when it has not happened. O(limit + log n), plus the events since `revision`.
         """
         return self._state.range(table, scope, after=after, limit=limit, revision=revision)
+
+    def cursor(self, table: str, scope: str | None, revision: int) -> Cursor:
+        """Durable items as of a revision, piece by piece. Raises Compacted and FutureRevision."""
+        return Cursor(self._state, table, scope, revision)
 
     def count(self, table: str, scope: str | None = None) -> int:
         """Number of durable items. O(log n)."""

@@ -27,7 +27,6 @@ Worked example::
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from itertools import islice
 from sys import intern
@@ -36,6 +35,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sortedcontainers import SortedList
 
+from lakh.store.cursor import Cursor, bounds, span
 from lakh.store.errors import Compacted, FutureRevision
 from lakh.store.frozen import Frozen
 from lakh.store.history import HISTORY_BYTES, HISTORY_EVENTS, History
@@ -199,7 +199,7 @@ class State:
             return 0
         if scope is None:
             return len(keys)
-        low, high = _bounds(table, scope)
+        low, high = bounds(table, scope)
         return int(keys.bisect_left(high)) - int(keys.bisect_left(low))
 
     def range(
@@ -213,46 +213,19 @@ class State:
     ) -> Range:
         """A piece of a table. See `Partition.range`."""
         if revision is not None and revision != self.revision:
-            self.check(revision)
-            return self._range_at(revision, table, scope, after, limit)
-        low, high = _bounds(table, scope)
+            cursor = Cursor(self, table, scope, revision)
+            items, more = cursor.read(after, limit or len(self.items) + len(self.history))
+            return Range(items, revision, more, cursor.remaining(items[-1].key) if more else 0)
+        low, high = bounds(table, scope)
         keys = self.tables.get(table)
         if keys is None:
             return Range([], self.revision, False, 0)
-        found = keys.irange(*_span(low, high, after))
+        found = keys.irange(*span(low, high, after))
         items = list(map(self.items.__getitem__, islice(found, limit) if limit else found))
         remaining = 0
         if limit and len(items) == limit:
             remaining = int(keys.bisect_left(high)) - int(keys.bisect_right(items[-1].key))
         return Range(items, self.revision, remaining > 0, remaining)
-
-    def _range_at(self, revision: int, table: str, scope: str | None, after: str, limit: int) -> Range:
-        """The present, with what changed since `revision` laid over it."""
-        low, high = _bounds(table, scope)
-        then: dict[str, Item | None] = {}
-        # Newest first: the oldest change since `revision` writes last, and its prev is what there was.
-        for event in self.history.back_to(revision):
-            key = event.key
-            if low <= key < high and key > after:
-                then[key] = event.prev
-        keys = self.tables.get(table, ())
-        now = keys.irange(*_span(low, high, after)) if keys else ()
-        deleted = sorted(key for key, item in then.items() if item is not None and key not in self.items)
-        items: list[Item] = []
-        for key in heapq.merge(now, deleted):
-            item = then[key] if key in then else self.items[key]
-            if item is not None:
-                items.append(item)
-                if len(items) == limit:
-                    break
-        remaining = 0
-        if limit and len(items) == limit:
-            last = items[-1].key
-            if keys:
-                remaining = int(keys.bisect_left(high)) - int(keys.bisect_right(last))
-            remaining += sum(key > last for key in deleted)
-            remaining -= sum(item is None and key > last and key in self.items for key, item in then.items())
-        return Range(items, revision, remaining > 0, remaining)
 
 
 def shared(terms: tuple[str, ...]) -> tuple[str, ...]:
@@ -265,16 +238,3 @@ def _item_bytes(item: Item) -> int:
     for term in item.terms:
         size += len(term) + 5
     return size
-
-
-def _bounds(table: str, scope: str | None) -> tuple[str, str]:
-    """Keys from the first, below the second. `0` is the character after `/`."""
-    prefix = table if scope is None else f"{table}/{scope}"
-    return prefix + "/", prefix + "0"
-
-
-def _span(low: str, high: str, after: str) -> tuple[str, str, tuple[bool, bool]]:
-    """Arguments of `SortedList.irange`: minimum, maximum, whether they are included."""
-    if after >= low:
-        return min(after, high), high, (False, False)
-    return low, high, (True, False)
