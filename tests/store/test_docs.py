@@ -22,6 +22,7 @@ WITH_EXAMPLES = {
     "state",
     "hub",
     "codec",
+    "cursor",
     "partition",
     "history",
 }
