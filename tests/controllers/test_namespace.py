@@ -84,3 +84,24 @@ async def test_empties_and_finalizes(client: FakeClient) -> None:
     await drain(controller)
     assert client.all(NAMESPACES) == []
     assert [config["metadata"]["namespace"] for config in client.all(CONFIGMAPS)] == ["other"]
+
+
+async def test_pods_that_are_ending_are_not_told_again(client: FakeClient) -> None:
+    put_namespace(client)
+    controller = NamespaceController(make_context(client))
+    client.change(NAMESPACES, "team", {"metadata": {"deletionTimestamp": "2023-11-14T22:13:20Z"}})
+    await drain(controller)
+
+    def told() -> int:
+        return client.requests.count(("deletecollection", "pods", ""))
+
+    assert told() == 1
+    assert client.one(PODS, "web", "team")["metadata"]["deletionTimestamp"]
+    controller.queue.add("team")
+    await drain(controller)
+    assert told() == 1
+
+    client.put(PODS, {"metadata": {"name": "late", "namespace": "team"}})
+    controller.queue.add("team")
+    await drain(controller)
+    assert told() == 2

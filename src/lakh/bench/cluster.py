@@ -120,6 +120,8 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
         "phases": [],
         "complete": False,
     }
+    if options.work_dir is not None:
+        options.work_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="lakh-bench-", dir=options.work_dir) as directory:
         async with contextlib.AsyncExitStack() as stack:
             base = Path(directory)
