@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 # Turns that fall due within one tick are taken together.
-TICK_SECONDS = 0.02
+TICK_SECONDS = 0.005
 
 
 class Ring(Generic[T]):
