@@ -138,6 +138,18 @@ class TestEvaluation:
             "<nil>: Invalid value: no"
         ]
 
+    def test_a_rule_that_takes_too_long_ends_the_validation(self) -> None:
+        item = {**STRING, "maxLength": 1}
+        rule = {"rule": "self.all(x, self.all(y, x == y))", "message": "m"}
+        raw = schema(
+            a={"type": "array", "items": item, "maxItems": 200, rules.KEY: [rule]},
+            b={**INTEGER, rules.KEY: [{"rule": "self < 0"}]},
+        )
+        assert says(raw, {"a": ["x"] * 200, "b": 1}) == [
+            "spec.a: Invalid value: \"array\": 'operation cancelled: actual cost limit exceeded': no further validation rules will be run due "
+            "to call cost exceeds limit for rule: m"
+        ]
+
     def test_budget(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rules, "EVALUATIONS_MAX", 1)
         raw = schema({"rule": "true"}, {"rule": "true"}, a=INTEGER)

@@ -27,6 +27,10 @@ CACHE_ENTRIES = 4096
 SOURCE_MAX_CHARS = 100_000
 
 
+# The library ends an evaluation after 10,000 rounds of macros; upstream after 1,000,000 units of cost, 100,000 rounds or so.
+CANCELLED = "operation cancelled: actual cost limit exceeded"
+
+
 class ExpressionError(Exception):
     """An expression cannot be compiled, or its evaluation failed."""
 
@@ -178,6 +182,8 @@ def _go_text(message: str) -> str:
         return f"no such key: {found.group(1)}"
     if found := _INDEX.search(message):
         return f"index out of bounds: {found.group(1)}"
+    if message.startswith("Iteration budget exceeded"):
+        return CANCELLED
     if "No matching overloads" in message:
         return "no such overload"
     return "division by zero" if message == "divide by zero" else message

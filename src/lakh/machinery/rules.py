@@ -231,6 +231,9 @@ class Rules:
                 holds = rule.program.evaluate(activation)
             except cel.ExpressionError as e:
                 run.found.append(self._failed(rule, str(e), path))
+                if str(e) == cel.CANCELLED:
+                    run.left = -1
+                    return
                 continue
             if holds is True:
                 continue
@@ -243,6 +246,8 @@ class Rules:
         """An expression had no result. Upstream names the type here, not the value."""
         if error.startswith("no such overload"):
             why = f"'{error}': call arguments did not match a supported operator, function or macro signature for rule: {rule.text}"
+        elif error == cel.CANCELLED:
+            why = f"'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {rule.text}"
         else:
             why = f"{error} evaluating rule: {rule.text}"
         return invalid_value(path or "<nil>", self.raw.get("type") or "", why)
