@@ -333,3 +333,15 @@ def test_field_ownership() -> None:
             "f:free": {"f:q": {"f:r": {}}, "f:s": {}},
         }
     }
+
+
+def test_the_past_of_items_is_found_by_their_keys() -> None:
+    raw = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["a", "b"]}
+    old = [{"a": 1, "b": "x", "v": 1}, {"a": 1, "v": 2}, {"a": 1, "b": "x", "v": 3}, "odd"]
+    past = structural_validation.correlator(raw, old)
+    assert past({"b": "x", "a": 1}) is old[0]
+    assert past({"a": 1, "b": None}) is old[1]
+    for item in ({"a": 2}, "odd", None):
+        assert structural_validation.is_missing(past(item))
+    for other in (structural_validation.correlator({}, old), structural_validation.correlator(raw, None)):
+        assert structural_validation.is_missing(other(old[0]))

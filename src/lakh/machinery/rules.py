@@ -18,7 +18,7 @@ from typing import Any
 from lakh.machinery import cel, cel_names, dynamic
 from lakh.machinery.cel_decl import with_type_and_meta
 from lakh.machinery.errors import FieldError, duplicate, forbidden_field, invalid_value, required
-from lakh.machinery.structural_validation import correlated, is_missing
+from lakh.machinery.structural_validation import correlator, is_missing
 
 Raw = Mapping[str, Any]
 Convert = Callable[[Any], Any]
@@ -207,8 +207,9 @@ class Rules:
                     continue
                 rules._run(child, before.get(name, _MISSING), where, pair, run)
         elif isinstance(value, list) and self.items is not None:
+            past_of = correlator(self.raw, old)
             for index, item in enumerate(value):
-                past = correlated(item, self.raw, old)
+                past = past_of(item)
                 was = _MISSING if is_missing(past) else past
                 self.items._run(item, was, f"{path}[{index}]", pair, run)
 

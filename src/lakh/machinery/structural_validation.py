@@ -371,25 +371,31 @@ def _walk_object(value: dict[str, Any], raw: Raw, path: str, old: Any, found: li
 def _walk_list(value: list[Any], raw: Raw, path: str, old: Any, found: list[FieldError]) -> None:
     items = raw.get("items")
     if isinstance(items, Mapping):
+        past = correlator(raw, old)
         for index, child in enumerate(value):
-            _walk(child, items, f"{path}[{index}]", correlated(child, raw, old), found)
-    for index, key in _duplicates(value, raw):
+            _walk(child, items, f"{path}[{index}]", past(child), found)
+    for index, key in _duplicates(value, raw)[:MAX_FINDINGS]:
         found.append(duplicate(f"{path}[{index}]", key))
 
 
-def correlated(item: Any, raw: Raw, old: Any) -> Any:
-    """The item that a list map's item was before; items of other lists have no past."""
+def correlator(raw: Raw, old: Any) -> Callable[[Any], Any]:
+    """What an item of a list map was before, by its keys; items of other lists have no past. Looks at the old list once."""
     keys = raw.get("x-kubernetes-list-map-keys")
-    if raw.get("x-kubernetes-list-type") != "map" or not keys or not isinstance(item, dict):
-        return _MISSING
-    for candidate in old if isinstance(old, list) else ():
-        if isinstance(candidate, dict) and all(dynamic.equal(candidate.get(k), item.get(k)) for k in keys):
-            return candidate
-    return _MISSING
+    if raw.get("x-kubernetes-list-type") != "map" or not keys or not isinstance(old, list):
+        return lambda item: _MISSING
+    before: dict[bytes, Any] = {}
+    for item in old:
+        if isinstance(item, dict):
+            before.setdefault(_key_of(item, keys), item)
+    return lambda item: before.get(_key_of(item, keys), _MISSING) if isinstance(item, dict) else _MISSING
+
+
+def _key_of(item: dict[str, Any], keys: Sequence[str]) -> bytes:
+    return _sorted_json([item.get(name) for name in keys])
 
 
 def is_missing(value: Any) -> bool:
-    """Whether `correlated` found nothing."""
+    """Whether a `correlator` found nothing."""
     return value is _MISSING
 
 

@@ -12,7 +12,7 @@ import ssl
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
-from lakh.machinery import errors
+from lakh.machinery import errors, gonumbers
 from lakh.server import backend
 from lakh.server.backend import BackendError
 from lakh.server.cluster import Cluster
@@ -280,9 +280,9 @@ def _check_log_options(options: dict[str, str]) -> None:
         if text is None:
             continue
         try:
-            number = int(text)
-        except ValueError:
-            raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+            number = gonumbers.parse_int(text)
+        except ValueError as e:
+            raise errors.bad_request(str(e)) from None
         if number < least:
             why = f"must be greater than or equal to {least}"
             findings.append(errors.invalid_value(name, number, why))

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lakh.apis import flowdefaults
-from lakh.machinery import errors
+from lakh.machinery import errors, gonumbers
 from lakh.machinery.metrics import Counter, Family, Histogram, Registry
 from lakh.server.fairqueue import Level, Ticket
 from lakh.server.following import Following
@@ -210,7 +210,7 @@ class Fairness:
         ):
             if not info.name:
                 limit = query.get("limit", "")
-                if limit.isdigit() and 0 < int(limit) < objects:
+                if gonumbers.is_uint(limit) and 0 < int(limit) < objects:
                     objects = int(limit)
                 width = min(max(1, -(-objects * size // BYTES_PER_SEAT)), LIST_SEATS_MAX)
         else:

@@ -14,7 +14,7 @@ import msgspec
 
 from lakh.apis.custom import CustomResource
 from lakh.apis.meta import IMMUTABLE
-from lakh.machinery import errors
+from lakh.machinery import errors, gonumbers
 from lakh.server import listing, messages, negotiate, tables
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
@@ -256,7 +256,7 @@ class Handlers:
         include = tables.include_object(query) if accepted.shape == "table" else ""
         selection = self.selection(store, info, query)
         asked = query.get("resourceVersion", "")
-        if asked.isdigit() and int(asked) > store.partition.revision:
+        if gonumbers.is_uint(asked) and int(asked) > store.partition.revision:
             return self._list_later(store, selection, query, accepted, include, int(asked))
         return self._list_now(store, selection, query, accepted, include)
 
@@ -296,13 +296,12 @@ class Handlers:
         send_initial = query.get("sendInitialEvents", "")
         match = query.get("resourceVersionMatch", "")
         version = query.get("resourceVersion", "")
-        if version and not version.isdigit():
-            raise errors.bad_request(
-                f'Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax'
-            )
+        try:
+            start = gonumbers.parse_uint(version) if version else 0
+        except ValueError as e:
+            raise errors.bad_request(f'Invalid value: "{version}": {e}') from None
         _check_watch_options(send_initial, match, query.get("continue", ""))
         streaming = send_initial.lower() in ("1", "true", "t")
-        start = int(version) if version else 0
         initial = streaming or (start == 0 and send_initial == "")
         if not initial and start == 0:
             start = store.partition.revision
@@ -449,7 +448,7 @@ class Handlers:
             grace = query.get("gracePeriodSeconds", "")
             if grace:
                 try:
-                    options.gracePeriodSeconds = int(grace)
+                    options.gracePeriodSeconds = gonumbers.parse_int(grace)
                 except ValueError:
                     raise errors.bad_request(f'gracePeriodSeconds: "{grace}" is not an integer') from None
             if query.get("propagationPolicy"):

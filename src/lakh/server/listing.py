@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from lakh.machinery import errors
+from lakh.machinery import errors, gonumbers
 from lakh.server import messages, rendering, tables
 from lakh.server.codec import encode_json
 from lakh.server.negotiate import Accepted
@@ -122,11 +122,10 @@ class ListQuery:
             return
         if not version:
             return
-        if not version.isdigit():
-            raise errors.bad_request(
-                f'resourceVersion: Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax'
-            )
-        asked = int(version)
+        try:
+            asked = gonumbers.parse_uint(version)
+        except ValueError as e:
+            raise errors.bad_request(f'resourceVersion: Invalid value: "{version}": {e}') from None
         current = store.partition.revision
         if asked > current:
             raise errors.too_large_resource_version(asked, current)
@@ -163,9 +162,9 @@ def integer(query: dict[str, str], name: str) -> int:
     if not text:
         return 0
     try:
-        return max(0, int(text))
-    except ValueError:
-        raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+        return max(0, gonumbers.parse_int(text))
+    except ValueError as e:
+        raise errors.bad_request(str(e)) from None
 
 
 class Pages:

@@ -28,7 +28,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from lakh.machinery import errors
+from lakh.machinery import errors, gonumbers
 from lakh.server import listing
 from lakh.server.authn import Authenticator, Loopback, User, remote_headers
 from lakh.server.cluster import Cluster
@@ -161,7 +161,7 @@ class Replication:
             return self._after_revision(partition, revision, local)
         if not version:
             return self._after_barrier(partition.name, local)
-        if verb == "get" and version.isdigit() and int(version) > partition.revision:
+        if verb == "get" and gonumbers.is_uint(version) and int(version) > partition.revision:
             return self._after_revision(partition, int(version), local)
         return local()
 

@@ -17,7 +17,7 @@ import random
 import time
 
 from lakh.apis.registry import Resource
-from lakh.machinery import errors
+from lakh.machinery import errors, gonumbers
 from lakh.server import messages, rendering, tables
 from lakh.server.codec import encode_json
 from lakh.server.negotiate import Accepted
@@ -439,8 +439,10 @@ def watch_seconds(query: dict[str, str]) -> float:
     """How long a watch lasts: `timeoutSeconds`, or upstream's 30 to 60 minutes."""
     text = query.get("timeoutSeconds", "")
     if text:
-        if not text.lstrip("-").isdigit():
-            raise errors.bad_request(f'invalid timeoutSeconds "{text}": must be an integer')
-        if int(text) > 0:
-            return float(text)
+        try:
+            seconds = gonumbers.parse_int(text)
+        except ValueError:
+            raise errors.bad_request(f'invalid timeoutSeconds "{text}": must be an integer') from None
+        if seconds > 0:
+            return float(seconds)
     return MIN_WATCH_SECONDS * random.uniform(1, 2)
