@@ -59,3 +59,9 @@ def test_an_automaton_without_memory_asks_again() -> None:
 
 def test_find_all() -> None:
     assert list(goregex.compiled("[0-9]+").find_all("a1b22\u00e93")) == ["1", "22", "3"]
+
+
+def test_long_patterns_are_refused() -> None:
+    assert goregex.compiled("a?" * (goregex.PATTERN_MAX_CHARS // 2)).matches("")
+    with pytest.raises(ValueError, match="error parsing regexp: expression too large"):
+        goregex.compiled("a?" * (goregex.PATTERN_MAX_CHARS // 2) + "b")

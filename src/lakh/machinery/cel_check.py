@@ -42,29 +42,20 @@ class Checker:
         self.declarations = {name: kind for name, kind in variables.items() if isinstance(kind, Decl)}
         named = {**MESSAGES, **(messages or {})}
         pool = self._pool(named)
-        of = cel.library().Type
-        types = {
-            **cel.plain_types(),
-            **{short: of(full) for short, full in named.items()},
-            "optional": of.DYN,
-        }
+        types = _types(tuple(sorted(named.items())))
         declared = {
             name: self._type(kind) if isinstance(kind, Decl) else types[kind]
             for name, kind in variables.items()
         }
-        ours = [
-            cel.declare(name, overloads, types)
-            for table in (FUNCTIONS, functions or {})
-            for name, overloads in _merged(table, FUNCTIONS if table is not FUNCTIONS else {})
-        ]
+        ours = [_kubernetes()]
+        if functions is not None:
+            also = [cel.declare(name, overloads, types) for name, overloads in functions.items()]
+            ours.append(cel.library().CelExtension("also", also))
         self._environment = cel.library().NewEnv(
             descriptor_pool=pool,
             config=cel.config(declared=True),
             variables=declared,
-            extensions=[
-                *cel.extensions(False),
-                cel.library().CelExtension("kubernetes", [*ours, *cel.comparisons()]),
-            ],
+            extensions=[*cel.extensions(False), *ours],
         )
 
     def __repr__(self) -> str:
@@ -166,12 +157,19 @@ def _well_known() -> list[bytes]:
     return [module.DESCRIPTOR.serialized_pb for module in modules]
 
 
-def _merged(
-    table: Mapping[str, tuple[Function, ...]], base: Mapping[str, tuple[Function, ...]]
-) -> Iterator[tuple[str, tuple[Function, ...]]]:
-    for name, overloads in table.items():
-        assert name not in base, name
-        yield name, overloads
+@cache
+def _types(named: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    """The types that tables of functions name, where Kubernetes' own are messages."""
+    of = cel.library().Type
+    return {**cel.plain_types(), **{short: of(full) for short, full in named}}
+
+
+@cache
+def _kubernetes() -> Any:
+    """Kubernetes' functions, declared once for all checkers."""
+    types = _types(tuple(sorted(MESSAGES.items())))
+    ours = [cel.declare(name, overloads, types) for name, overloads in FUNCTIONS.items()]
+    return cel.library().CelExtension("kubernetes", [*ours, *cel.comparisons()])
 
 
 # -- validators of literals ----------------------------------------------------------------------------------------------------------------
