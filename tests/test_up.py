@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from lakh import up
 from lakh.client.client import Client
 from lakh.client.errors import ApiError, ClientError
 from lakh.client.resources import CONFIGMAPS, NODES
-from lakh.up import NodeView
+from lakh.up import Component, NodeView
 
 from .conformance.cluster import Process, eventually, free_port
 
@@ -190,3 +192,13 @@ async def test_a_cluster_lives_and_goes_on(tmp_path: Path) -> None:
     up.process.kill()
     up.process.wait()
     eventually(lambda: all(map(gone, pids.values())), "the children end with their parent")
+
+
+def test_where_metrics_are(tmp_path: Path) -> None:
+    """As Prometheus' `file_sd_configs` reads it."""
+    servers = [Component(f"apiserver-{n}", ["apiserver", "--port", str(6440 + n)], tmp_path) for n in (1, 2)]
+    up.write_targets(tmp_path, "https://127.0.0.1:6441", servers, {"scheduler": "127.0.0.1:5000"})
+    found = json.loads((tmp_path / up.TARGETS_FILE).read_text())
+    assert [one["targets"] for one in found] == [["127.0.0.1:6441", "127.0.0.1:6442"], ["127.0.0.1:5000"]]
+    assert found[0]["labels"] == {"job": "apiserver", "component": "apiserver", "__scheme__": "https"}
+    assert found[1]["labels"] == {"job": "kube-scheduler", "component": "scheduler"}
