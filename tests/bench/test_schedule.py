@@ -115,6 +115,31 @@ def test_as_a_table() -> None:
     assert done.returncode == 1 and "there is no workload" in done.stderr
 
 
+@pytest.mark.xdist_group("clusters-2")
+async def test_pods_in_a_cluster_that_is_there_tolerate_that_their_nodes_fall_silent(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No kubelet renews their leases, so that after 40 s they are tainted."""
+    made: list[Any] = []
+    create = Client.create
+
+    async def recorded(client: Client, resource: Any, obj: Any, *where: Any, **how: Any) -> Any:
+        if resource is PODS:
+            made.append(json.loads(obj))
+        return await create(client, resource, obj, *where, **how)
+
+    monkeypatch.setattr(Client, "create", recorded)
+    await binds.run(
+        WORKLOADS["SchedulingBasic"], 4, 8, Progress(io.StringIO()), kubeconfig=cluster.kubeconfig
+    )
+    assert len(made) == 9
+    for pod in made:
+        assert {(t["key"], t["effect"]) for t in pod["spec"]["tolerations"]} == {
+            ("node.kubernetes.io/not-ready", "NoSchedule"),
+            ("node.kubernetes.io/unreachable", "NoSchedule"),
+        }
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     found = Cluster(tmp_path_factory.mktemp("cluster"), nodes=3).ready()
