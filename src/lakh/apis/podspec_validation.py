@@ -30,7 +30,7 @@ from lakh.apis.placement import (
 )
 from lakh.apis.podresources import validate_pod_resources
 from lakh.apis.resourcelists import validate_requirements
-from lakh.apis.security import validate_host_process, validate_os, validate_pod_security
+from lakh.apis.security import validate_host_process, validate_os, validate_pod_security, visit_containers
 from lakh.apis.volumes import validate_volumes
 from lakh.machinery import addresses, names
 from lakh.machinery.errors import (
@@ -103,14 +103,7 @@ def validate_pod_spec(
     if _has_windows_options(spec):
         validate_host_process(spec, path, found)
     if spec.hostUsers is False:
-        # Upstream reports two of them by their Go names.
-        for attribute, shown in (
-            ("hostNetwork", "hostNetwork"),
-            ("hostPID", "HostPID"),
-            ("hostIPC", "HostIPC"),
-        ):
-            if getattr(spec, attribute):
-                found.append(forbidden_field(f"{path}.{shown}", "when `pod.Spec.HostUsers` is false"))
+        _validate_host_users(spec, path, found)
     _subdomain(spec.serviceAccountName, path, "serviceAccountName", found)
     _subdomain(spec.nodeName, path, "nodeName", found)
     seconds = spec.activeDeadlineSeconds
@@ -144,6 +137,18 @@ def validate_pod_spec(
     if spec.os is not None:
         validate_os(spec, path, found)
     return found
+
+
+def _validate_host_users(spec: Any, path: str, found: list[FieldError]) -> None:
+    """A pod with users of its own has namespaces of its own, and no raw devices."""
+    why = "when `hostUsers` is false"
+    # Upstream reports two of them by their Go names.
+    for attribute, shown in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
+        if getattr(spec, attribute):
+            found.append(forbidden_field(f"{path}.{shown}", why))
+    for container, where in visit_containers(spec, path):
+        if container.volumeDevices:
+            found.append(forbidden_field(f"{where}.volumeDevices", why))
 
 
 def _enumeration(value: str | None, supported: tuple[str, ...], path: str, found: list[FieldError]) -> None:

@@ -238,6 +238,14 @@ def test_resize_policy_of_pods_that_never_restart(create: Any) -> None:
     ]
 
 
+def test_no_devices_for_pods_with_users_of_their_own(create: Any) -> None:
+    container = {"volumeDevices": [{"name": "claim", "devicePath": "/dev/x"}]}
+    assert create("Pod", pod(container))[1] == []
+    assert create("Pod", pod(container, hostUsers=False))[1] == [
+        f"{C}.volumeDevices: Forbidden: when `hostUsers` is false"
+    ]
+
+
 I = "spec.initContainers[0]"  # noqa: E741
 INIT = "Forbidden: may not be set for init containers without restartPolicy=Always"
 

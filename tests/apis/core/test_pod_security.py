@@ -56,9 +56,9 @@ def pod(spec: dict[str, Any], own: dict[str, Any] | None = None, **annotations: 
             f"{P}.sysctls[0].name: Invalid value: \"kernel/shmmax\": may not be specified when 'hostIPC' is true"
         ]),
         ({}, {"hostUsers": False, "hostNetwork": True, "hostPID": True, "hostIPC": True}, [
-            "spec.hostNetwork: Forbidden: when `pod.Spec.HostUsers` is false",
-            "spec.HostPID: Forbidden: when `pod.Spec.HostUsers` is false",
-            "spec.HostIPC: Forbidden: when `pod.Spec.HostUsers` is false",
+            "spec.hostNetwork: Forbidden: when `hostUsers` is false",
+            "spec.HostPID: Forbidden: when `hostUsers` is false",
+            "spec.HostIPC: Forbidden: when `hostUsers` is false",
         ]),
     ],
 )  # fmt: skip

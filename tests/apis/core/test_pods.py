@@ -394,7 +394,7 @@ SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedu
         (
             {"hostUsers": False, "hostNetwork": True},
             {},
-            ["spec.hostNetwork: Forbidden: when `pod.Spec.HostUsers` is false"],
+            ["spec.hostNetwork: Forbidden: when `hostUsers` is false"],
         ),
         (
             {"ephemeralContainers": [{"name": "e", "image": "x"}]},
