@@ -33,6 +33,7 @@ VARIABLES = (("self", "dyn"), ("oldSelf", "dyn"))
         "[5, 6].all(i, x, x == i + 5) && ['a', 'b'].transformList(i, x, i > 0, x + 'c') == ['bc']",
         "{'a': 1}.transformMap(k, v, v + 1) == {'a': 2} && [7].transformMapEntry(i, x, {string(x): i}) == {'7': 0}",
         "{'a': 1}.exists(k, v, k == 'a' && v == 1) && [1, 2].existsOne(i, x, x == 2)",
+        "[1, 2].existsOne(x, x == 2) && [1, 2].exists_one(i, x, x == 2) && [['a)', ','].exists_one(x, x == ',')].existsOne(y, y)",
         "!format.dns1123Label().validate('abc').hasValue() && format.dns1123Label().validate('A').value().size() == 1",
         "format.named('uuid').value().validate('x').value() == ['does not match the UUID format']",
         "!format.named('nope').hasValue() && !format.dns1123LabelPrefix().validate('a-').hasValue()",

@@ -74,6 +74,7 @@ def most(source: str) -> int:
         ("sets.contains(self.l, ['a', 'b'])", 2 + 10 + 20 + 1),
         ("self.n.sort().size() == 1", 2 + 200 + 11 + 1 + 1),
         ("dyn(self.a) == 1", 3),
+        ("type(self.s) == string", 2 + 1 + 1),  # names of types have the size of the root, an object: none
         ("self.l.map(x, x).size() == 1", 2 + 10 + 1 + 10 * (0 + 1 + 1 + 10 + 1) + 1 + 1),
     ],
 )

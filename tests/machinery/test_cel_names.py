@@ -65,3 +65,22 @@ def test_what_is_no_path(text: str, why: str) -> None:
 def test_brackets_can_be_forbidden() -> None:
     with pytest.raises(ValueError, match="array notation is not allowed"):
         cel_names.field_path(".m['x']", SCHEMA, brackets=False)
+
+
+@pytest.mark.parametrize(
+    ("source", "strings"),
+    [
+        ("a == 'x' || b == \"y\"", ["'x'", '"y"']),
+        (r"r'\d' + 'it\'s' + b'z'", [r"r'\d'", r"'it\'s'", "b'z'"]),
+        ("'''a'b''' + ''", ["'''a'b'''", "''"]),
+        ("'open", ["'open"]),
+        ("'''open' x", ["'''open' x"]),
+    ],
+)
+def test_strings(source: str, strings: list[str]) -> None:
+    assert re.findall(cel_names.STRING, source, re.DOTALL) == strings
+
+
+def test_strings_that_are_not_closed_take_linear_time() -> None:
+    for hostile in ('"' + '\\"' * 300_000, "'''" + "\\'" * 300_000, "'\\" * 300_001):
+        assert len(re.findall(cel_names.STRING, hostile, re.DOTALL)) < 300_002

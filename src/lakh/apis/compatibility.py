@@ -35,7 +35,7 @@ A `CustomResourceDefinition` is served from the moment it is `Established`, and 
 | printing, selecting | additional printer columns, short names, categories, selectable fields |
 | conditions | NamesAccepted, Established, Terminating, KubernetesAPIApprovalPolicyConformant |
 | patterns | RE2: Go's syntax, linear time |
-| tried with | 74 definitions of JobSet, LeaderWorkerSet, Kueue, Karpenter, cert-manager, the Prometheus operator, Gateway API, Argo Workflows and KubeRay: all accepted unmodified; of 568 of their projects' samples 559 are applied with strict validation, three are refused for what is wrong with them, six need the project's own defaulting webhook |
+| tried with | 74 definitions of JobSet, LeaderWorkerSet, Kueue, Karpenter, cert-manager, the Prometheus operator, Gateway API, Argo Workflows and KubeRay: all accepted unmodified; of 568 of their projects' samples 559 are applied (437 of them tried with strict field validation), three are refused for what is wrong with them, six need the project's own defaulting webhook |
 """
 
 _MISSING = """

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
+from lakh.machinery import cel_names
 from lakh.machinery.cel_functions import FUNCTIONS, MESSAGES, OPTIONALS, Function, as_quantity
 
 __all__ = ["ExpressionError", "Program", "as_quantity", "compile_expression", "duration", "timestamp"]
@@ -250,6 +251,34 @@ class Program:
             raise ExpressionError(_go_text(str(e))) from None
 
 
+_ONCE = re.compile(rf"{cel_names.STRING}|\.(existsOne|exists_one)\(|[()\[\]{{}},]", re.DOTALL)
+
+
+def _existing_once(source: str) -> str:
+    """cel-go has both spellings for one variable and for two, the library one for each."""
+    if "existsOne" not in source and "exists_one" not in source:
+        return source
+    spellings: dict[int, str] = {}
+    # Of each bracket that is open: where the macro's name stands, and the commas so far.
+    stack: list[list[int]] = []
+    for found in _ONCE.finditer(source):
+        token = found.group()
+        if found.group(1) or token in ("(", "[", "{"):
+            stack.append([found.start(1) if found.group(1) else -1, 0])
+        elif token == "," and stack:
+            stack[-1][1] += 1
+        elif token in (")", "]", "}") and stack:
+            start, commas = stack.pop()
+            if start >= 0:
+                spellings[start] = "exists_one" if commas == 1 else "existsOne"
+    for start in sorted(spellings, reverse=True):
+        end = source.index("(", start)
+        # A space keeps the columns of errors where they can be kept.
+        name = spellings[start].ljust(end - start)
+        source = source[:start] + name + source[end:]
+    return source
+
+
 def compile_in(environment: Any, source: str) -> Any:
     """A checked expression; raises ExpressionError with the compiler's text."""
     if len(source) > SOURCE_MAX_CHARS:
@@ -257,7 +286,7 @@ def compile_in(environment: Any, source: str) -> Any:
             f"ERROR: <input>:-1:0: expression code point size exceeds limit: size: {len(source)}, limit {SOURCE_MAX_CHARS}"
         )
     try:
-        return environment.compile(source)
+        return environment.compile(_existing_once(source))
     except (RuntimeError, ValueError, TypeError) as e:
         raise ExpressionError(compile_error(e, source)) from None
 

@@ -230,7 +230,8 @@ class Estimator:
         return self._paths.get(e.id, ())
 
     def _declared(self, path: Path) -> Decl | None:
-        at = self._declarations.get(path[0]) if path else None
+        # Upstream looks from `self` on whatever a path begins with: names of types, and items of lists that are written out.
+        at = self._declarations.get(path[0], self._declarations.get("self")) if path else None
         for name in path[1:]:
             if at is None:
                 break

@@ -54,6 +54,10 @@ def escape(name: str) -> str | None:
     return escaped if _identifier.match(escaped) else None
 
 
+# A string of CEL, for expressions that step over them (with DOTALL). One that is not closed goes to the end: looking for its end from each
+# quote in it would take time by the square.
+STRING = r"""[rRbB]{0,2}(?:'''(?:.*?)(?:'''|\Z)|\"\"\".*?(?:\"\"\"|\Z)|'(?:\\.|[^'\\])*(?:'|\Z|\\\Z)|"(?:\\.|[^"\\])*(?:"|\Z|\\\Z))"""
+
 _TOKENS = re.compile(r"'(?:[^'\\]|\\.)*'|[.\[\]]|[^.\[\]']+|'", re.DOTALL)
 _UNESCAPED = {
     "a": "\a",

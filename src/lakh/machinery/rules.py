@@ -46,10 +46,7 @@ _FORMATS: Mapping[str, Convert] = {
     "duration": cel.duration,
     "byte": _bytes,
 }
-# Strings of CEL, then the words outside of them.
-OLD_SELF = re.compile(
-    r"""(r?(?:'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"))|\boldSelf\b""", re.DOTALL
-)
+OLD_SELF = re.compile(rf"({cel_names.STRING})|\boldSelf\b", re.DOTALL)
 _MISSING: Any = object()
 
 
