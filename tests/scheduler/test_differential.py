@@ -48,6 +48,8 @@ FILTERS = (
 )
 IMAGES = ("a", "registry.io/b:1", "registry.io:5000/c")
 RESOURCES = ("cpu", "memory", "ephemeral-storage", NEURON, GPU)
+pytestmark = pytest.mark.xdist_group("differential")  # so that the last test sees what the others did
+
 seen: Counter[str] = Counter()
 
 # Profiles
@@ -527,5 +529,8 @@ def test_what_was_compared() -> None:
     assert seen["feasible"] > seen["decisions"] / 2
     assert seen["all scores compared"] > seen["decisions"] / 2
     assert seen["messages compared"] > seen["decisions"] / 20
-    assert seen["claims"]  # a few of a hundred pods ask for what devices stand behind
+    if (
+        seen["clusters"] >= 1_000
+    ):  # one of a hundred pods gets what devices stand behind: few draws may have none
+        assert seen["claims"] > seen["decisions"] / 1_000
     assert seen["preemptions with a plan"] > seen["preemptions"] / 20
