@@ -48,8 +48,6 @@ FILTERS = (
 )
 IMAGES = ("a", "registry.io/b:1", "registry.io:5000/c")
 RESOURCES = ("cpu", "memory", "ephemeral-storage", NEURON, GPU)
-pytestmark = pytest.mark.xdist_group("differential")  # so that the last test sees what the others did
-
 seen: Counter[str] = Counter()
 
 # Profiles
@@ -523,8 +521,8 @@ def test_preemption_equals_the_references(data: st.DataObject) -> None:
 
 def test_what_was_compared() -> None:
     """The random clusters are no desert: most decisions have a choice, and both answers occur."""
-    if not seen["decisions"]:
-        pytest.skip("the tests above ran in another process")
+    if seen["clusters"] < 2 * EXAMPLES or not seen["preemptions"]:
+        pytest.skip("of the tests above some ran in another process")
     print(f"\n{dict(seen)}")
     assert seen["feasible"] > seen["decisions"] / 2
     assert seen["all scores compared"] > seen["decisions"] / 2
