@@ -141,6 +141,36 @@ class TestWatches:
             ("DELETED", "a"),
         ]
 
+    async def test_pods_of_a_node_that_are_there_already(self, api: Api) -> None:
+        """What a kubelet asks for when it starts: found by the store's index, whatever else there is."""
+        for number in range(5):
+            name, node = f"p{number}", "n1" if number % 2 else "n2"
+            await api.post(PODS, pod(name))
+            await api.post(f"{PODS}/{name}/binding", {"metadata": {"name": name}, "target": {"name": node}})
+        partition = api.server.cluster.named("", "v1", "pods").partition
+        partition.cursor = None  # nobody may read the table
+        url = "/api/v1/pods?fieldSelector=spec.nodeName%3Dn2"
+        stream = await api.watch(f"{url}&watch=1")
+        assert [e["object"]["metadata"]["name"] for e in await stream.until(3)] == ["p0", "p2", "p4"]
+        named = await api.watch(f"{PODS}?watch=1&fieldSelector=metadata.name%3Dp3")
+        assert [e["object"]["metadata"]["name"] for e in await named.until(1)] == ["p3"]
+        for query, names in (
+            ("&resourceVersion=0", ["p0", "p2", "p4"]),
+            ("&limit=3", ["p0", "p2", "p4"]),
+            ("&labelSelector=a%3Db", []),
+        ):
+            found = (await api.get(url + query)).json
+            assert [i["metadata"]["name"] for i in found["items"]] == names, query
+            assert "continue" not in found["metadata"]
+        del partition.cursor
+        page = (await api.get(f"{url}&limit=2")).json
+        assert [i["metadata"]["name"] for i in page["items"]] == ["p0", "p2"]
+        rest = (await api.get(f"{url}&limit=2&continue={page['metadata']['continue']}")).json
+        assert [i["metadata"]["name"] for i in rest["items"]] == ["p4"]
+        assert (await api.get("/api/v1/namespaces/other/pods?fieldSelector=spec.nodeName%3Dn2")).json[
+            "items"
+        ] == []
+
     async def test_initial_events(self, api: Api) -> None:
         await fill(api, 2)
         url = f"{CONFIGMAPS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"

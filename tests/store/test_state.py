@@ -1,6 +1,8 @@
 """Sorted tables and the history window."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lakh.store import history as history_module
 from lakh.store.errors import Compacted, FutureRevision
@@ -115,3 +117,43 @@ def test_window_may_become_empty() -> None:
     history.append(Event(2, None, big))
     assert (len(history), history.oldest, history.size_bytes) == (0, 2, 0)
     assert history.since(2) == []
+
+
+WRITES = st.lists(
+    st.tuples(
+        st.sampled_from(["pods/a/1", "pods/a/2", "pods/b/1", "jobs/a/1"]),
+        st.none() | st.sets(st.sampled_from(["node=n1", "node=n2", "phase=x"])).map(sorted).map(tuple),
+    )
+)
+
+
+@given(WRITES, st.integers(0, 3))
+def test_terms_find_the_items_that_have_them(
+    writes: list[tuple[str, tuple[str, ...] | None]], loaded: int
+) -> None:
+    """Also when some were loaded or replayed, as at a start."""
+    state = State()
+    for number, (key, terms) in enumerate(writes):
+        if number == loaded:
+            restarted = State()
+            restarted.load(list(map(state.items.__getitem__, state.items)))
+            restarted.loaded(state.revision)
+            restarted.begin_replay()
+            state = restarted
+        elif number == loaded + 2:
+            state.end_replay()
+        prev, revision = state.items.get(key), state.revision + 1
+        if terms is not None:
+            created = prev.create_revision if prev else revision
+            state.apply(Event(revision, Item(key, b"", terms, created, revision), prev))
+        elif prev is not None:
+            state.apply(Event(revision, None, prev))
+    state.end_replay()
+    for table in ("pods", "jobs"):
+        for term in ("node=n1", "node=n2", "phase=x"):
+            having = [
+                key for key in sorted(state.items) if key.startswith(table) and term in state.items[key].terms
+            ]
+            assert [item.key for item in state.having(table, term)] == having
+            assert state.having_count(table, term) == len(having)
+    assert all(state.terms[name] for name in state.terms)

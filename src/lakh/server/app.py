@@ -50,6 +50,7 @@ from lakh.server.rendering import Answer, error_response
 from lakh.server.replication import Replication
 from lakh.server.reviews import Reviews
 from lakh.server.routing import RequestInfo, parse_query, resolve
+from lakh.server.selecting import indexed_term
 from lakh.server.services import ServiceAddresses
 from lakh.server.subresources import Subresources
 from lakh.server.tokenrequests import bound_objects_exist
@@ -307,7 +308,11 @@ class ApiServer:
         if info.verb == "list" or info.verb == "watch":
             r = info.resource
             partition = self.cluster.partitions[r.partition]
-            objects = partition.count(r.table, info.namespace or None)
+            term = indexed_term(r.table, query.get("fieldSelector", ""))
+            if term is None:
+                objects = partition.count(r.table, info.namespace or None)
+            else:
+                objects = partition.having_count(r.table, term)
             size = partition.item_bytes
         reading, writing = self.metrics.in_flight
         return self.fairness.enter(user, info, query, reading + writing, objects, size)

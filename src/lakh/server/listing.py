@@ -198,6 +198,8 @@ class Pages:
             item = store.partition.get(store.key(scope or "", selection.name))
             self.done = True
             return [item] if item is not None and selection.matches(item) else []
+        if selection.term is not None and not self.after and self.revision == store.partition.revision:
+            return self._of_term(selection.term, scope)
         piece = self.piece
         if self.left and selection.trivial:
             piece = min(piece, self.left)
@@ -212,11 +214,7 @@ class Pages:
         if items:
             self.after = items[-1].key
         if not selection.trivial or selection.name:
-            items = [
-                i
-                for i in items
-                if (not selection.name or i.key.endswith("/" + selection.name)) and selection.matches(i)
-            ]
+            items = [i for i in items if selection.covers(i, scope)]
         if self.left:
             if len(items) > self.left or (len(items) == self.left and more):
                 more = more or len(items) > self.left
@@ -231,6 +229,16 @@ class Pages:
             self.left -= len(items)
         if not more:
             self.done = True
+        return items
+
+    def _of_term(self, term: str, scope: str | None) -> list[Item]:
+        """All of them at once, by the store's index: the pods of a node are few."""
+        selection, store = self.asked.selection, self.store
+        items = [i for i in store.partition.having(store.table, term) if selection.covers(i, scope)]
+        if self.left and len(items) > self.left:
+            items = items[: self.left]
+            self.next = encode_continue(self.revision, items[-1].key)
+        self.done = True
         return items
 
     def metadata(self) -> bytes:

@@ -146,6 +146,25 @@ class Selection:
                     return False
         return True
 
+    def covers(self, item: Item, scope: str | None) -> bool:
+        """Whether an item of any namespace and name is selected; `scope` is the namespace, None for all."""
+        _, namespace, name = item.key.split("/", 2)
+        return (
+            (scope is None or namespace == scope)
+            and (not self.name or name == self.name)
+            and self.matches(item)
+        )
+
+
+def indexed_term(table: str, field_selector: str) -> str | None:
+    """The term by which the store finds what a field selector asks for, if it is one: without judging the selector."""
+    for field in INDEXED.get(table, ()):
+        for part in field_selector.split(","):
+            name, equals, value = part.partition("=")
+            if name == field and equals and value.removeprefix("="):
+                return f"{field}={value.removeprefix('=')}"
+    return None
+
 
 def _term_value(item: Item, prefix: str) -> str:
     """The value of an indexed field: what a term says behind its prefix, or nothing."""

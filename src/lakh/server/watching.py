@@ -24,6 +24,7 @@ from lakh.server.negotiate import Accepted
 from lakh.server.selecting import Selection
 from lakh.server.storage import ResourceStore
 from lakh.server.transport import Stream
+from lakh.store.cursor import Cursor
 from lakh.store.errors import Compacted
 from lakh.store.hub import Watch
 from lakh.store.state import Event, Item
@@ -193,37 +194,51 @@ class Watcher:
     async def _send_initial(self, initial_end: bool) -> None:
         stream, selection, form = self.stream, self.selection, self.form
         assert stream is not None
+        store = form.store
         revision = self.partition.revision
-        after = ""
-        scope = selection.namespace or None if form.store.resource.namespaced else None
-        turn = self.watching.turn
-        cursor = self.partition.cursor(form.store.table, scope, revision)
-        while True:
-            async with turn:
-                if self.watch is None or stream.closed:
-                    return
-                items, more = cursor.read(after, INITIAL_CHUNK)
-                out = []
-                for item in items:
-                    if selection.name and item.key.rsplit("/", 1)[1] != selection.name:
-                        continue
-                    if selection.trivial or selection.matches(item):
-                        out.append(form.event("ADDED", item, item.revision, self._headers))
-                        self._headers = False
-                if out:
-                    stream.write_framed(b"".join(out))
-                if not more:
-                    break
-                after = items[-1].key
-                await asyncio.sleep(0)
-            if stream.paused:
-                await stream.drain()
+        scope = selection.namespace or None if store.resource.namespaced else None
+        if selection.name and (scope or not store.resource.namespaced):
+            named = self.partition.get(store.key(scope or "", selection.name))
+            self._write_initial(stream, [named] if named is not None and selection.matches(named) else [])
+        elif selection.term is not None:
+            items = self.partition.having(store.table, selection.term)
+            self._write_initial(stream, [item for item in items if selection.covers(item, scope)])
+        else:
+            await self._send_pieces(stream, self.partition.cursor(store.table, scope, revision), scope)
+        if self.watch is None or stream.closed:
+            return
         self.revision = revision
         if initial_end:
             stream.write_framed(form.bookmark(revision, True))
         held, self.held = self.held, None
         if held:
             self.deliver([e for e in held if e.revision > revision])
+
+    async def _send_pieces(self, stream: Stream, cursor: Cursor, scope: str | None) -> None:
+        selection, turn = self.selection, self.watching.turn
+        after, more = "", True
+        while more:
+            async with turn:
+                if self.watch is None or stream.closed:
+                    return
+                items, more = cursor.read(after, INITIAL_CHUNK)
+                if items:
+                    after = items[-1].key
+                if not selection.trivial or selection.name:
+                    items = [item for item in items if selection.covers(item, scope)]
+                self._write_initial(stream, items)
+                if more:
+                    await asyncio.sleep(0)
+            if stream.paused:
+                await stream.drain()
+
+    def _write_initial(self, stream: Stream, items: list[Item]) -> None:
+        out = []
+        for item in items:
+            out.append(self.form.event("ADDED", item, item.revision, self._headers))
+            self._headers = False
+        if out:
+            stream.write_framed(b"".join(out))
 
     def deliver(self, events: list[Event]) -> None:
         """Takes a batch of events from the store."""

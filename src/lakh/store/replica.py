@@ -154,6 +154,14 @@ class Replica:
         """Number of durable items. O(log n)."""
         return self._state.count(table, scope)
 
+    def having(self, table: str, term: str) -> list[Item]:
+        """The items of a table that have a term, in key order, at `revision`. Costs nothing for the others."""
+        return self._state.having(table, term)
+
+    def having_count(self, table: str, term: str) -> int:
+        """How many those are. O(1)."""
+        return self._state.having_count(table, term)
+
     def watch(
         self,
         table: str,

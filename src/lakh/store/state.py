@@ -6,10 +6,11 @@ event N.
 - `items`: key → Item, the durable present.
 - per table a sorted list of keys. Keys sort by code point, which is the byte order of their UTF-8, as in etcd.
   A scope is a contiguous run of a table: `pods/default/` up to, not including, `pods/default0`.
+- `terms`: per table and term the keys of the items that have it, so that the pods of one node are found among a million.
 - `history`: the newest events, see `history`.
 
 Costs: get O(1); update of an item O(1); create and delete O(log n); range O(limit + log n), at an old revision
-plus the events since then.
+plus the events since then; `having` O(its items).
 
 Worked example::
 
@@ -89,7 +90,7 @@ class Range(NamedTuple):
 class State:
     """Items, sorted tables, and their history."""
 
-    __slots__ = ("_frozen", "_replayed", "history", "items", "live_bytes", "revision", "tables")
+    __slots__ = ("_frozen", "_replayed", "history", "items", "live_bytes", "revision", "tables", "terms")
 
     def __init__(self, *, history_bytes: int = HISTORY_BYTES, history_events: int = HISTORY_EVENTS) -> None:
         """The empty state, at FIRST_REVISION."""
@@ -98,6 +99,7 @@ class State:
         self.live_bytes = 0
         self.history = History(FIRST_REVISION, history_bytes, history_events)
         self.tables: dict[str, Any] = {}
+        self.terms: ShardedDict[dict[str, None]] = ShardedDict()
         self._replayed: deque[Event] | None = None
         self._frozen: list[Frozen] = []
 
@@ -131,9 +133,29 @@ class State:
 
     def _sort(self) -> None:
         tables: dict[str, list[str]] = {}
+        self.terms = ShardedDict()
         for key in self.items:
             tables.setdefault(key[: key.index("/")], []).append(key)
+            if terms := self.items[key].terms:
+                self._index(key, terms, ())
         self.tables = {table: SortedList(keys) for table, keys in tables.items()}
+
+    def _index(self, key: str, now: tuple[str, ...], before: tuple[str, ...]) -> None:
+        """An item's terms have changed."""
+        table = key[: key.index("/")]
+        for term in before:
+            if term not in now:
+                keys = self.terms[f"{table}/{term}"]
+                del keys[key]
+                if not keys:
+                    del self.terms[f"{table}/{term}"]
+        for term in now:
+            if term not in before:
+                name = f"{table}/{term}"
+                found = self.terms.get(name)
+                if found is None:
+                    found = self.terms[name] = {}
+                found[key] = None
 
     def apply(self, event: Event) -> None:
         """Make a durable event the present. `event.prev` must be the current item."""
@@ -152,12 +174,18 @@ class State:
                 if keys is None:
                     keys = self.tables[table] = SortedList()
                 keys.add(key)
+                if item.terms:
+                    self._index(key, item.terms, ())
             else:
                 self.live_bytes -= _item_bytes(prev)
+                if item.terms != prev.terms:
+                    self._index(item.key, item.terms, prev.terms)
         elif prev is not None:
             key = prev.key
             del self.items[key]
             self.tables[key[: key.index("/")]].remove(key)
+            if prev.terms:
+                self._index(key, (), prev.terms)
             self.live_bytes -= _item_bytes(prev)
         self.revision = event.revision
         if self._replayed is None:
@@ -201,6 +229,14 @@ class State:
             return len(keys)
         low, high = bounds(table, scope)
         return int(keys.bisect_left(high)) - int(keys.bisect_left(low))
+
+    def having(self, table: str, term: str) -> list[Item]:
+        """The items of a table that have a term, in key order, as they are now."""
+        return [self.items[key] for key in sorted(self.terms.get(f"{table}/{term}") or ())]
+
+    def having_count(self, table: str, term: str) -> int:
+        """How many those are. O(1)."""
+        return len(self.terms.get(f"{table}/{term}") or ())
 
     def range(
         self,
