@@ -49,7 +49,9 @@ class TestNodes:
     def test_formats(self, kubectl_everywhere: Kubectl) -> None:
         node = yaml.safe_load(kubectl_everywhere("get", "node", "trn2-00003", "-o", "yaml").stdout)
         assert (node["apiVersion"], node["kind"]) == ("v1", "Node")
-        assert node["status"]["capacity"]["aws.amazon.com/neuron"] == "16"
+        assert node["status"]["capacity"]["cpu"] == "192"
+        # The DRA driver of `--devices` has the accelerators.
+        assert "aws.amazon.com/neuron" not in node["status"]["capacity"]
         everything = kubectl_everywhere.json("get", "nodes")
         assert everything["kind"] == "List"
         assert {i["kind"] for i in everything["items"]} == {"Node"}
@@ -95,7 +97,7 @@ class TestNodes:
             r"^Unschedulable: +false$",
             r"^Lease:\n  HolderIdentity:  trn2-00001$",
             r"^  Ready +True .* KubeletReady ",
-            r"^  aws.amazon.com/neuron: +16$",
+            r"^  cpu: +192$",
             r"^Non-terminated Pods:",
             r"^Allocated resources:",
         ):
