@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lakh.machinery.selectors import of_labels
+from lakh.scheduler.outlook import Outlook
 from lakh.scheduler.preemption import Budget
 
 from . import clusters, reference
@@ -123,6 +124,34 @@ def test_plans_equal_the_references(data: st.DataObject) -> None:
     placed, _ = model.cluster()
     for name, row in core.columns.row_of.items():  # all was put back
         assert int(core.columns.resources["pods"].requested[row]) == len(placed.get(name, []))
+
+
+@given(data=st.data())
+@SETTINGS
+def test_an_outlook_that_is_kept_equals_a_new_one(data: st.DataObject) -> None:
+    model = Model()
+    core, names = model.core, [f"n{number}" for number in range(4)]
+    kinds = data.draw(st.lists(pods(), min_size=1, max_size=3), label="pods")
+    wanted = as_pod(data.draw(st.sampled_from(kinds)))
+    cls = core.resolve(core.classes.of(wanted.spec), core.interpods.identity(wanted.metadata))
+    for _ in range(data.draw(st.integers(1, 12))):
+        name = data.draw(st.sampled_from(names))
+        kind = data.draw(st.sampled_from(["node", "place", "remove", "forget"]))
+        if kind == "node":
+            model.set_node(data.draw(nodes(name)))
+        elif kind == "place":
+            pod = data.draw(st.sampled_from(kinds))
+            model.place({**pod, "spec": {**pod["spec"], "priority": data.draw(st.integers(-1, 3))}}, name)
+        elif kind == "remove" and model.pods:
+            model.remove(data.draw(st.sampled_from(sorted(model.pods))))
+        elif kind == "forget":
+            core.remove_node(name)
+        levels = core._all_levels()
+        below = levels.below(cls.priority)
+        kept, fresh = core._outlook(cls, levels, below), Outlook(cls)
+        fresh.catch_up(core.columns, levels, below)
+        assert list(kept.walk()) == kept.rows().tolist() == fresh.rows().tolist()
+        assert kept.count() == len(fresh.rows())
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from .dynamicresources import DynamicResources
 from .extendedresources import ResourceFit
 from .groups import GroupedOrder
 from .interpod import Identity, InterPodIndex, Own
+from .outlook import Outlook
 from .podclass import MAX_CLASSES, ClassTable, PodClass
 from .preemption import MAX_SHARE, MAX_TRIED, Budget, Levels, Plan, Victim, choose, select_victims
 from .requests import PODS
@@ -44,8 +45,8 @@ MAX_ORDER_CELLS = 16_777_216
 """Classes times rows for which orders are kept: 150 to 400 MB when all are in use (128 classes at 100,000 nodes)."""
 MIN_ORDERS = 16
 MAX_ORDERS = 4_096
-MAX_PLANNED = 64
-"""Classes whose preemption plans are kept: one a node tried, 2,000 at most."""
+MAX_OUTLOOKS = 64
+"""Classes whose outlook on preemption is kept: 2 bytes a row and a plan for each node tried, 2,000 at most."""
 MAX_REFUSED = 65_536
 """Classes known to fit nowhere: a number each."""
 
@@ -94,9 +95,7 @@ class Core:
         self._priorities: Counter[int] = Counter()
         self._levels: Levels | None = None
         self._orders: OrderedDict[PodClass, CandidateOrder | GroupedOrder] = OrderedDict()
-        self._plans: OrderedDict[PodClass, tuple[int, dict[int, Plan | Literal[False] | None]]] = (
-            OrderedDict()
-        )
+        self._outlooks: OrderedDict[PodClass, Outlook] = OrderedDict()
         self._refused: OrderedDict[PodClass, tuple[int, int]] = OrderedDict()
         self.interpods.on_selected = self._widen_identities
 
@@ -156,8 +155,8 @@ class Core:
                 if started and placed.started != started:
                     placed.started = started
                     row = self.columns.row_of.get(node)
-                    for _, plans in self._plans.values():
-                        plans.pop(row or 0, None)
+                    for outlook in self._outlooks.values():
+                        outlook.plans.pop(row or 0, None)
                 if placed.active != active:
                     self._set_active(placed, active)
                 return
@@ -399,30 +398,24 @@ class Core:
         below = levels.below(cls.priority)
         if not below:
             return None
-        columns = self.columns
-        if cls.pinned_nodes is None:
-            rows = np.flatnonzero(columns.alive)
-        else:
-            found = sorted(columns.row_of[n] for n in cls.pinned_nodes if n in columns.row_of)
-            rows = np.array(found, np.intp)
-        rows = rows[plugins.static_ok(columns, cls, rows)]
-        for constraint in cls.constraints:
-            rows = rows[constraint.may_pass(rows)]
-        cheapest = self._cheapest_level(cls, rows, below)
-        rows = rows[np.argsort(cheapest, kind="stable")][: np.count_nonzero(cheapest < len(below))]
+        outlook = self._outlook(cls, levels, below)
         state = None
-        if cls.interpod is not None and cls.interpod.filters:
-            state = InterPodState(columns, cls)
-            verdicts = state.verdicts(lambda counts: counts.of_rows(rows), len(rows))
-            # Affinity says that preemption does not help, where no filter before it has said that it may.
-            asked = plugins.fits(columns, cls, rows) & plugins.ports_free(columns, cls, rows)
-            asked &= constraints.passes(cls, rows)
-            rows = rows[(verdicts != NO_LABEL) & ~((verdicts == AFFINITY) & asked)]
-        share = len(rows) * cls.profile.min_candidates_percentage // 100
+        rows: Iterable[int]
+        if (
+            cls.pinned_nodes is None
+            and not cls.constraints
+            and not (cls.interpod is not None and cls.interpod.filters)
+        ):
+            count, rows = outlook.count(), outlook.walk()
+        else:
+            left, state = self._promising(cls, outlook.rows())
+            count, rows = len(left), left.tolist()
+        share = count * cls.profile.min_candidates_percentage // 100
         wanted = max(min(share, MAX_SHARE), cls.profile.min_candidates_absolute)
         plans: list[Plan] = []
-        known = self._known_plans(cls) if state is None and not budgets else {}
-        for row in rows[:MAX_TRIED].tolist():
+        keep = state is None and not (budgets or cls.wanted_ports or cls.constraints)
+        known = outlook.plans if keep else {}
+        for row in islice(rows, MAX_TRIED):
             plan = known.get(row, False)
             if plan is False:
                 plan = known[row] = self._plan(cls, row, budgets, state)
@@ -432,20 +425,33 @@ class Core:
                     break
         return choose(plans)
 
-    def _known_plans(self, cls: PodClass) -> dict[int, Plan | Literal[False] | None]:
-        """Plans of a class for the rows that have not changed since: a hundred preemptors alike try the same nodes."""
-        if cls.wanted_ports or cls.constraints:
-            return {}
-        cursor, plans = self._plans.pop(cls, (0, {}))
-        changes = self.columns.changes_since(cursor)
-        if changes is None:
-            plans = {}
-        for change in changes or ():
-            plans.pop(change >> 1, None)
-        if len(self._plans) >= MAX_PLANNED:
-            self._plans.popitem(last=False)
-        self._plans[cls] = self.columns.sequence, plans
-        return plans
+    def _promising(self, cls: PodClass, rows: plugins.Rows) -> tuple[plugins.Rows, InterPodState | None]:
+        """The rows that are left when more is asked than room, and the counts by which they were judged."""
+        columns = self.columns
+        if cls.pinned_nodes is not None:
+            pinned = [columns.row_of[n] for n in cls.pinned_nodes if n in columns.row_of]
+            rows = rows[np.isin(rows, pinned)]
+        for constraint in cls.constraints:
+            rows = rows[constraint.may_pass(rows)]
+        if cls.interpod is None or not cls.interpod.filters:
+            return rows, None
+        state = InterPodState(columns, cls)
+        verdicts = state.verdicts(lambda counts: counts.of_rows(rows), len(rows))
+        # Affinity says that preemption does not help, where no filter before it has said that it may.
+        asked = plugins.fits(columns, cls, rows) & plugins.ports_free(columns, cls, rows)
+        asked &= constraints.passes(cls, rows)
+        return rows[(verdicts != NO_LABEL) & ~((verdicts == AFFINITY) & asked)], state
+
+    def _outlook(self, cls: PodClass, levels: Levels, below: list[int]) -> Outlook:
+        """What preemption for a class would find, as of now."""
+        outlook = self._outlooks.pop(cls, None)
+        if outlook is None:
+            outlook = Outlook(cls)
+            if len(self._outlooks) >= MAX_OUTLOOKS:
+                self._outlooks.popitem(last=False)
+        self._outlooks[cls] = outlook
+        outlook.catch_up(self.columns, levels, below)
+        return outlook
 
     def victims(self) -> Iterator[tuple[str, Victim]]:
         """All placed pods as preemption sees them: uid, pod."""
@@ -485,27 +491,6 @@ class Core:
                 if row is not None:
                     self._levels.count(row, placed.cls, 1)
         return self._levels
-
-    def _cheapest_level(self, cls: PodClass, rows: plugins.Rows, below: list[int]) -> plugins.Ints:
-        """The first of the priorities `below` up to which pods must go so that the resources suffice;
-        `len(below)` where they never do."""
-        levels, columns = self._all_levels(), self.columns
-        cheapest = np.full(len(rows), len(below), np.int64)
-        free: dict[str, plugins.Ints] = {}
-        for name, _ in cls.needs:
-            column = columns.resources.get(name)
-            if column is None:
-                return cheapest
-            free[name] = column.allocatable[rows] - column.requested[rows]
-        victims = np.zeros(len(rows), np.int64)
-        for index, level in enumerate(below):
-            victims += levels.freed(level, PODS, rows)
-            ok = victims > 0
-            for name, amount in cls.needs:
-                free[name] = free[name] + levels.freed(level, name, rows)
-                ok &= amount <= free[name]
-            cheapest[ok & (cheapest == len(below))] = index
-        return cheapest
 
     def _plan(
         self, cls: PodClass, row: int, budgets: Sequence[Budget], state: InterPodState | None
