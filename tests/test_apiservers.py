@@ -17,7 +17,8 @@ from lakh.client.errors import ApiError, ClientError
 from lakh.client.resources import CONFIGMAPS
 from lakh.store.nats_server import NatsServer
 
-from .conformance.cluster import Kubectl, Process, eventually, free_port
+from .conformance.cluster import Kubectl, Process, eventually
+from .ports import free_port
 
 pytestmark = pytest.mark.xdist_group("servers")
 

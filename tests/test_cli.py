@@ -12,7 +12,8 @@ import pytest
 
 from lakh import cli
 
-from .conformance.cluster import Process, free_port
+from .conformance.cluster import Process
+from .ports import free_port
 
 pytestmark = pytest.mark.xdist_group("clusters-2")
 

@@ -15,7 +15,8 @@ from lakh.client.errors import ApiError, ClientError
 from lakh.client.resources import CONFIGMAPS, NODES
 from lakh.up import Component, NodeView
 
-from .conformance.cluster import Process, eventually, free_port
+from .conformance.cluster import Process, eventually
+from .ports import free_port
 
 pytestmark = pytest.mark.xdist_group("clusters-2")
 

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tests.ports import free_port
 
 T = TypeVar("T")
 
@@ -46,14 +47,6 @@ def eventually(probe: Callable[[], T], what: str = "", *, seconds: float = WAIT_
         if time.monotonic() > deadline:
             raise AssertionError(f"{what or probe} did not come true in {seconds:.0f} s: {reason}")
         time.sleep(POLL_SECONDS)
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Process:

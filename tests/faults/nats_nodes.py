@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from lakh.store.nats_server import MAX_PAYLOAD_BYTES, binary
+from tests.ports import free_port
 
-from .process import POLL_SECONDS, Process, ServerDied, free_port
+from .process import POLL_SECONDS, Process, ServerDied
 
 TOKEN = "faults"
 READY_SECONDS = 30.0

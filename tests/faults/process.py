@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -97,11 +96,3 @@ class Process:
         except subprocess.TimeoutExpired:
             self.kill()
             raise ServerDied(f"did not stop in {STOP_SECONDS} s: {self.tail()}") from None
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

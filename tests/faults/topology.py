@@ -24,8 +24,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
+from tests.ports import free_port
+
 from .nats_nodes import NatsCluster, NatsNode
-from .process import Process, free_port
+from .process import Process
 
 DISK_BYTES = 64 << 20
 """Of the small file system; filled up by ballast when asked."""

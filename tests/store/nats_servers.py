@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from lakh.store.nats_journal import NatsJournal
 from lakh.store.nats_server import ClusterOptions, NatsServer
+from tests.ports import free_port
 
 
 class BackgroundServer:
@@ -50,12 +50,6 @@ class BackgroundServer:
             prefix=prefix,
             **options,  # type: ignore[arg-type]
         )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.asynccontextmanager
