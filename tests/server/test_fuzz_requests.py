@@ -56,7 +56,9 @@ def ask() -> Any:
                 return None
         assert isinstance(answer, Response)
         found = Answer(answer)
-        assert found.status < 500, (method, path, body, found)
+        # A revision that is still to come is waited for and then told by 504, as upstream.
+        late = found.status == 504 and b"Too large resource version" in found.body
+        assert found.status < 500 or late, (method, path, body, found)
         if found.status >= 400 and method != "HEAD":
             if found.content_type.startswith("application/vnd.kubernetes.protobuf"):
                 assert found.body.startswith(b"k8s\x00") and b"Status" in found.body
