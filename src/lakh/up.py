@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import sys
 import time
@@ -48,13 +47,6 @@ POLL_SECONDS = 0.1
 TARGETS_FILE = "metrics-targets.json"
 
 
-def _give_way(pid: int) -> None:
-    """A component that is woken does not interrupt the API server, which everything waits for (Linux: SCHED_BATCH)."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
-
-
 class Component:
     """A supervised process."""
 
@@ -85,8 +77,6 @@ class Component:
                 stderr=out,
                 start_new_session=True,
             )
-        if self.arguments[0] != "apiserver":
-            _give_way(self.process.pid)
 
     async def next_line(self) -> str:
         """What the process says next on standard output; empty when it ends without a word."""
