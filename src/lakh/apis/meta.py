@@ -30,6 +30,7 @@ NameRule = Callable[[str], list[str]]
 TOTAL_ANNOTATION_SIZE_LIMIT_BYTES = 256 * 1024
 # Labels, annotation keys, finalizers: a cluster has some thousands of distinct ones; 64 Ki of them are a few MB.
 STRING_CACHE_SIZE = 65_536
+MAX_DRIVER_NAME_BYTES = 63
 
 IMMUTABLE = "field is immutable"
 NON_NEGATIVE = "must be greater than or equal to 0"
@@ -52,6 +53,16 @@ check_label_value = memoised(names.label_value)
 check_annotation_key = memoised(lambda key: names.qualified_name(key.lower()))
 check_dns_label = memoised(names.dns_label)
 check_dns_subdomain = memoised(names.dns_subdomain)
+
+
+def validate_driver_name(name: str | None, path: str, found: list[FieldError]) -> None:
+    """A storage or device driver's name: a subdomain in any case."""
+    if not name:
+        found.append(required(path))
+        return
+    if len(name) > MAX_DRIVER_NAME_BYTES:
+        found.append(too_long(path, MAX_DRIVER_NAME_BYTES))
+    report(check_dns_subdomain(name.lower()), path, name, found)
 
 
 def validate_object_meta(

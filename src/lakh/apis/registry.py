@@ -71,7 +71,7 @@ class Strategy:
     # metadata.name and metadata.namespace are always there.
     selectable_fields: Mapping[str, Callable[[Any], str]] = {}
     # A struct of the parts of a stored object that they read, for a kind that is watched by field a lot: its decoding is a
-    # tenth of the whole object's.
+    # third of the whole object's.
     selectable_view: type | None = None
 
     def validate_name(self, name: str) -> list[str]:

@@ -20,7 +20,13 @@ from lakh.apis.fieldrefs import (
     validate_mode,
     validate_resource_field_ref,
 )
-from lakh.apis.meta import check_dns_label, check_dns_subdomain, report, validate_label_selector
+from lakh.apis.meta import (
+    MAX_DRIVER_NAME_BYTES,
+    check_dns_label,
+    check_dns_subdomain,
+    report,
+    validate_label_selector,
+)
 from lakh.apis.resourcelists import milli
 from lakh.machinery import names
 from lakh.machinery.errors import (
@@ -36,7 +42,6 @@ Check = Callable[[Any, str, list[FieldError]], None]
 
 MIN_TOKEN_EXPIRATION_SECONDS = 600
 MAX_TOKEN_EXPIRATION_SECONDS = 1 << 32
-MAX_DRIVER_NAME_BYTES = 63
 MAX_ISCSI_NAME_BYTES = 64
 MORE_THAN_ONE = "may not specify more than 1 volume type"
 _BYTE_RANGE = names.range_message(0, 255)

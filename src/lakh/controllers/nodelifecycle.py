@@ -40,7 +40,7 @@ _EVICTIONS = PROCESS.counter(
 
 MONITOR_SECONDS = 5.0
 LOOKS_A_GRACE = 10
-"""A longer grace period is looked at less often: the lists of 100,000 leases are a tenth of an API server's work."""
+"""With a longer grace period the leases are listed less often: there are 100,000 of them."""
 EVICTIONS_PER_SECOND = 0.1
 """Nodes that may get a NoExecute taint a second, in a cluster of up to a hundred nodes."""
 LARGE_SHARE = 0.55

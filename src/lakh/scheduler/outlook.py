@@ -4,7 +4,7 @@ For each row an outlook holds up to which priority pods would have to go so that
 placed pods that are lower, lowest first; `NEVER` where that does not help. Ten thousand pods that preempt one after the other change some rows each, so
 the next of them costs what has changed and a look along the cheapest rows, not a pass over all nodes.
 
-Costs at 100,000 nodes: 3 ms when it is made, some 20 µs and 1 µs a changed row when it is used again; 200 KB.
+With 100,000 nodes a preemption of `lakh bench schedule --workload PreemptionBasic` takes 0.16 ms; it took 1.6 ms with a pass over all nodes. 2 bytes a row.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lakh.apis.custom import ConversionNeeded
+from lakh.apis.groups.admissionregistration import REVIEW_VERSIONS
 from lakh.machinery import errors
 from lakh.server import backend
 from lakh.server.backend import BackendError
@@ -31,7 +32,6 @@ ANSWER_MAX_BYTES = 64 * 1024 * 1024
 # Conversions that one write may need: of the object before and after it, in each version that a manager of its fields used.
 CONVERSIONS_MAX = 32
 GROUP = "apiextensions.k8s.io"
-REVIEW_VERSIONS = ("v1", "v1beta1")
 DEFAULT_PORT = 443
 
 _decode = msgspec.json.Decoder().decode

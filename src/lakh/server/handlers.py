@@ -515,21 +515,9 @@ class Handlers:
         include = tables.include_object(query) if accepted.shape == "table" else ""
         selection = self.selection(store, info, query)
         limit = listing.integer(query, "limit")
-        scope = selection.namespace or None if store.resource.namespaced else None
-        found: list[Item] = []
-        after = ""
-        while True:
-            page = store.partition.range(store.table, scope, after=after, limit=listing.PIECE)
-            found.extend(
-                i
-                for i in page.items
-                if (not selection.name or i.key.endswith("/" + selection.name))
-                and (selection.trivial or selection.matches(i))
-            )
-            if not page.more:
-                break
-            after = page.items[-1].key
-            await asyncio.sleep(0)
+        found = selection.at_hand(store.partition, store.resource)
+        if found is None:
+            found = await self._selected(store, selection)
         if limit:
             found = found[:limit]
         await self._delete_all(context, store, found, options)
@@ -538,6 +526,22 @@ class Handlers:
         pages = listing.Found(found, store.partition.revision)
         answer = listing.respond(store, pages, accepted, include, self.watching.turn)
         return answer if isinstance(answer, Response | StreamResponse) else await answer
+
+    async def _selected(self, store: ResourceStore, selection: Selection) -> list[Item]:
+        """All that are selected, read in pieces; what changes meanwhile is there or not."""
+        scope = selection.scope(store.resource)
+        found: list[Item] = []
+        after = ""
+        while True:
+            page = store.partition.range(store.table, scope, after=after, limit=listing.PIECE)
+            if selection.trivial and not selection.name:
+                found += page.items
+            else:
+                found += [i for i in page.items if selection.covers(i, scope)]
+            if not page.more:
+                return found
+            after = page.items[-1].key
+            await asyncio.sleep(0)
 
     async def _delete_all(
         self, context: Context, store: ResourceStore, found: list[Item], options: DeleteOptions

@@ -192,14 +192,11 @@ class Pages:
     def read(self) -> list[Item]:
         """The next matching items; `done` is set with the last."""
         selection, store = self.asked.selection, self.store
-        namespaced = store.resource.namespaced
-        scope = selection.namespace or None if namespaced else None
-        if selection.name and (scope or not namespaced) and self.asked.revision is None:
-            item = store.partition.get(store.key(scope or "", selection.name))
-            self.done = True
-            return [item] if item is not None and selection.matches(item) else []
-        if selection.term is not None and not self.after and self.revision == store.partition.revision:
-            return self._of_term(selection.term, scope)
+        if not self.after and self.revision == store.partition.revision:
+            at_hand = selection.at_hand(store.partition, store.resource)
+            if at_hand is not None:
+                return self._all(at_hand)
+        scope = selection.scope(store.resource)
         piece = self.piece
         if self.left and selection.trivial:
             piece = min(piece, self.left)
@@ -231,10 +228,8 @@ class Pages:
             self.done = True
         return items
 
-    def _of_term(self, term: str, scope: str | None) -> list[Item]:
-        """All of them at once, by the store's index: the pods of a node are few."""
-        selection, store = self.asked.selection, self.store
-        items = [i for i in store.partition.having(store.table, term) if selection.covers(i, scope)]
+    def _all(self, items: list[Item]) -> list[Item]:
+        """All of them at once, but for the limit: what an index tells is not much."""
         if self.left and len(items) > self.left:
             items = items[: self.left]
             self.next = encode_continue(self.revision, items[-1].key)

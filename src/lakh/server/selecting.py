@@ -13,6 +13,7 @@ import msgspec
 
 from lakh.apis.registry import Resource
 from lakh.machinery import errors, selectors
+from lakh.store.replica import Replica
 from lakh.store.state import Item
 
 
@@ -154,6 +155,20 @@ class Selection:
             and (not self.name or name == self.name)
             and self.matches(item)
         )
+
+    def at_hand(self, partition: Replica, resource: Resource) -> list[Item] | None:
+        """What is selected now, where an index tells: a named object, or the objects of a term. None where the table must be read."""
+        scope = self.scope(resource)
+        if self.name and (scope or not resource.namespaced):
+            named = partition.get(f"{resource.table}/{scope or ''}/{self.name}")
+            return [named] if named is not None and self.matches(named) else []
+        if self.term is not None:
+            return [i for i in partition.having(resource.table, self.term) if self.covers(i, scope)]
+        return None
+
+    def scope(self, resource: Resource) -> str | None:
+        """The namespace that is asked for; None for all, and for what has none."""
+        return self.namespace or None if resource.namespaced else None
 
 
 def indexed_term(table: str, field_selector: str) -> str | None:

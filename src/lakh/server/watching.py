@@ -196,14 +196,11 @@ class Watcher:
         assert stream is not None
         store = form.store
         revision = self.partition.revision
-        scope = selection.namespace or None if store.resource.namespaced else None
-        if selection.name and (scope or not store.resource.namespaced):
-            named = self.partition.get(store.key(scope or "", selection.name))
-            self._write_initial(stream, [named] if named is not None and selection.matches(named) else [])
-        elif selection.term is not None:
-            items = self.partition.having(store.table, selection.term)
-            self._write_initial(stream, [item for item in items if selection.covers(item, scope)])
+        at_hand = selection.at_hand(self.partition, store.resource)
+        if at_hand is not None:
+            self._write_initial(stream, at_hand)
         else:
+            scope = selection.scope(store.resource)
             await self._send_pieces(stream, self.partition.cursor(store.table, scope, revision), scope)
         if self.watch is None or stream.closed:
             return

@@ -28,7 +28,7 @@ DEFAULT_TIMEOUT_SECONDS = 10
 MAX_TIMEOUT_SECONDS = 30
 
 
-_REVIEW_VERSIONS = ("v1", "v1beta1")
+REVIEW_VERSIONS = ("v1", "v1beta1")
 _ACTIONS = ("Audit", "Deny", "Warn")
 
 MAX_AUDIT_ANNOTATIONS = 20
@@ -140,16 +140,21 @@ def _validate_hook_name(name: str, path: str, found: list[FieldError]) -> None:
 def _validate_versions(versions: list[str] | None, path: str, found: list[FieldError]) -> None:
     """Versions of AdmissionReview, one of which must be known here."""
     if not versions:
-        found.append(required(path, f"must specify one of {', '.join(_REVIEW_VERSIONS)}"))
-        return
+        found.append(required(path, f"must specify one of {', '.join(REVIEW_VERSIONS)}"))
+    else:
+        validate_review_versions(versions, path, found)
+
+
+def validate_review_versions(versions: list[str], path: str, found: list[FieldError]) -> None:
+    """Versions of a review that a webhook takes: names, each once, one of which is known here."""
     for index, version in enumerate(versions):
         if version in versions[:index]:
             found.append(invalid_value(f"{path}[{index}]", version, "duplicate version"))
         else:
             meta.report(names.dns1035_label(version), f"{path}[{index}]", version, found)
-    if not set(versions) & set(_REVIEW_VERSIONS):
+    if not set(versions) & set(REVIEW_VERSIONS):
         found.append(
-            invalid_value(path, versions, f"must include at least one of {', '.join(_REVIEW_VERSIONS)}")
+            invalid_value(path, versions, f"must include at least one of {', '.join(REVIEW_VERSIONS)}")
         )
 
 

@@ -29,8 +29,6 @@ COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 SELECTABLE_FIELDS_MAX = 8
 DEPRECATION_WARNING_MAX_BYTES = 256
-# Of ConversionReview, as upstream names them.
-REVIEW_VERSIONS = ("v1", "v1beta1")
 _APPROVAL_HELP = "see https://github.com/kubernetes/enhancements/pull/1111"
 
 
@@ -411,16 +409,8 @@ def _validate_conversion(conversion: Any, found: list[FieldError]) -> None:
     at = f"{path}.conversionReviewVersions"
     if not versions:
         found.append(required(at))
-        return
-    for index, version in enumerate(versions):
-        if version in versions[:index]:
-            found.append(invalid_value(f"{at}[{index}]", version, "duplicate version"))
-        else:
-            meta.report(names.dns1035_label(version), f"{at}[{index}]", version, found)
-    if not set(versions) & set(REVIEW_VERSIONS):
-        found.append(
-            invalid_value(at, list(versions), f"must include at least one of {', '.join(REVIEW_VERSIONS)}")
-        )
+    else:
+        admissionregistration.validate_review_versions(versions, at, found)
 
 
 def _validate_names(given: Any, path: str, found: list[FieldError]) -> None:

@@ -22,6 +22,7 @@ from lakh.apis.groups.workloads import (
     count,
     hostname_warnings,
     int_or_percent_value,
+    shown_strategy,
     validate_at_most_100_percent,
     validate_collision_count,
     validate_counts,
@@ -202,12 +203,7 @@ def _validate_deployment_strategy(strategy: Any, path: str, found: list[FieldErr
                 )
             validate_at_most_100_percent(rolling.maxUnavailable, f"{where}.maxUnavailable", found)
         case _:
-            rolling = strategy.rollingUpdate
-            shown = {
-                "Type": strategy.type,
-                "RollingUpdate": rolling
-                and {"MaxUnavailable": rolling.maxUnavailable, "MaxSurge": rolling.maxSurge},
-            }
+            shown = shown_strategy(strategy)
             found.append(not_supported(path, shown, ("Recreate", "RollingUpdate"), as_given=True))
 
 

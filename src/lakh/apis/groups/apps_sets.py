@@ -16,6 +16,7 @@ from lakh.apis.groups.workloads import (
     count,
     int_or_percent_value,
     selector_is_valid,
+    shown_strategy,
     validate_at_most_100_percent,
     validate_collision_count,
     validate_counts,
@@ -169,12 +170,7 @@ def _validate_daemon_update(strategy: Any, path: str, found: list[FieldError]) -
     if strategy.type == "OnDelete":
         return
     if strategy.type != "RollingUpdate":
-        rolling = strategy.rollingUpdate
-        shown = {
-            "Type": strategy.type,
-            "RollingUpdate": rolling
-            and {"MaxUnavailable": rolling.maxUnavailable, "MaxSurge": rolling.maxSurge},
-        }
+        shown = shown_strategy(strategy)
         found.append(not_supported(path, shown, ("RollingUpdate", "OnDelete"), as_given=True))
         return
     rolling = strategy.rollingUpdate

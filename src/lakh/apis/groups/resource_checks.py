@@ -23,7 +23,6 @@ from lakh.machinery.errors import (
 
 Check = Callable[[Any, str, list[FieldError]], None]
 
-MAX_DRIVER_NAME_BYTES = 63
 MAX_POOL_NAME_BYTES = 253
 MAX_IDENTIFIER_BYTES = 32
 MAX_BINDING_CONDITIONS = 4
@@ -113,16 +112,6 @@ def label_key(name: Any, path: str, found: list[FieldError]) -> None:
     meta.report(meta.check_label_key(name or ""), path, name or "", found)
 
 
-def driver_name(name: str | None, path: str, found: list[FieldError]) -> None:
-    """A driver's name, as CSI's: a subdomain in any case."""
-    if not name:
-        found.append(required(path))
-        return
-    if len(name) > MAX_DRIVER_NAME_BYTES:
-        found.append(too_long(path, MAX_DRIVER_NAME_BYTES))
-    meta.report(meta.check_dns_subdomain(name.lower()), path, name, found)
-
-
 def pool_name(name: str | None, path: str, found: list[FieldError]) -> None:
     """Subdomains, parted by slashes."""
     if not name:
@@ -173,7 +162,7 @@ def qualified_name(name: Any, path: str, found: list[FieldError]) -> None:
         if not domain:
             found.append(invalid_value(path, "", "the domain must not be empty"))
         else:
-            driver_name(domain, path, found)
+            meta.validate_driver_name(domain, path, found)
         if not plain:
             found.append(invalid_value(path, "", "the name must not be empty"))
         else:

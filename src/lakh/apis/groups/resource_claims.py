@@ -190,7 +190,7 @@ def _configuration(config: Any, path: str, found: list[FieldError]) -> None:
     if opaque is None:
         found.append(required(f"{path}.opaque"))
         return
-    check.driver_name(opaque.driver, f"{path}.opaque.driver", found)
+    meta.validate_driver_name(opaque.driver, f"{path}.opaque.driver", found)
     check.raw_object(opaque.parameters, MAX_RAW_BYTES, f"{path}.opaque.parameters", found)
 
 
@@ -286,7 +286,7 @@ def base_id(device: Any) -> str:
 
 
 def _device_status(device: Any, allocated: Set[str], path: str, found: list[FieldError]) -> None:
-    check.driver_name(device.driver, f"{path}.driver", found)
+    meta.validate_driver_name(device.driver, f"{path}.driver", found)
     check.pool_name(device.pool, f"{path}.pool", found)
     check.dns_label(device.device, f"{path}.device", found)
     if device.shareID is not None:
@@ -318,7 +318,7 @@ def _interface_address(text: str, path: str, found: list[FieldError]) -> None:
 def _allocation(allocation: Any, requests: RequestNames, path: str, found: list[FieldError]) -> None:
     def result(item: Any, where: str, found: list[FieldError]) -> None:
         _reference(item.request or "", requests, f"{where}.request", found)
-        check.driver_name(item.driver, f"{where}.driver", found)
+        meta.validate_driver_name(item.driver, f"{where}.driver", found)
         check.pool_name(item.pool, f"{where}.pool", found)
         check.dns_label(item.device, f"{where}.device", found)
         check.binding_conditions(item, where, found)

@@ -39,7 +39,7 @@ _is_version = re.compile(
 def validate_slice(spec: Any, old: Any = None) -> list[FieldError]:
     """A whole ResourceSliceSpec; `old` is the one before an update."""
     found: list[FieldError] = []
-    check.driver_name(spec.driver, "spec.driver", found)
+    meta.validate_driver_name(spec.driver, "spec.driver", found)
     pool = spec.pool
     name, generation, count = (
         (pool.name, pool.generation or 0, pool.resourceSliceCount or 0) if pool is not None else ("", 0, 0)

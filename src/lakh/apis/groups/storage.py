@@ -29,22 +29,12 @@ BETA_IS_DEFAULT_CLASS = "storageclass.beta.kubernetes.io/is-default-class"
 IS_DEFAULT_ATTRIBUTES_CLASS = "volumeattributesclass.alpha.kubernetes.io/is-default-class"
 
 # Bounds of upstream's validation.
-MAX_DRIVER_NAME_BYTES = 63
 MAX_NODE_ID_BYTES = 256
 MAX_PARAMETERS = 512
 MAX_PARAMETERS_BYTES = 256 * 1024
 MAX_ATTACHMENT_METADATA_BYTES = 256 * 1024
 MAX_ERROR_MESSAGE_BYTES = 1024
 MIN_UPDATE_PERIOD_SECONDS = 10
-
-
-def _validate_driver_name(name: str | None, path: str, found: list[FieldError]) -> None:
-    if not name:
-        found.append(required(path))
-        return
-    if len(name) > MAX_DRIVER_NAME_BYTES:
-        found.append(too_long(path, MAX_DRIVER_NAME_BYTES))
-    meta.report(names.dns_subdomain(name.lower()), path, name, found)
 
 
 def _validate_provisioner(name: str | None, path: str, found: list[FieldError]) -> None:
@@ -295,7 +285,7 @@ class CSINodeStrategy(GroupStrategy):
         seen: set[str] = set()
         for index, driver in enumerate(obj.spec.drivers or ()):
             path = f"spec.drivers[{index}]"
-            _validate_driver_name(driver.name, f"{path}.name", found)
+            meta.validate_driver_name(driver.name, f"{path}.name", found)
             if not driver.nodeID:
                 found.append(required(f"{path}.nodeID"))
             elif len(driver.nodeID.encode()) > MAX_NODE_ID_BYTES:
@@ -460,7 +450,7 @@ class VolumeAttachmentStrategy(GroupStrategy):
         spec, source = obj.spec, obj.spec.source
         found = _validate_attachment(obj)
         if spec.attacher:
-            _validate_driver_name(spec.attacher, "spec.attacher", found)
+            meta.validate_driver_name(spec.attacher, "spec.attacher", found)
         volume = source.persistentVolumeName if source is not None else None
         if volume is not None:
             meta.report(names.dns_subdomain(volume), "spec.source.persistentVolumeName", volume, found)

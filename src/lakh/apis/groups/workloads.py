@@ -182,3 +182,12 @@ def changed_template_warnings(obj: Any, old: Any | None, path: str = "spec.templ
 def count(status: Any, name: str) -> int:
     """A number of a status that may be absent."""
     return (getattr(status, name) if status is not None else None) or 0
+
+
+def shown_strategy(strategy: Any) -> dict[str, Any]:
+    """How Go shows a Deployment's or DaemonSet's strategy in a message."""
+    rolling = strategy.rollingUpdate
+    return {
+        "Type": strategy.type,
+        "RollingUpdate": rolling and {"MaxUnavailable": rolling.maxUnavailable, "MaxSurge": rolling.maxSurge},
+    }
