@@ -202,8 +202,8 @@ def _sorted(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def decode_entries(entries: Any) -> list[Entry]:
-    """The entries of `metadata.managedFields`, checked; raises ValueError with upstream's wording."""
-    out: list[Entry] = []
+    """The entries of `metadata.managedFields`, checked; raises ValueError with upstream's wording. Of several of one manager the last counts."""
+    out: dict[Identity, Entry] = {}
     for index, entry in enumerate(entries or ()):
         if isinstance(entry, msgspec.Struct):
             entry = msgspec.to_builtins(entry)
@@ -221,21 +221,23 @@ def decode_entries(entries: Any) -> list[Entry]:
         if "time" in decoded:
             # Clients send it back in their own notation; at rest there is one, or an unchanged entry would look changed.
             decoded["time"] = times.canonical(decoded["time"])
-        out.append(decoded)
-    return out
+        out[_identity(decoded)] = decoded
+    return _sorted(out.values())
 
 
 def current_managers(old_entries: Any, new_entries: Any, *, subresource: str = "") -> list[Entry]:
     """The entries that a write starts from.
 
-    Clients may send `managedFields` back changed, and one empty entry resets them. Clients that do not know them send nothing, or something broken:
-    then the stored ones stay. On subresources what the client sends is ignored.
+    Clients may send `managedFields` back changed, and one empty entry, or an empty list, resets them. Clients that do not know them send nothing, or
+    something broken: then the stored ones stay. On subresources what the client sends is ignored.
     """
     old = list(old_entries or ())
-    if subresource or not new_entries or new_entries == old_entries:
+    if subresource or new_entries is None or new_entries == old_entries:
         return [msgspec.to_builtins(e) if isinstance(e, msgspec.Struct) else e for e in old]
     try:
-        if len(new_entries) == 1 and not any(v is not None for v in _entry_dict(new_entries[0]).values()):
+        if not new_entries or (
+            len(new_entries) == 1 and not any(v is not None for v in _entry_dict(new_entries[0]).values())
+        ):
             return []
         return decode_entries(new_entries)
     except (ValueError, msgspec.MsgspecError):

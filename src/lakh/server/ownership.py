@@ -88,6 +88,10 @@ class Applied:
         """What it makes of the live object, its managers included; raises 409 for conflicts, and 400."""
         codec, context = self._codec, self._context
         merged = apply(codec, live, self.config, context, subresource, self._force, namespace, name)
+        uid = merged["metadata"].get("uid")
+        if live is None and uid:
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise errors.conflict(codec.resource.group, codec.resource.plural, name, why)
         # Only now, as upstream: fields that the schema does not have, and conflicts, are said first.
         if self._twice and context.validation == FieldValidation.STRICT:
             raise errors.bad_request(f"error strict decoding YAML: {self._twice[0]}")

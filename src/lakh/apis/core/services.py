@@ -121,6 +121,7 @@ _SELECTABLE = {"spec.clusterIP": spec_field("clusterIP"), "spec.type": spec_fiel
 class ServiceStrategy(Strategy):
     """Services."""
 
+    allow_create_on_update = True
     has_status = True
     columns = (
         NAME_COLUMN,

@@ -81,6 +81,9 @@ class DaemonSetStrategy(GroupStrategy):
         if spec.revisionHistoryLimit is None:
             spec.revisionHistoryLimit = DEFAULT_REVISION_HISTORY_LIMIT
         default_pod_template(spec.template)
+        if TEMPLATE_GENERATION not in (obj.metadata.annotations or {}):
+            # Whoever leaves it out says 0, and becomes its manager.
+            obj.metadata.annotations = {**(obj.metadata.annotations or {}), TEMPLATE_GENERATION: "0"}
 
     def prepare_for_create(self, obj: Any) -> None:
         """The first template generation."""
