@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,6 +21,7 @@ from lakh.client.client import Client
 from lakh.client.errors import ApiError, ClientError, is_already_exists, is_not_found
 from lakh.client.informer import Informer
 from lakh.client.resources import DEPLOYMENTS, JOBS, NAMESPACES, NODES, PODS, PRIORITYCLASSES
+from lakh.client.sharing import Pool
 from lakh.progress import Progress
 
 GROUP = "lakh.dev/bench-group"
@@ -93,6 +95,21 @@ class NodeView(msgspec.Struct, gc=False):
     status: Status | None = None
 
 
+_labels, _specs, _statuses = Pool(), Pool(), Pool()
+
+
+def _share(old: PodView | None, new: PodView) -> None:
+    """What a million pods have in common is in memory once."""
+    new.metadata.labels = _labels.one(new.metadata.labels)
+    if old is not None and old.spec == new.spec:
+        new.spec = old.spec
+    elif new.spec.nodeName is None:
+        new.spec = _specs.one(new.spec)
+    else:
+        new.spec.nodeName = sys.intern(new.spec.nodeName)
+    new.status = _statuses.one(new.status)
+
+
 class Group:
     """Pods of one label value: how many there are, run, and how long each took to start."""
 
@@ -109,7 +126,7 @@ class Tracker:
         self.groups: dict[str, Group] = {}
         self.ready: set[str] = set()
         self.deleted = 0
-        self.pods: Informer[PodView] = Informer(client, PODS, PodView, namespace=namespace)
+        self.pods: Informer[PodView] = Informer(client, PODS, PodView, namespace=namespace, share=_share)
         self._nodes: Informer[NodeView] = Informer(client, NODES, NodeView)
         self._created_at: dict[str, float] = {}
         self.pods.add_handler(on_add=self._added, on_update=self._updated, on_delete=self._gone)

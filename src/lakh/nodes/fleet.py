@@ -135,21 +135,22 @@ class Kubelet:
         return self.silent or self.gone or not self.uid
 
 
-class _Pod:
+class _Pod(msgspec.Struct, gc=False, eq=False):
     """What the fleet knows of a pod beside its view. `number` is its address in the node's network, 0 while it has none."""
 
-    __slots__ = ("again", "busy", "due", "failures", "kubelet", "number", "seen", "stage", "view")
+    view: pods.PodView
+    kubelet: Kubelet
+    number: int = 0
+    seen: float = 0.0
+    stage: tuple[str, bool] = ("", False)
+    due: float | None = None
+    busy: bool = False
+    again: bool = False
+    failures: int = 0
 
-    def __init__(self, view: pods.PodView, kubelet: Kubelet) -> None:
-        self.view = view
-        self.kubelet = kubelet
-        self.number = 0
-        self.seen = 0.0
-        self.stage: tuple[str, bool] = ("", False)
-        self.due: float | None = None
-        self.busy = False
-        self.again = False
-        self.failures = 0
+
+_stages: dict[tuple[str, bool], tuple[str, bool]] = {}
+"""Phase, and whether the pod is being deleted: each pair once."""
 
 
 class Fleet:
@@ -207,7 +208,9 @@ class Fleet:
                     on_update=lambda old, new: self._on_node(new),
                     on_delete=self._on_node_gone,
                 )
-                pod_informer = Informer(self.client, PODS, pods.PodView, field_selector="spec.nodeName!=")
+                pod_informer = Informer(
+                    self.client, PODS, pods.PodView, field_selector="spec.nodeName!=", share=pods.share
+                )
                 self._informer = pod_informer
                 pod_informer.add_handler(
                     on_add=self._on_pod,
@@ -374,7 +377,6 @@ class Fleet:
         kubelet = self.kubelets.get(view.spec.nodeName or "")
         if kubelet is None:
             return
-        pods.share(view)
         uid = view.metadata.uid
         state = self._pods.get(uid)
         if state is None:
@@ -388,9 +390,10 @@ class Fleet:
             if phase == "Running":
                 names = [c.image for c in (*(view.spec.initContainers or ()), *view.spec.containers)]
                 kubelet.images = images.with_images(kubelet.images, names)
-            state.stage = stage
+            state.stage = _stages.setdefault(stage, stage)
             state.seen = self._wall()
             self._keep_address(state, phase)
+        pods.forget_address(view)
         if state.busy:
             state.again = True
         else:
