@@ -137,6 +137,10 @@ class Strategy:
         """Texts for `Warning` headers of a create (`old` None) or update."""
         return []
 
+    def permanent(self, name: str) -> str:
+        """Why the object of this name may not be deleted; "" when it may. Deletions of collections do not ask."""
+        return ""
+
     def grace_period_seconds(self, obj: Any, requested: int | None) -> int:
         """How long a delete waits for the object's node or owner to finish it off; 0 deletes at once."""
         return 0

@@ -31,6 +31,7 @@ from lakh.server.bootstrap import (
     bootstrap,
     check_keys,
     is_bootstrapped,
+    repair,
 )
 from lakh.server.cluster import PARTITIONS, Cluster
 from lakh.server.codec import encode_json
@@ -160,6 +161,7 @@ class ApiServer:
             lock.release()
             raise
         server._background.append(asyncio.create_task(expire_events(server.cluster), name="expire-events"))
+        server._background.append(asyncio.create_task(server._repair(), name="repair"))
         server.metrics.start()
         return server
 
@@ -203,6 +205,20 @@ class ApiServer:
                     log.info("endpoints of the API servers: %s", e)
             # Servers ask each other twice a second, and each answer is a change.
             await writers.change()
+
+    async def _repair(self) -> None:
+        """Puts back what every cluster has when somebody deletes it, while the default partition is written here."""
+        while True:
+            await asyncio.sleep(ownendpoints.RECONCILE_SECONDS)
+            if not self.ready or not self.cluster.partitions["default"].is_writer:
+                continue
+            try:
+                await repair(self.cluster, self.transport.port)
+                if self.replication is None:
+                    own = ownendpoints.own(self.transport.port)
+                    await ownendpoints.publish(self.cluster, () if own is None else (own,), BOOTSTRAP_USER)
+            except (StoreError, errors.StatusError) as e:
+                log.warning("repair: %s", e)
 
     async def _bootstrap(self, replication: Replication, pki: certs.Pki) -> None:
         """Until the cluster has what every cluster has: the writer creates it, the others wait for it."""

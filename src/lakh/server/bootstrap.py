@@ -1,6 +1,7 @@
 """What every cluster has from its first start: namespaces, priority classes, flow schemas, the `kubernetes` service with its endpoints.
 
-Idempotent: each start creates what is missing and leaves the rest alone, but for the endpoints, which follow the server's address.
+Idempotent: each start creates what is missing and leaves the rest alone, but for the endpoints, which follow the server's address. While the
+server runs, `repair` puts back what upstream's servers put back, too, when somebody deletes it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 
 from lakh.apis import flowdefaults
+from lakh.apis.groups.scheduling import SYSTEM_PRIORITY_CLASSES
 from lakh.machinery import errors
 from lakh.server.authn import User
 from lakh.server.certs import FRONT_PROXY_NAME, SHARED_FILES, Pki, PkiError
@@ -18,6 +20,8 @@ from lakh.server.context import Context
 from lakh.store.partition import Partition
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+# What upstream makes only at the start, or has another component make.
+MADE_ONCE = ("serviceaccounts", "priorityclasses")
 SERVICE_ADDRESS = "10.96.0.1"
 
 BOOTSTRAP_USER = User("system:apiserver", groups=("system:masters", "system:authenticated"))
@@ -29,27 +33,7 @@ def _objects(port: int) -> list[tuple[str, str, str, str, dict[str, Any]]]:
         ("", "v1", "namespaces", "", {"metadata": {"name": name}}) for name in NAMESPACES
     ]
     found += [("", "v1", "serviceaccounts", name, {"metadata": {"name": "default"}}) for name in NAMESPACES]
-    for name, value, text in (
-        (
-            "system-cluster-critical",
-            2000000000,
-            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
-        ),
-        (
-            "system-node-critical",
-            2000001000,
-            "Used for system critical pods that must not be moved from their current node.",
-        ),
-    ):
-        found.append(
-            (
-                "scheduling.k8s.io",
-                "v1",
-                "priorityclasses",
-                "",
-                {"metadata": {"name": name}, "value": value, "description": text},
-            )
-        )
+    found += [("scheduling.k8s.io", "v1", "priorityclasses", "", plain) for plain in SYSTEM_PRIORITY_CLASSES]
     for plural, plains in (
         ("prioritylevelconfigurations", flowdefaults.levels()),
         ("flowschemas", flowdefaults.schemas()),
@@ -143,6 +127,15 @@ async def bootstrap(cluster: Cluster, port: int, authentication: dict[str, Any] 
     objects = _objects(port)
     if authentication is not None:
         objects.append(("", "v1", "configmaps", "kube-system", authentication))
+    await _create_missing(cluster, objects)
+
+
+async def repair(cluster: Cluster, port: int) -> None:
+    """Creates again what was deleted of what the server itself rests on. The cluster's default partition must be written here."""
+    await _create_missing(cluster, [found for found in _objects(port) if found[2] not in MADE_ONCE])
+
+
+async def _create_missing(cluster: Cluster, objects: list[tuple[str, str, str, str, dict[str, Any]]]) -> None:
     for group, version, plural, namespace, plain in objects:
         if not _missing(cluster, group, version, plural, namespace, plain):
             continue

@@ -482,6 +482,8 @@ class Handlers:
     ) -> Response:
         options = self.delete_options(request, query)
         context = Context(user, admit=self.admit, dry_run=dry_run(query, options.dryRun))
+        if why := store.strategy.permanent(info.name):
+            raise errors.forbidden(store.resource.group, store.resource.plural, info.name, why)
         done = await store.delete(context, info.namespace, info.name, options)
         return self._deleted(request, store, info.name, done, query)
 
