@@ -59,7 +59,6 @@ _MISSING = """
 | warnings | not those on the contents of TLS secrets |
 | device selectors | compiled as CEL with `device` of any type: no finding on its fields, no estimate of cost |
 | `MutatingAdmissionPolicy` | its expressions are not compiled; some texts of its findings may differ from upstream's |
-| malformed quantities in `resource.k8s.io`, `storage.k8s.io`, `node.k8s.io` | refused as 422 where upstream's decoder answers 400 |
 | `VolumeAttachment` | an `inlineVolumeSpec` is not validated as a persistent volume's spec |
 | `IPAddress`, `ServiceCIDR` | stored and validated; no controller keeps the finalizer and the `Ready` condition, and services take no addresses from further ranges |
 | CBOR | refused (406, 415), as upstream's v1.36 does: its gate `CBORServingAndStorage` is alpha and off, and clients ask for CBOR only where a server offers it |

@@ -34,6 +34,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
+from lakh.machinery import gonumbers
+
 from .client import Client
 from .errors import ApiError, ClientClosed, ClientError, is_expired
 from .resources import Resource
@@ -237,7 +239,7 @@ class Informer(Generic[T]):
         """One event of the watch."""
         item = event.object
         version = item.metadata.resourceVersion
-        if version is not None and version.isdigit():
+        if version is not None and gonumbers.is_uint(version):
             number = int(version)
             if number <= self._seen and event.type != "BOOKMARK":
                 return
@@ -315,7 +317,7 @@ class Informer(Generic[T]):
             if yielder.due():
                 await yielder.pause()
         self.resource_version = version
-        self._seen = int(version) if version.isdigit() else -1
+        self._seen = int(version) if gonumbers.is_uint(version) else -1
         self.lists += 1
         self.synced.set()
 

@@ -14,7 +14,7 @@ import msgspec
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
 from lakh.apis.versions import BuiltinVersions, endpoint_of
-from lakh.machinery import errors, goyaml, protobuf, unknown
+from lakh.machinery import errors, goyaml, literals, protobuf, unknown
 from lakh.machinery.schema import Node
 from lakh.machinery.tracking import Endpoint, Versions
 from lakh.server.messages import Messages
@@ -121,6 +121,8 @@ class Codec:
     """Encodes and decodes the objects of one resource."""
 
     __slots__ = (
+        "_check",
+        "_checks",
         "_decoder",
         "_endpoints",
         "_messages",
@@ -146,6 +148,8 @@ class Codec:
         self.struct: Any = schema().struct(resource.definition)
         self.node: Node = schema().node(resource.definition)
         self._decoder = msgspec.json.Decoder(self.struct)
+        self._checks: Any = schema().checks(resource.definition) or Any
+        self._check = msgspec.json.Decoder(self._checks).decode
         self.prefix = b'{"kind":"%s","apiVersion":"%s","metadata":{"resourceVersion":"' % (
             self.kind.encode(),
             self.api_version.encode(),
@@ -158,6 +162,7 @@ class Codec:
         """A client's object. Raises 400: malformed, of another kind, a wrong type, or (Strict) unknown and duplicate fields."""
         try:
             obj = self._decoder.decode(body)
+            self._check(body)
         except msgspec.ValidationError:
             obj = self._decode_slowly(body, validation, warnings)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -229,17 +234,19 @@ class Codec:
             self._check_kind(api_version, kind)
         try:
             obj = msgspec.convert(plain, self.struct)
+            msgspec.convert(plain, self._checks)
         except msgspec.ValidationError:
             strange = unknown.unknown_fields(plain, self.node)
-            self._report(list(dict.fromkeys((*(findings or ()), *strange))), validation, warnings)
             pruned = unknown.prune(plain, self.node)
             try:
-                obj = msgspec.convert(pruned, self.struct)
+                obj = msgspec.convert(literals.settle(pruned, self.node), self.struct)
+            except literals.LiteralError as e:
+                raise self._malformed(str(e)) from None
             except msgspec.ValidationError as e:
                 why = unknown.type_error(pruned, self.node, self.kind) or str(e)
                 raise self._malformed(why) from None
-        else:
-            self._report(findings or [], validation, warnings)
+            findings = list(dict.fromkeys((*(findings or ()), *strange)))
+        self._report(findings or [], validation, warnings)
         if obj.metadata is None:
             obj.metadata = self.metadata_type()
         return obj

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from lakh.machinery import times
+from lakh.machinery import gonumbers, times
 from lakh.server.cluster import Cluster
 from lakh.server.following import Following
 from lakh.server.ownendpoints import Endpoint
@@ -101,7 +101,7 @@ class Identity:
         url = annotations.get(URL_ANNOTATION)
         if url:
             address, _, port = annotations.get(ENDPOINT_ANNOTATION, "").rpartition(":")
-            self._members[key] = url, (address, int(port)) if address and port.isdigit() else None
+            self._members[key] = url, (address, int(port)) if address and gonumbers.is_uint(port) else None
         else:
             self._members.pop(key, None)
 

@@ -8,7 +8,7 @@ import msgspec
 
 from lakh.machinery import apply as ssa
 from lakh.machinery import errors
-from lakh.server.codec import Codec, FieldValidation, load_json, read_apply, yaml_findings
+from lakh.server.codec import Codec, FieldValidation, MalformedError, load_json, read_apply, yaml_findings
 from lakh.server.context import Context
 
 # Of ManagedFieldsEntry, as its Struct encodes them: unchanged entries must be unchanged bytes.
@@ -97,7 +97,21 @@ class Applied:
             raise errors.bad_request(f"error strict decoding YAML: {self._twice[0]}")
         for text in self._twice:
             context.warnings += text.split("\n  ")[1:]
-        return codec.convert(merged, FieldValidation.IGNORE, context.warnings)
+        try:
+            return codec.convert(merged, FieldValidation.IGNORE, context.warnings)
+        except MalformedError as e:
+            raise errors.StatusError(500, "", self._not_typed(e.why)) from None
+
+    def _not_typed(self, why: str) -> str:
+        """What upstream answers when the types take what the schema did."""
+        metadata = self.config.get("metadata")
+        named = metadata if isinstance(metadata, dict) else {}
+        version = self._codec.api_version
+        kind = f"{version if '/' in version else '/' + version}, Kind={self._codec.kind}"
+        return (
+            f"failed to convert new object ({named.get('namespace') or ''}/{named.get('name') or ''}; {kind}) to proper version: "
+            f"unable to convert unstructured object to {kind}: {why}"
+        )
 
 
 def apply(

@@ -253,7 +253,7 @@ class Replication:
         for part in seen.split(","):
             name, _, revision = part.partition("=")
             partition = self.cluster.partitions.get(name)
-            if partition is not None and revision.isdigit() and not partition.is_writer:
+            if partition is not None and gonumbers.is_uint(revision) and not partition.is_writer:
                 await reach(partition, int(revision))
 
     async def _forward(self, request: Request, user: User, partition: Partition, url: str) -> Response | None:

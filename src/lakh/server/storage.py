@@ -20,7 +20,7 @@ from lakh.apis import meta
 from lakh.apis.definitions import schema
 from lakh.apis.groups.certificates import fill_times
 from lakh.apis.registry import Resource
-from lakh.machinery import errors, times
+from lakh.machinery import errors, gonumbers, times
 from lakh.server import ownership
 from lakh.server.codec import Codec, codec_of
 from lakh.server.context import Context
@@ -304,7 +304,7 @@ class ResourceStore:
                     [errors.invalid_value("metadata.resourceVersion", 0, "must be specified for an update")],
                 )
         elif version != old.resourceVersion:
-            if not version.isdigit():
+            if not gonumbers.is_uint(version):
                 raise errors.bad_request(f'Invalid value: "{version}": invalid resource version')
             raise errors.conflict(resource.group, resource.plural, name)
         if new.uid and new.uid != old.uid:
