@@ -41,6 +41,13 @@ CHURN_AT_ONCE = 16
 MEMORY_RESERVE_BYTES = 1_500_000_000
 
 
+class _Labels(msgspec.Struct, gc=False, frozen=True):
+    group: str = msgspec.field(name=GROUP, default="")
+
+
+_NO_LABELS = _Labels()
+
+
 class PodView(msgspec.Struct, gc=False):
     """How far a pod is."""
 
@@ -51,7 +58,7 @@ class PodView(msgspec.Struct, gc=False):
         namespace: str = ""
         uid: str = ""
         resourceVersion: str = ""
-        labels: dict[str, str] | None = None
+        labels: _Labels = _NO_LABELS
         deletionTimestamp: str | None = None
 
     class Spec(msgspec.Struct, gc=False):
@@ -159,7 +166,7 @@ class Tracker:
         return [ms for n, g in self.groups.items() if n.startswith(prefix) for ms in g.start_ms]
 
     def _of(self, pod: PodView) -> Group:
-        return self.group((pod.metadata.labels or {}).get(GROUP, ""))
+        return self.group(pod.metadata.labels.group)
 
     def _added(self, pod: PodView) -> None:
         group = self._of(pod)

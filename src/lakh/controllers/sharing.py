@@ -19,8 +19,17 @@ _conditions, _container_statuses = Pool(), Pool()
 _NO_NODE_SPEC = NodeSpec()
 
 
+def _share_labels(labels: dict[str, str] | None) -> dict[str, str] | None:
+    """Pods of an Indexed Job have labels that no other has; all values but one are shared."""
+    found = _labels.one(labels)
+    if found is labels and labels:
+        for key, value in labels.items():
+            labels[key] = intern(value)
+    return found
+
+
 def _share_meta(metadata: Meta) -> None:
-    metadata.labels = _labels.one(metadata.labels)
+    metadata.labels = _share_labels(metadata.labels)
     metadata.annotations = _annotations.one(metadata.annotations)
     metadata.ownerReferences = _owners.one(metadata.ownerReferences)
     metadata.finalizers = _finalizers.one(metadata.finalizers)
@@ -78,7 +87,7 @@ def _share_changed_meta(before: Meta, after: Meta) -> None:
     if before.labels == after.labels:
         after.labels = before.labels
     else:
-        after.labels = _labels.one(after.labels)
+        after.labels = _share_labels(after.labels)
     if before.annotations == after.annotations:
         after.annotations = before.annotations
     else:

@@ -55,6 +55,9 @@ STATUS_REPORTS = 8
 POD_WRITES = 128
 # Pods looked at before others get a turn: 2 ms.
 POD_BATCH = 256
+# The heap of what is due may have so many entries a pod, and so many more, before those that do not count any more are dropped.
+DUE_SLACK = 1.5
+DUE_FREE = 256
 # One to learn that somebody else wrote the lease, one more for a lease that is made or deleted meanwhile.
 RENEW_ATTEMPTS = 3
 RETRY_SECONDS = 1.0
@@ -444,7 +447,19 @@ class Fleet:
             return
         state.due = due
         heapq.heappush(self._due, (due, state.view.metadata.uid))
+        if len(self._due) > DUE_SLACK * len(self._pods) + DUE_FREE:
+            self._drop_stale()
         self._wake()
+
+    def _drop_stale(self) -> None:
+        """Takes the entries off the heap that an earlier one has replaced: a pod that runs for days would leave one each time it changes."""
+        pods = self._pods
+        self._due = [
+            entry
+            for entry in self._due
+            if (state := pods.get(entry[1])) is not None and state.due == entry[0]
+        ]
+        heapq.heapify(self._due)
 
     def _wake(self) -> None:
         """Sets the timer for the pod that is due next, unless all writers are busy: the next that is free looks itself."""
