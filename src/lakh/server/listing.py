@@ -245,7 +245,7 @@ def within(items: list[Item], size_bytes: int) -> list[Item]:
     """The first items that together have about that many bytes; one at least. O(items)."""
     total = 0
     for number, item in enumerate(items):
-        total += len(item.value)
+        total += item.value_bytes
         if total > size_bytes:
             return items[: number + 1]
     return items
