@@ -153,6 +153,12 @@ def not_acceptable(accepted: Sequence[str]) -> StatusError:
     )
 
 
+def not_acceptable_as(form: str, many: bool) -> StatusError:
+    """406: the form is one of lists and this is none (`many` false), or the other way round."""
+    what = "a list" if many else "not a list"
+    return StatusError(406, "NotAcceptable", f"you requested {form}, but the requested object is {what}")
+
+
 def unsupported_media_type(accepted: Sequence[str]) -> StatusError:
     """415: the body's media type cannot be read."""
     return StatusError(

@@ -14,7 +14,7 @@ import msgspec
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
 from lakh.apis.versions import BuiltinVersions, endpoint_of
-from lakh.machinery import errors, goyaml, literals, protobuf, unknown
+from lakh.machinery import errors, gojson, goyaml, literals, protobuf, unknown
 from lakh.machinery.schema import Node
 from lakh.machinery.tracking import Endpoint, Versions
 from lakh.server.messages import Messages
@@ -82,17 +82,13 @@ def yaml_findings(body: bytes) -> list[str]:
     return []
 
 
-# The decoder's texts, and Go's for the same.
-_GO_JSON_ERRORS = {"Input data was truncated": "unexpected end of JSON input"}
-
-
 def load_json(body: bytes) -> Any:
-    """A body as plain JSON values; raises 400 with Go's kind of text."""
+    """A body as plain JSON values; raises 400 with Go's text."""
     try:
         return _decode_any(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise errors.bad_request(
-            f"couldn't get version/kind; json parse error: {_GO_JSON_ERRORS.get(str(e), str(e))}"
+            f"couldn't get version/kind; json parse error: {gojson.syntax_error(body) or e}"
             if body
             else "EOF: the body of the request is empty"
         ) from None

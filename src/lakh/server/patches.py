@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from lakh.machinery import errors, jsonpatch, mergepatch, strategic, unknown
+from lakh.machinery import errors, gojson, jsonpatch, mergepatch, strategic, unknown
 from lakh.server.codec import Codec, FieldValidation, MalformedError, encode_json, load_json
 from lakh.server.context import Context
 from lakh.server.storage import ResourceStore
@@ -37,21 +37,29 @@ def content_type(request: Request) -> str:
 def parse_patch(kind: str, body: bytes, store: ResourceStore) -> Change:
     """A patch as a function on plain objects; raises 400 and 415."""
     if kind == JSON_PATCH:
-        operations = jsonpatch.check(load_json(body))
+        operations = jsonpatch.check(_read(body, "error decoding patch: "))
         return lambda plain: _must_be_object(jsonpatch.apply(plain, operations))
     if kind == MERGE_PATCH:
-        patch = load_json(body)
+        patch = _read(body, "error decoding patch: ")
         if not isinstance(patch, dict):
             raise errors.bad_request(f"error decoding patch: {_no_map(patch)}")
         return lambda plain: mergepatch.apply(plain, patch)
     if kind == STRATEGIC_PATCH and store.codec.strategic:
-        patch = load_json(body)
+        patch = _read(body, "")
         if not isinstance(patch, dict):
             raise errors.bad_request(_no_map(patch))
         return lambda plain: strategic.apply(plain, patch, store.codec.node)
     raise errors.unsupported_media_type(
         PATCH_TYPES if store.codec.strategic else [t for t in PATCH_TYPES if t != STRATEGIC_PATCH]
     )
+
+
+def _read(body: bytes, what: str) -> Any:
+    """A patch as plain JSON values; raises 400 with Go's text behind `what`."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise errors.bad_request(f"{what}{gojson.syntax_error(body) or e}") from None
 
 
 def _no_map(value: Any) -> str:
