@@ -80,9 +80,9 @@ def field_manager(query: dict[str, str], user_agent: str) -> str:
     return user_agent.partition("/")[0][:FIELD_MANAGER_MAX_BYTES] or "unknown"
 
 
-def dry_run(query: dict[str, str], body: list[str] | None = None) -> bool:
-    """Whether `dryRun=All` was asked for, by parameter or in DeleteOptions."""
-    return bool(body if body is not None else "dryRun" in query)
+def dry_run(query: dict[str, str]) -> bool:
+    """Whether `dryRun=All` was asked for."""
+    return "dryRun" in query
 
 
 def field_validation(query: dict[str, str]) -> str:

@@ -256,7 +256,7 @@ class Handlers:
     ) -> Answer:
         accepted = self.accepted(request, store, many=False)
 
-        def answer() -> Response | StreamResponse:
+        def answer() -> Answer:
             return compressed(
                 request, self._item(store, store.get(info.namespace, info.name), accepted, query)
             )
@@ -281,7 +281,11 @@ class Handlers:
         selection = self.selection(store, info, query)
         asked = query.get("resourceVersion", "")
         if gonumbers.is_uint(asked) and int(asked) > store.partition.revision:
-            return self._list_later(store, selection, query, accepted, include, int(asked))
+            return self._later(
+                store,
+                int(asked),
+                lambda: self._list_now(store, selection, query, accepted, include),
+            )
         return self._list_now(store, selection, query, accepted, include)
 
     def _list_now(
@@ -294,19 +298,6 @@ class Handlers:
     ) -> Answer:
         pages = listing.Pages(store, listing.ListQuery(store, selection, query))
         return listing.respond(store, pages, accepted, include, self.watching.turn)
-
-    async def _list_later(
-        self,
-        store: ResourceStore,
-        selection: Selection,
-        query: dict[str, str],
-        accepted: negotiate.Accepted,
-        include: str,
-        revision: int,
-    ) -> Response | StreamResponse:
-        await reach(store.partition, revision)
-        answer = self._list_now(store, selection, query, accepted, include)
-        return answer if isinstance(answer, Response | StreamResponse) else await answer
 
     def _watch(
         self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str]
@@ -346,10 +337,11 @@ class Handlers:
         return answer()
 
     async def _later(
-        self, store: ResourceStore, revision: int, answer: Callable[[], Response | StreamResponse]
+        self, store: ResourceStore, revision: int, answer: Callable[[], Answer]
     ) -> Response | StreamResponse:
         await reach(store.partition, revision)
-        return answer()
+        found = answer()
+        return found if isinstance(found, Response | StreamResponse) else await found
 
     # -- writes ----------------------------------------------------------------------------------------------------------------
 
