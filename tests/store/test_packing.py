@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from lakh.store import state as states
 from lakh.store.codec import Batch, decode_snapshot_items, encode_snapshot
 from lakh.store.packing import FAMILIES_MAX, VALUE_MAX_BYTES, Packer
 from lakh.store.replay import events_of
@@ -143,3 +144,27 @@ def test_snapshots_and_followers_see_values() -> None:
     key = next(each.key for each in items if each.is_packed)
     (event,) = events_of(state, Batch(1, state.revision + 1, [(key, b"{}", ("t",))]))
     assert event.prev is not None and event.prev.value == pod(int(key.rpartition("-")[2]))
+
+
+def test_a_pass_packs_what_was_not_packed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "PACK_PIECE", 4)
+    monkeypatch.setattr(states, "LOOK_PIECE", 7)
+    loaded = State(history_events=5, pack_above_bytes=0)
+    loaded.load([item(n) for n in range(30)] + [item(n, table="nodes", value=b"{}") for n in range(20)])
+    loaded.loaded(2)
+    for table in ("pods", "nodes", "absent"):
+        after: str | None = ""
+        for _ in range(40):
+            if (after := loaded.pack_piece(table, after or "")) is None:
+                break
+        else:
+            raise AssertionError("the pass does not end")
+    assert sum(each.is_packed for each in loaded.items.values()) == 29
+    assert {each.key: each.value for each in loaded.range("pods").items} == {
+        f"pods/default/small-{n}": pod(n) for n in range(30)
+    }
+    little = State(pack_above_bytes=1 << 30)
+    little.load([item(n) for n in range(30)])
+    little.loaded(2)
+    assert little.pack_piece("pods") is None
+    assert not any(each.is_packed for each in little.items.values())

@@ -102,7 +102,7 @@ class NodeView(msgspec.Struct, gc=False):
     status: Status | None = None
 
 
-_labels, _specs, _statuses = Pool(), Pool(), Pool()
+_labels, _specs, _statuses, _node_statuses = Pool(), Pool(), Pool(), Pool()
 
 
 def _share(old: PodView | None, new: PodView) -> None:
@@ -115,6 +115,11 @@ def _share(old: PodView | None, new: PodView) -> None:
     else:
         new.spec.nodeName = sys.intern(new.spec.nodeName)
     new.status = _statuses.one(new.status)
+
+
+def _share_node(old: NodeView | None, new: NodeView) -> None:
+    if new.status is not None:
+        new.status = _node_statuses.one(new.status)
 
 
 class Group:
@@ -134,7 +139,7 @@ class Tracker:
         self.ready: set[str] = set()
         self.deleted = 0
         self.pods: Informer[PodView] = Informer(client, PODS, PodView, namespace=namespace, share=_share)
-        self._nodes: Informer[NodeView] = Informer(client, NODES, NodeView)
+        self._nodes: Informer[NodeView] = Informer(client, NODES, NodeView, share=_share_node)
         self._created_at: dict[str, float] = {}
         self.pods.add_handler(on_add=self._added, on_update=self._updated, on_delete=self._gone)
         self._nodes.add_handler(

@@ -35,6 +35,7 @@ from lakh.server.bootstrap import (
 )
 from lakh.server.cluster import PARTITIONS, Cluster
 from lakh.server.codec import encode_json
+from lakh.server.cooling import pack_cold
 from lakh.server.customresources import CustomResources
 from lakh.server.discovery import Discovery
 from lakh.server.engine import Engine, FileEngine, Progress, claim_directory, close_all
@@ -161,6 +162,7 @@ class ApiServer:
             lock.release()
             raise
         server._background.append(asyncio.create_task(expire_events(server.cluster), name="expire-events"))
+        server._background.append(asyncio.create_task(pack_cold(server.cluster), name="pack-cold"))
         server._background.append(asyncio.create_task(server._repair(), name="repair"))
         server.metrics.start()
         return server

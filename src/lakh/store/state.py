@@ -45,6 +45,10 @@ from lakh.store.sharded import ShardedDict
 
 ITEM_OVERHEAD_BYTES = 48
 """Added to an item's key, value and terms: at least what its encoding in a snapshot takes."""
+PACK_PIECE = 64
+"""Items that `pack_piece` packs, …"""
+LOOK_PIECE = 1_000
+"""… and looks at."""
 FIRST_REVISION = 1
 """Of the empty state, as in etcd. The first write gets 2."""
 
@@ -246,6 +250,26 @@ class State:
         item = event.item
         if item is not None and self.live_bytes > self._pack_above_bytes and self.items.get(item.key) is item:
             self._packer.pack(item)
+
+    def pack_piece(self, table: str, after: str = "") -> str | None:
+        """Pack cold items of a table that were not packed when they became cold: there was little then, or they were loaded.
+
+        Looks at the items after the key `after`; returns the last key looked at, None when there are no more. Takes 1 to 2 ms.
+        """
+        if self.live_bytes <= self._pack_above_bytes:
+            return None
+        keys, oldest = self.tables.get(table), self.history.oldest
+        looked = packed = 0
+        for key in islice(keys.irange(after, None, (False, False)), LOOK_PIECE) if keys is not None else ():
+            looked += 1
+            after = key
+            item = self.items[key]
+            if item.revision <= oldest and not item.is_packed:
+                self._packer.pack(item)
+                packed += 1
+                if packed == PACK_PIECE:
+                    return after
+        return after if looked == LOOK_PIECE else None
 
     def freeze(self) -> Frozen:
         """All items as they are now, to be taken piece by piece."""
