@@ -7,7 +7,9 @@ import pytest
 
 from lakh.store import state as states
 from lakh.store.codec import Batch, decode_snapshot_items, encode_snapshot
+from lakh.store.memory_journal import MemoryJournal
 from lakh.store.packing import FAMILIES_MAX, VALUE_MAX_BYTES, Packer
+from lakh.store.partition import Partition
 from lakh.store.replay import events_of
 from lakh.store.state import Event, Item, State
 
@@ -168,3 +170,21 @@ def test_a_pass_packs_what_was_not_packed_in_time(monkeypatch: pytest.MonkeyPatc
     little.loaded(2)
     assert little.pack_piece("pods") is None
     assert not any(each.is_packed for each in little.items.values())
+
+
+async def test_a_partition_packs_what_it_has_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "PACK_PIECE", 4)
+    monkeypatch.setitem(State.__init__.__kwdefaults__, "pack_above_bytes", 0)
+    journal = MemoryJournal()
+    partition = await Partition.open("pods", journal, history_events=5)
+    for number in range(20):
+        await partition.put(f"pods/default/small-{number}", pod(number))
+    await partition.pack_cold(0.0)
+    # The five newest are in the window.
+    assert sum(each.is_packed for each in partition.items()) == 15
+    updated = await partition.put("pods/default/small-3", pod(3) + b" ")
+    assert partition.get("pods/default/small-3") is updated and updated.value == pod(3) + b" "
+    assert [each.value_bytes for each in partition.range("pods", limit=3).items] == [
+        len(each.value) for each in partition.range("pods", limit=3).items
+    ]
+    await partition.close()
