@@ -63,6 +63,8 @@ class Strategy:
     writes: Mapping[str, tuple[str, ...]] = {}
     # Metadata that an update of status leaves alone.
     status_keeps: tuple[str, ...] = ()
+    # Whether an update changes nothing in parts that are as they were stored, so that a patch need not copy what it does not name.
+    keeps_parts: bool = True
     # Finalizers of garbage collection by default: "background" for all but a few old kinds.
     default_propagation: str = "Background"
     columns: tuple[Column, ...] = (NAME_COLUMN, Column("Created At", "date", "", AGE_COLUMN.description))

@@ -292,6 +292,12 @@ def _kept(endpoint: Endpoint, changed: FieldSet, removed: FieldSet) -> _Cut:
     return (changed, removed) if kept is None else (kept(changed), kept(removed))
 
 
+def changes_between(old: Any, new: Any, endpoint: Endpoint) -> tuple[FieldSet, FieldSet]:
+    """What an update adds or modifies, and what it removes, before the endpoint's `kept` has cut it."""
+    before, after = _differing(old, new)
+    return _changes(_managed(before, endpoint.ignored), _managed(after, endpoint.ignored), endpoint.shape)
+
+
 def update_managed_fields(
     old: Any, new: Any, managers: list[Entry], manager: str, time: str, endpoint: Endpoint
 ) -> list[Entry]:
@@ -306,8 +312,7 @@ def update_managed_fields(
     if not managers:
         # Whoever reset the entries wants none until the next apply.
         return managers
-    before, after = _differing(old, new)
-    changed, removed = _changes(_managed(before, ignored), _managed(after, ignored), endpoint.shape)
+    changed, removed = changes_between(old, new, endpoint)
     if not changed and not removed:
         return managers
 

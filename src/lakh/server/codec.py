@@ -22,6 +22,11 @@ from lakh.server.messages import Messages
 # `{"metadata":{`, with which every object at rest begins.
 HEAD = b'{"metadata":{'
 HEAD_SIZE = len(HEAD)
+# Where managedFields begin and end at rest. Within a string quotes are escaped, so neither is found in one, and no list is in them.
+MANAGED = b'"managedFields":['
+MANAGED_END = b'],"name":"'
+# Comes after them in metadata: if it is found before, they are something else's.
+AFTER_MANAGED = b'"uid":"'
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -125,6 +130,7 @@ class Codec:
         "api_version",
         "kind",
         "node",
+        "parts",
         "prefix",
         "resource",
         "struct",
@@ -146,6 +152,11 @@ class Codec:
         self._decoder = msgspec.json.Decoder(self.struct)
         self._checks: Any = schema().checks(resource.definition) or Any
         self._check = msgspec.json.Decoder(self._checks).decode
+        fields = zip(self.struct.__struct_encode_fields__, self.struct.__struct_fields__, strict=True)
+        # Attributes by JSON name of what a patch may be applied to without the rest; None where it may not.
+        self.parts: dict[str, str] | None = None
+        if resource.strategy.keeps_parts:
+            self.parts = {name: attribute for name, attribute in fields if name not in ("apiVersion", "kind")}
         self.prefix = b'{"kind":"%s","apiVersion":"%s","metadata":{"resourceVersion":"' % (
             self.kind.encode(),
             self.api_version.encode(),
@@ -229,8 +240,7 @@ class Codec:
         if isinstance(api_version, str | None) and isinstance(kind, str | None):
             self._check_kind(api_version, kind)
         try:
-            obj = msgspec.convert(plain, self.struct)
-            msgspec.convert(plain, self._checks)
+            obj = self.checked(plain)
         except msgspec.ValidationError:
             strange = unknown.unknown_fields(plain, self.node)
             pruned = unknown.prune(plain, self.node)
@@ -245,6 +255,12 @@ class Codec:
         self._report(findings or [], validation, warnings)
         if obj.metadata is None:
             obj.metadata = self.metadata_type()
+        return obj
+
+    def checked(self, plain: dict[str, Any]) -> Any:
+        """Plain JSON values as an object; raises `msgspec.ValidationError` where `convert` looks closer."""
+        obj = msgspec.convert(plain, self.struct)
+        msgspec.convert(plain, self._checks)
         return obj
 
     def to_plain(self, obj: Any) -> dict[str, Any]:
@@ -274,6 +290,20 @@ class Codec:
     def decode_stored(self, value: bytes) -> Any:
         """An object at rest."""
         return self._decoder.decode(value)
+
+    def split_stored(self, value: bytes) -> tuple[Any, bytes]:
+        """An object at rest without its managedFields, and these as they are there: half of an object, which hardly a write looks into.
+
+        They go back as `msgspec.Raw`. b"" when there are none, or where they cannot be told apart; then the object has what there is.
+        """
+        start = value.find(MANAGED)
+        end = value.find(MANAGED_END, start) + 1 if start > 0 else 0
+        if end <= 0 or value.find(AFTER_MANAGED, 0, start) >= 0:
+            return self.decode_stored(value), b""
+        obj = self._decoder.decode(value[:start] + value[end + 1 :])
+        if obj.metadata.uid is None:
+            return self.decode_stored(value), b""
+        return obj, value[start + len(MANAGED) - 1 : end]
 
     def encode_stored(self, obj: Any) -> bytes:
         """The form at rest. Clears apiVersion, kind and resourceVersion of `obj`, and what is empty in its metadata."""
@@ -358,6 +388,10 @@ class ViewCodec(Codec):
     def serve_message(self, value: bytes, revision: int) -> bytes:
         """The object as clients get it who accept protobuf."""
         return super().serve_message(self._bytes(value), revision)
+
+    def split_stored(self, value: bytes) -> tuple[Any, bytes]:
+        """An object at rest, whole: it is another one there."""
+        return self.decode_stored(value), b""
 
     def _bytes(self, value: bytes) -> bytes:
         view = self._view(value)

@@ -37,7 +37,15 @@ from lakh.server.conversion import decided
 from lakh.server.converting import Converting
 from lakh.server.deleteoptions import delete_options
 from lakh.server.ownership import Applied
-from lakh.server.patches import APPLY_PATCH, content_type, parse_patch, patch_findings, patched_object
+from lakh.server.patches import (
+    APPLY_PATCH,
+    change_of,
+    content_type,
+    load_patch,
+    patch_findings,
+    patched_object,
+    patched_parts,
+)
 from lakh.server.rendering import Answer, negotiated, render, to_protobuf, to_yaml
 from lakh.server.reviews import Reviews
 from lakh.server.routing import RequestInfo
@@ -393,17 +401,22 @@ class Handlers:
         if kind == APPLY_PATCH:
             return await self._apply(request, store, info, query, user, subresource)
         context = self.context(request, query, user)
-        change = parse_patch(kind, request.body, store)
-        twice = patch_findings(kind, request.body, context.validation)
+        patch = load_patch(kind, request.body, store)
+        change = change_of(kind, patch, store)
+        twice = patch_findings(kind, request.body, patch, context.validation)
         # managedFields are half of an object, and hardly a patch speaks of them.
         whole = b"managedFields" in request.body
 
         def mutate(item: Item, old: Any) -> Any:
+            if whole:
+                old = store.decode(item)
             managers = old.metadata.managedFields
             if not whole:
                 old.metadata.managedFields = None
-            plain = change(store.codec.to_plain(old))
-            new = patched_object(kind, request.body, plain, store.codec, context, list(twice))
+            new = patched_parts(kind, patch, old, store.codec, change) if not twice else None
+            if new is None:
+                plain = change(store.codec.to_plain(old))
+                new = patched_object(kind, request.body, plain, store.codec, context, list(twice))
             uid = new.metadata.uid
             if uid and uid != old.metadata.uid:
                 # Of an update it is a precondition.

@@ -8,6 +8,7 @@ import msgspec
 
 from lakh.machinery import apply as ssa
 from lakh.machinery import errors
+from lakh.machinery.managers import update as update_at_rest
 from lakh.server.codec import Codec, FieldValidation, MalformedError, load_json, read_apply, yaml_findings
 from lakh.server.context import Context
 
@@ -49,19 +50,31 @@ def _shallow(entries: Any) -> list[dict[str, Any]] | None:
     ]
 
 
-def track_update(codec: Codec, old: Any, new: Any, context: Context, subresource: str) -> None:
-    """Gives what an update or patch changed to its manager."""
+def track_update(
+    codec: Codec, old: Any, new: Any, context: Context, subresource: str, at_rest: bytes = b""
+) -> None:
+    """Gives what an update or patch changed to its manager. `at_rest`: the old object's managers, where they are not in it."""
     if context.applied:
         return
+    if at_rest:
+        if subresource or new.metadata.managedFields is None:
+            new.metadata.managedFields = None
+            entries = update_at_rest(
+                old, new, at_rest, context.manager, context.now, codec.endpoint(subresource)
+            )
+            if entries is not None:
+                new.metadata.managedFields = msgspec.Raw(entries) if entries else None
+                return
+        old.metadata.managedFields = load_json(at_rest)
     before, after = _shallow(old.metadata.managedFields), _shallow(new.metadata.managedFields)
-    managers = ssa.current_managers(before, after, subresource=subresource)
+    entries_before = ssa.current_managers(before, after, subresource=subresource)
     # Nobody manages managedFields; without them both objects are half as large.
     old.metadata.managedFields = new.metadata.managedFields = None
     new.metadata.managedFields = _ordered(
         ssa.update_managed_fields(
             codec.managed(old),
             codec.managed(new),
-            managers,
+            entries_before,
             context.manager,
             context.now,
             codec.endpoint(subresource),

@@ -139,6 +139,12 @@ class ResourceStore:
         obj.metadata.resourceVersion = str(item.revision)
         return obj
 
+    def split(self, item: Item) -> tuple[Any, bytes]:
+        """The object of an item without its managedFields, resourceVersion included, and these as they are at rest (`Codec.split_stored`)."""
+        obj, managers = self.codec.split_stored(item.value)
+        obj.metadata.resourceVersion = str(item.revision)
+        return obj, managers
+
     def serve(self, item: Item) -> bytes:
         """The item as clients get it."""
         return self.codec.serve(item.value, item.revision)
@@ -233,7 +239,7 @@ class ResourceStore:
     ) -> tuple[Item | bytes, bool]:
         """Replaces an object by what `mutate(item, old)` makes of it; raises 404, 409, 422.
 
-        `mutate` must not change `old`. `create` makes the object when there is none (kinds that allow it, and server-side apply). Returns
+        `mutate` must not change `old`, which may be without its managedFields. `create` makes the object when there is none (kinds that allow it, and server-side apply). Returns
         the item (or the bytes of a dry run) and whether it was created.
         """
         key = self.key(namespace, name)
@@ -254,11 +260,11 @@ class ResourceStore:
                 # A refusal to create rests on the absence, which may still be on its way to disk.
                 await self.partition.settle(absence)
                 raise
-        old = self.decode(item)
+        old, managers = self.split(item)
         try:
             new = mutate(item, old)
             self._check_identity(new.metadata, old.metadata, namespace, name)
-            value, terms, remove = self._prepare_update(context, new, old, subresource)
+            value, terms, remove = self._prepare_update(context, new, old, subresource, managers)
         except errors.StatusError:
             # What it was judged by must not vanish in a crash.
             await self.partition.settle(item.revision)
@@ -316,7 +322,7 @@ class ResourceStore:
             )
 
     def _prepare_update(
-        self, context: Context, new: Any, old: Any, subresource: str
+        self, context: Context, new: Any, old: Any, subresource: str, managers: bytes
     ) -> tuple[bytes, tuple[str, ...], bool]:
         strategy, metadata, was = self.strategy, new.metadata, old.metadata
         new.apiVersion = new.kind = None
@@ -341,7 +347,9 @@ class ResourceStore:
             name_rule=strategy.validate_name,
             any_finalizer=strategy.any_finalizer,
         )
-        findings += meta.validate_object_meta_update(metadata, was, any_finalizer=strategy.any_finalizer)
+        findings += meta.validate_object_meta_update(
+            metadata, was, any_finalizer=strategy.any_finalizer, common=bool(findings)
+        )
         if subresource == "status":
             findings += strategy.validate_status_update(new, old)
         elif subresource in OWN_SUBRESOURCES:
@@ -351,7 +359,7 @@ class ResourceStore:
         if findings:
             raise errors.invalid(self.resource.group, self.resource.kind, metadata.name, findings)
         context.warn(strategy.warnings(new, old))
-        ownership.track_update(self.codec, old, new, context, subresource)
+        ownership.track_update(self.codec, old, new, context, subresource, managers)
         remove = not metadata.finalizers and metadata.deletionTimestamp is not None and self.finished(new)
         return self.codec.encode_stored(new), strategy.terms(new), remove
 
@@ -371,7 +379,7 @@ class ResourceStore:
         item = self.partition.head(key)
         if item is None:
             raise await self.missing(namespace, name)
-        obj = self.decode(item)
+        obj, managers = self.split(item)
         try:
             self._check_preconditions(obj.metadata, name, options)
             marked = self._mark_deleted(obj, options)
@@ -385,6 +393,8 @@ class ResourceStore:
                 return Deleted(Item(key, item.value, (), item.create_revision, event.revision), True, uid)
             return Deleted(item, True, uid)
         terms = self.strategy.terms(obj)
+        if managers:
+            obj.metadata.managedFields = msgspec.Raw(managers)
         value = self.codec.encode_stored(obj)
         if value == item.value or context.dry_run:
             await self.partition.settle(item.revision)

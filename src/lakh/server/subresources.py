@@ -266,7 +266,7 @@ class Subresources:
         item = store.partition.head(key)
         if item is None:
             raise await store.missing(namespace, name)
-        pod = store.codec.decode_stored(item.value)
+        pod, managers = store.codec.split_stored(item.value)
         metadata, why = pod.metadata, ""
         if binding.metadata.uid and binding.metadata.uid != metadata.uid:
             why = f"Precondition failed: UID in precondition: {binding.metadata.uid}, UID in object meta: {metadata.uid}"
@@ -289,6 +289,8 @@ class Subresources:
         if scheduled is None or scheduled.status != "True":
             scheduled = self._condition(type="PodScheduled", status="True", lastTransitionTime=context.now)
         pod.status.conditions = [*conditions, scheduled]
+        if managers:
+            metadata.managedFields = msgspec.Raw(managers)
         if not context.dry_run:
             await store.partition.put(
                 key, store.codec.encode_stored(pod), expect=item.revision, terms=store.strategy.terms(pod)

@@ -123,6 +123,8 @@ class ServiceStrategy(Strategy):
 
     allow_create_on_update = True
     has_status = True
+    # Addresses and ports are allocated on updates, too.
+    keeps_parts = False
     columns = (
         NAME_COLUMN,
         Column("Type", description="How the service is exposed."),
