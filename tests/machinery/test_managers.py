@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.apis.definitions import schema
+from lakh.apis.podspec_known import fields_key
 from lakh.machinery import managers
 from lakh.machinery.apply import server_side_apply, update_managed_fields
 from lakh.machinery.tracking import Endpoint
@@ -73,3 +74,59 @@ def test_sets_too_long_to_be_kept():
     found = managers.update(old, new, at_rest(entries), "b", T2, WHOLE)
     assert found is not None
     assert msgspec.json.decode(found) == update_managed_fields(old, new, entries, "b", T2, WHOLE)
+
+
+POD = schema().struct("io.k8s.api.core.v1.Pod")
+PODS = Endpoint("v1", schema().node("io.k8s.api.core.v1.Pod"), ignored=("status",))
+names = st.sampled_from(("a", "b", "c"))
+maps = st.none() | st.dictionaries(names, names, max_size=3)
+owners = st.lists(
+    st.fixed_dictionaries(
+        {"uid": names, "kind": st.just("Job"), "name": names, "apiVersion": st.just("v1")},
+        optional={"controller": st.booleans()},
+    ),
+    max_size=2,
+)
+pods = st.fixed_dictionaries(
+    {
+        "metadata": st.fixed_dictionaries(
+            {"uid": names},
+            optional={
+                "name": names,
+                "generateName": names | st.just(""),
+                "labels": maps,
+                "annotations": maps,
+                "finalizers": st.none() | st.lists(names, max_size=3),
+                "ownerReferences": st.none() | owners,
+            },
+        ),
+    },
+    optional={
+        "spec": st.fixed_dictionaries(
+            {
+                "containers": st.lists(
+                    st.fixed_dictionaries({"name": names}, optional={"image": names}), max_size=2
+                )
+            },
+            optional={"hostname": names | st.just(""), "nodeSelector": maps, "tolerations": st.just([])},
+        ),
+        "status": st.just({"phase": "Running"}),
+    },
+)
+
+
+@given(st.lists(pods, min_size=1, max_size=6))
+def test_new_objects_have_the_fields_that_they_have(plains):
+    for plain in plains + plains:
+        obj = msgspec.convert(plain, POD)
+        key = fields_key(obj.spec) if obj.spec is not None else b""
+        found = managers.create(obj, key, "m", T1, PODS)
+        assert found is not None
+        assert msgspec.json.decode(found or b"[]") == update_managed_fields(None, obj, [], "m", T1, PODS)
+
+
+def test_objects_of_more_parts_are_left_to_others():
+    config_map = msgspec.convert({"data": {"a": "b"}}, schema().struct("io.k8s.api.core.v1.ConfigMap"))
+    assert managers.create(config_map, b"", "m", T1, Endpoint("v1", None)) is None
+    with_status = msgspec.convert({"metadata": {}, "status": {"phase": "Running"}}, POD)
+    assert managers.create(with_status, b"", "m", T1, Endpoint("v1", PODS.shape.node)) is None

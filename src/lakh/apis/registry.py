@@ -143,6 +143,10 @@ class Strategy:
         """Why the object of this name may not be deleted; "" when it may. Deletions of collections do not ask."""
         return ""
 
+    def fields_key(self, obj: Any) -> bytes | None:
+        """Bytes that two new objects have in common only if their specs have the same fields; None for a kind whose objects seldom do."""
+        return None
+
     def grace_period_seconds(self, obj: Any, requested: int | None) -> int:
         """How long a delete waits for the object's node or owner to finish it off; 0 deletes at once."""
         return 0

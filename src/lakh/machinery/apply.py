@@ -298,16 +298,20 @@ def changes_between(old: Any, new: Any, endpoint: Endpoint) -> tuple[FieldSet, F
     return _changes(_managed(before, endpoint.ignored), _managed(after, endpoint.ignored), endpoint.shape)
 
 
+def created(new: Any, endpoint: Endpoint) -> FieldSet:
+    """The fields of a new object, or of a top-level part of one."""
+    changed = _created(_managed(_plain(new), endpoint.ignored), endpoint.shape)
+    return changed if endpoint.kept is None else endpoint.kept(changed)
+
+
 def update_managed_fields(
     old: Any, new: Any, managers: list[Entry], manager: str, time: str, endpoint: Endpoint
 ) -> list[Entry]:
     """The entries after a create (`old` None), update or patch by `manager`. When nothing is changed, the argument itself comes back."""
-    ignored, api_version = endpoint.ignored, endpoint.api_version
+    api_version = endpoint.api_version
     own: Identity = (manager or "unknown", "Update", api_version, endpoint.subresource)
     if old is None:
-        changed = _created(_managed(_plain(new), ignored), endpoint.shape)
-        if endpoint.kept is not None:
-            changed = endpoint.kept(changed)
+        changed = created(new, endpoint)
         return [_entry(*own[:3], time, changed, endpoint.subresource)] if changed else []
     if not managers:
         # Whoever reset the entries wants none until the next apply.

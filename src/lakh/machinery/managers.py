@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from lakh.machinery import fieldset
-from lakh.machinery.apply import MAX_UPDATE_MANAGERS, changes_between
+from lakh.machinery.apply import MAX_UPDATE_MANAGERS, changes_between, created
 from lakh.machinery.fieldset import EMPTY, FieldSet
 from lakh.machinery.tracking import Endpoint
 
@@ -21,6 +21,8 @@ from lakh.machinery.tracking import Endpoint
 CACHE_ENTRIES = 2048
 # Of a set and the changes to it; longer ones are not kept.
 MAX_CACHED_BYTES = 4096
+# Of the spec of a template and its fields.
+MAX_CREATED_BYTES = 16_384
 
 
 class Entry(msgspec.Struct, omit_defaults=True, gc=False, kw_only=True):
@@ -92,6 +94,65 @@ def update(old: Any, new: Any, at_rest: bytes, manager: str, time: str, endpoint
         return b""
     kept.sort(key=_order)
     return _encode(kept)
+
+
+_SPEC_ALONE = frozenset(("metadata", "spec", "status", "apiVersion", "kind"))
+# By endpoint and key: the fields of specs, as the inside of an object.
+_specs: dict[tuple[Endpoint, bytes], bytes] = {}
+_metadata: dict[tuple[Any, ...], bytes] = {}
+
+
+def create(obj: Any, key: bytes, manager: str, time: str, endpoint: Endpoint) -> bytes | None:
+    """The entries of a new object of metadata and spec; `key` stands for the fields of its spec. None: it has more parts."""
+    if endpoint.kept is not None or not _SPEC_ALONE.issuperset(obj.__struct_encode_fields__):
+        return None
+    if obj.status is not None and "status" not in endpoint.ignored:
+        return None
+    spec = _specs.get((endpoint, key))
+    if spec is None:
+        spec = _part({"spec": msgspec.to_builtins(obj.spec)}, endpoint)
+        _keep(_specs, (endpoint, key), spec, len(key) + len(spec))
+    metadata = obj.metadata
+    labels, annotations, finalizers = metadata.labels, metadata.annotations, metadata.finalizers
+    owners = metadata.ownerReferences
+    # What of metadata its fields depend on: names, the items of sets, the owners.
+    which = (
+        endpoint,
+        labels if labels is None else (*labels,),
+        annotations if annotations is None else (*annotations,),
+        finalizers if finalizers is None else (*finalizers,),
+        owners if owners is None else _encode(owners),
+        metadata.generateName is None,
+    )
+    head = _metadata.get(which)
+    if head is None:
+        head = _part({"metadata": msgspec.to_builtins(metadata)}, endpoint)
+        _keep(_metadata, which, head, 2 * len(head))
+    if not spec and not head:
+        return b""
+    entry = Entry(
+        apiVersion=endpoint.api_version,
+        fieldsType="FieldsV1",
+        fieldsV1=msgspec.Raw(b"{%b%b%b}" % (head, b"," if head and spec else b"", spec)),
+        manager=manager or "unknown",
+        operation="Update",
+        subresource=endpoint.subresource or None,
+        time=time,
+    )
+    return _encode([entry])
+
+
+def _part(part: dict[str, Any], endpoint: Endpoint) -> bytes:
+    """The fields of a part of a new object, without braces."""
+    return _encode(created(part, endpoint))[1:-1]
+
+
+def _keep(cache: dict[Any, bytes], key: Any, found: bytes, size: int) -> None:
+    if size > MAX_CREATED_BYTES:
+        return
+    if len(cache) >= CACHE_ENTRIES:
+        cache.clear()
+    cache[key] = found
 
 
 def _order(entry: Entry) -> tuple[str, ...]:

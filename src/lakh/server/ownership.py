@@ -8,6 +8,7 @@ import msgspec
 
 from lakh.machinery import apply as ssa
 from lakh.machinery import errors
+from lakh.machinery.managers import create as create_at_rest
 from lakh.machinery.managers import update as update_at_rest
 from lakh.server.codec import Codec, FieldValidation, MalformedError, load_json, read_apply, yaml_findings
 from lakh.server.context import Context
@@ -26,6 +27,13 @@ def track_create(codec: Codec, obj: Any, context: Context) -> None:
     if context.applied:
         return
     obj.metadata.managedFields = None
+    endpoint = codec.endpoint("")
+    key = codec.resource.strategy.fields_key(obj)
+    if key is not None:
+        entries = create_at_rest(obj, key, context.manager, context.now, endpoint)
+        if entries is not None:
+            obj.metadata.managedFields = msgspec.Raw(entries) if entries else None
+            return
     obj.metadata.managedFields = _ordered(
         ssa.update_managed_fields(
             None,
@@ -33,7 +41,7 @@ def track_create(codec: Codec, obj: Any, context: Context) -> None:
             [],
             context.manager,
             context.now,
-            codec.endpoint(""),
+            endpoint,
         )
     )
 
