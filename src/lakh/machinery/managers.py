@@ -40,6 +40,7 @@ class Entry(msgspec.Struct, omit_defaults=True, gc=False, kw_only=True):
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[Entry]).decode
 _decode_any = msgspec.json.Decoder().decode
+_decode_parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def update(old: Any, new: Any, at_rest: bytes, manager: str, time: str, endpoint: Endpoint) -> bytes | None:
@@ -53,31 +54,34 @@ def update(old: Any, new: Any, at_rest: bytes, manager: str, time: str, endpoint
     if endpoint.kept is not None:
         changed, removed = endpoint.kept(changed), endpoint.kept(removed)
     api_version, subresource = endpoint.api_version, endpoint.subresource
-    added, gone = _encode(changed), _encode(removed)
-    mine: Entry | None = None
-    kept: list[Entry] = []
     entries = _decode(at_rest)
     if len(entries) >= MAX_UPDATE_MANAGERS:
         return None
+    # By top-level field, hardly ever more than one: what is added there, and what is gone.
+    parts = {
+        name: (
+            _encode(changed.get(name, EMPTY)),
+            _encode(removed.get(name, EMPTY)),
+            name in changed,
+            name in removed,
+        )
+        for name in (*changed, *(n for n in removed if n not in changed))
+    }
     manager = manager or "unknown"
+    mine: Entry | None = None
+    kept: list[Entry] = []
     for entry in entries:
         if entry.apiVersion != api_version:
             return None
-        before = b"{}" if entry.fieldsV1 is None else bytes(entry.fieldsV1)
         if (
             entry.operation == "Update"
             and entry.manager == manager
             and (entry.subresource or "") == subresource
         ):
-            mine, own = entry, before
-            continue
-        fields = _without(before, added, gone)
-        if not fields:
-            continue
-        if fields is not before:
-            entry.fieldsV1 = msgspec.Raw(fields)
-        kept.append(entry)
-    fields = _own(own if mine is not None else b"{}", added, gone)
+            mine = entry
+        elif _cut(entry, parts):
+            kept.append(entry)
+    fields = _grown(mine, parts)
     if fields:
         if changed or mine is None:
             mine = Entry(
@@ -88,7 +92,7 @@ def update(old: Any, new: Any, at_rest: bytes, manager: str, time: str, endpoint
                 subresource=subresource or None,
                 time=time,
             )
-        mine.fieldsV1 = msgspec.Raw(fields)
+        mine.fieldsV1 = fields
         kept.append(mine)
     if not kept:
         return b""
@@ -165,36 +169,98 @@ def _order(entry: Entry) -> tuple[str, ...]:
     )
 
 
-def _set(text: bytes) -> FieldSet:
-    found = _decode_any(text)
-    return found if isinstance(found, dict) else EMPTY
+_Part = tuple[bytes, bytes, bool, bool]
 
 
-def _cut(fields: bytes, added: bytes, gone: bytes) -> bytes | None:
-    """What others keep of a set: None for all of it, b"" for nothing."""
-    before = _set(fields)
-    left = fieldset.difference(fieldset.difference(before, _set(added)), _set(gone))
-    if left is before:
+def _sets(entry: Entry | None) -> dict[str, msgspec.Raw]:
+    """The set of an entry by top-level field."""
+    if entry is None or entry.fieldsV1 is None:
+        return {}
+    try:
+        return _decode_parts(entry.fieldsV1)
+    except msgspec.ValidationError:  # it is no object, which is no fields
+        return {}
+
+
+def _cut(entry: Entry, parts: dict[str, _Part]) -> bool:
+    """Takes what was changed from somebody else's entry. Whether something is left of it."""
+    sets = _sets(entry)
+    touched = False
+    for name, part in parts.items():
+        before = sets.get(name)
+        if before is None or name == ".":
+            continue
+        left = _looked_up(_cached_without, _without, bytes(before), part)
+        if left is None:
+            continue
+        touched = True
+        if left:
+            sets[name] = msgspec.Raw(left)
+        else:
+            del sets[name]
+    if not touched:
+        return True
+    if sets.keys() <= {"."}:
+        return False
+    entry.fieldsV1 = msgspec.Raw(_encode(sets))
+    return True
+
+
+def _grown(entry: Entry | None, parts: dict[str, _Part]) -> msgspec.Raw | None:
+    """What the writer has of a set then; None for nothing."""
+    sets = _sets(entry)
+    touched = False
+    for name, part in parts.items():
+        before = sets.get(name)
+        if before is None:
+            if part[2]:
+                sets[name] = msgspec.Raw(part[0])
+                touched = True
+            continue
+        left = _looked_up(_cached_with, _with, bytes(before), part)
+        if left is None:
+            continue
+        touched = True
+        if left:
+            sets[name] = msgspec.Raw(left)
+        else:
+            del sets[name]
+    if sets.keys() <= {"."}:
         return None
-    return b"" if fieldset.is_empty(left) else _encode(left)
+    return msgspec.Raw(_encode(sets)) if touched or entry is None else entry.fieldsV1
 
 
-def _grown(fields: bytes, added: bytes, gone: bytes) -> bytes:
-    """What the writer has of a set then; b"" for nothing."""
-    left = fieldset.union(fieldset.difference(_set(fields), _set(gone)), _set(added))
-    return b"" if fieldset.is_empty(left) else _encode(left)
+def _looked_up(cached: Any, plain: Any, before: bytes, part: _Part) -> bytes | None:
+    small = len(before) + len(part[0]) + len(part[1]) <= MAX_CACHED_BYTES
+    found: bytes | None = (cached if small else plain)(before, *part)
+    return found
 
 
-_cached_cut = lru_cache(CACHE_ENTRIES)(_cut)
-_cached_grown = lru_cache(CACHE_ENTRIES)(_grown)
+def _one(node: bytes, there: bool = True) -> FieldSet:
+    """The set with a node as its only one; `there` False: the empty set."""
+    return {"": _decode_any(node)} if there else EMPTY
 
 
-def _without(fields: bytes, added: bytes, gone: bytes) -> bytes:
-    small = len(fields) + len(added) + len(gone) <= MAX_CACHED_BYTES
-    left = (_cached_cut if small else _cut)(fields, added, gone)
-    return fields if left is None else left
+def _result(before: FieldSet, after: FieldSet) -> bytes | None:
+    """The node that is left: None when nothing is different, b"" when nothing is left."""
+    if after is before:
+        return None
+    return _encode(after[""]) if after else b""
 
 
-def _own(fields: bytes, added: bytes, gone: bytes) -> bytes:
-    small = len(fields) + len(added) + len(gone) <= MAX_CACHED_BYTES
-    return (_cached_grown if small else _grown)(fields, added, gone)
+def _without(node: bytes, added: bytes, gone: bytes, is_added: bool, is_gone: bool) -> bytes | None:
+    """What others keep of a node."""
+    before = _one(node)
+    left = fieldset.difference(before, _one(added, is_added))
+    return _result(before, fieldset.difference(left, _one(gone, is_gone)))
+
+
+def _with(node: bytes, added: bytes, gone: bytes, is_added: bool, is_gone: bool) -> bytes | None:
+    """What the writer has of a node then."""
+    before = _one(node)
+    left = fieldset.difference(before, _one(gone, is_gone))
+    return _result(before, fieldset.union(left, _one(added, is_added)))
+
+
+_cached_without = lru_cache(CACHE_ENTRIES)(_without)
+_cached_with = lru_cache(CACHE_ENTRIES)(_with)
