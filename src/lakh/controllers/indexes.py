@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from lakh.machinery import gonumbers
-
 
 def parse_indexes(text: str | None, completions: int) -> set[int]:
     """The indexes below `completions`; what cannot be read is left out."""
     found: set[int] = set()
     for part in (text or "").split(","):
         first, dash, last = part.partition("-")
-        if not gonumbers.is_uint(first) or (dash and not gonumbers.is_uint(last)):
+        if not first.isdigit() or (dash and not last.isdigit()):
             continue
         start = int(first)
         stop = int(last) if dash else start

@@ -14,14 +14,14 @@ short.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from lakh.machinery import cel, cel_device, cel_functions, quantity
-from lakh.machinery.cel_values import DomainMap
+from lakh.machinery import cel, quantity
 
 from .consumption import Amounts, Share, consumed_by, fits, with_share
 from .deviceviews import Attribute, CounterUse, Device, DeviceToleration
@@ -45,6 +45,7 @@ MAX_RESULTS = 32
 MAX_STEPS = 200_000
 """Devices looked at before a search gives up: half a second. Upstream gives up after ten."""
 BLOCKING = ("NoSchedule", "NoExecute")
+VARIABLES = (("device", "dyn"),)
 
 _devices = msgspec.json.Decoder(list[Device])
 _counters = msgspec.json.Decoder(list[CounterUse])
@@ -134,21 +135,17 @@ class Shape:
     def _selected(self, device: Device, match: Match) -> bool:
         if not match.expressions:
             return True
-        try:
-            values = describe(self.driver, device)
-        except ValueError as error:
-            self.errors[match] = f"selector #0: CEL runtime error: {error}"
-            return False
+        values = {"device": describe(self.driver, device, match.expressions)}
+        activation = None
         for number, source in enumerate(match.expressions):
             try:
-                found, _ = cel_device.compile_selector(source).run(values)
+                program = cel.compile_expression(source, VARIABLES)
+                if activation is None:
+                    activation = program.activation(values)
+                if program.evaluate(activation) is not True:
+                    return False
             except cel.ExpressionError as error:
-                self.errors[match] = f"selector #{number}: CEL compile error: {error}"
-                return False
-            if isinstance(found, Exception):
-                self.errors[match] = f"selector #{number}: CEL runtime error: {found}"
-                return False
-            if found is not True:
+                self.errors[match] = f"selector #{number}: CEL runtime error: {error}"
                 return False
         return True
 
@@ -179,7 +176,7 @@ def value_of(attribute: Attribute) -> Value | None:
     return None
 
 
-class _Domains(DomainMap):
+class _Domains(dict[str, dict[str, Any]]):
     """Attributes by domain."""
 
     def put(self, driver: str, name: str, value: Any) -> None:
@@ -187,24 +184,29 @@ class _Domains(DomainMap):
         self.setdefault(domain or driver, {})[plain] = value
 
 
-def describe(driver: str, device: Device) -> dict[str, Any]:
-    """A device as expressions see it: `device.driver`, `device.attributes["domain"].name`, `device.capacity["domain"].name`; raises
-    ValueError when a version is none.
+_DOMAIN = re.compile(r"""(attributes|capacity)\s*\[\s*["']([^"']+)["']\s*\]""")
+
+
+def describe(driver: str, device: Device, expressions: Iterable[str] = ()) -> dict[str, Any]:
+    """A device as expressions see it: `device.driver`, `device.attributes["domain"].name`, `device.capacity["domain"].name`.
 
     A domain that the device knows nothing of is an empty map.
     """
     attributes, capacity = _Domains(), _Domains()
+    for source in expressions:
+        for kind, domain in _DOMAIN.findall(source):
+            (attributes if kind == "attributes" else capacity).setdefault(domain, {})
     for name, attribute in (device.attributes or {}).items():
         found = value_of(attribute)
         if found is not None:
             kind, value = found
-            attributes.put(driver, name, cel_functions.as_semver(value) if kind == "version" else value)
+            attributes.put(driver, name, {"@semver": value} if kind == "version" else value)
     for name, amount in (device.capacity or {}).items():
-        capacity.put(driver, name, cel_functions.as_quantity(amount.value))
+        capacity.put(driver, name, cel.as_quantity(amount.value))
     return {
         "driver": driver,
-        "attributes": DomainMap(attributes),
-        "capacity": DomainMap(capacity),
+        "attributes": dict(attributes),
+        "capacity": dict(capacity),
         "allowMultipleAllocations": bool(device.allowMultipleAllocations),
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 
 import msgspec
 
@@ -35,31 +34,19 @@ _decode = msgspec.json.Decoder(_Times).decode
 
 
 async def expire_events(cluster: Cluster) -> None:
-    """Runs until cancelled. An event's hour begins anew with each update, as it does with a lease in etcd.
-
-    Of millions of events few are due: the revisions of the last hour's sweeps tell which were written since, and those are not looked into.
-    """
-    marks: deque[tuple[float, int]] = deque()
+    """Runs until cancelled. An event's hour begins anew with each update, as it does with a lease in etcd."""
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
-        partition = cluster.partitions["events"]
-        now = time.time()
-        marks.append((now, partition.revision))
-        while marks[0][0] < now - EVENT_TTL_SECONDS:
-            marks.popleft()
-        if not partition.is_writer:
+        if not cluster.partitions["events"].is_writer:
             continue
         try:
-            await sweep(cluster, now - EVENT_TTL_SECONDS, marks[0][1])
+            await sweep(cluster, time.time() - EVENT_TTL_SECONDS)
         except StoreError as e:
             log.warning("events are not expired: %s", e)
 
 
-async def sweep(cluster: Cluster, before: float, revision: int | None = None) -> int:
-    """Deletes the events not touched since `before` (epoch seconds); returns how many.
-
-    What was written after `revision`, if given, was touched since then.
-    """
+async def sweep(cluster: Cluster, before: float) -> int:
+    """Deletes the events not touched since `before` (epoch seconds); returns how many."""
     partition = cluster.partitions["events"]
     limit = times.of_seconds(before)
     after, count = "", 0
@@ -67,8 +54,6 @@ async def sweep(cluster: Cluster, before: float, revision: int | None = None) ->
         page = partition.range("events", after=after, limit=PIECE)
         pending = []
         for item in page.items:
-            if revision is not None and item.revision > revision:
-                continue
             found = _decode(item.value)
             # RFC 3339 in UTC sorts as text.
             if max(found.metadata.creationTimestamp, found.lastTimestamp or "") < limit:

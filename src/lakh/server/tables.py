@@ -38,10 +38,7 @@ def include_object(query: dict[str, str]) -> str:
     """The `includeObject` parameter; Metadata when it is not given. Raises 400."""
     value = query.get("includeObject", "Metadata") or "Metadata"
     if value not in INCLUDE:
-        finding = errors.invalid_value(
-            "includeObject", value, "must be 'Metadata', 'Object', 'None', or empty"
-        )
-        raise errors.bad_request(f"Unable to convert to Table as requested: {finding}")
+        raise errors.bad_request(f'unrecognized includeObject value: "{value}"')
     return value
 
 
