@@ -25,7 +25,6 @@ WITH_EXAMPLES = {
     "cursor",
     "partition",
     "history",
-    "packing",
 }
 
 
