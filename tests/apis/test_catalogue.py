@@ -141,7 +141,7 @@ def sparse(node: Node, random: Random, depth: int = 0) -> Any:
                 for _ in range(random.randrange(3))
             }
         case "integer":
-            return random.choice([-1, 0, 1, 80, 2**40])
+            return random.choice([-1, 0, 1, 80, 2**31 - 1 if node.format == "int32" else 2**40])
         case "number":
             return random.choice([-1.5, 0.0])
         case "boolean":

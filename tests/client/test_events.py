@@ -65,9 +65,8 @@ def test_spam_is_filtered_for_one_object_only():
     assert correlator.correlate(other, WARNING, "Failed", "m", SECOND_NS) is not None
 
 
-def test_caches_are_bounded(monkeypatch):
-    monkeypatch.setattr(events_module, "CACHE_SIZE", 10)
-    correlator = EventCorrelator("c")
+def test_caches_are_bounded():
+    correlator = EventCorrelator("c", size=10)
     for number in range(100):
         correlator.correlate(ObjectReference(kind="Pod", name=f"p{number}"), NORMAL, "R", "m", SECOND_NS)
     for cache in (correlator._aggregates, correlator._written, correlator._buckets):

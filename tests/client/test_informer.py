@@ -218,6 +218,27 @@ async def test_handler_errors_are_logged_and_stop_nothing(api, caplog):
     assert "broken handler" in caplog.text
 
 
+async def test_versions_of_an_object_share_their_names_and_what_share_says(api):
+    seen: list[tuple[View | None, View]] = []
+    api.put("pods", "ns/a")
+    async with api.client() as client:
+        informer = Informer(client, PODS, View, share=lambda old, new: seen.append((old, new)))
+        informer.add_index("namespace", lambda item: [item.metadata.namespace])
+        replay = Replay().attach(informer)
+        async with running(informer):
+            await informer.wait_synced()
+            first = informer.get("a", "ns")
+            api.put("pods", "ns/a", x=1)
+            await reached(api, informer)
+    second = informer.get("a", "ns")
+    assert seen == [(None, first), (first, second)]
+    assert second is not first and second.x == 1
+    assert second.metadata.uid is first.metadata.uid
+    assert second.metadata.name is first.metadata.name
+    assert informer.by_index("namespace", "ns") == [second]
+    assert replay.items["ns/a"] is second and not replay.wrong
+
+
 async def test_a_late_handler_gets_all_items(api):
     api.put("pods", "ns/a")
     async with api.client() as client:

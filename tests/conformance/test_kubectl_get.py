@@ -136,7 +136,14 @@ class TestPods:
             f"No resources found in {kubectl.namespace} namespace.\n"
         )
         refused = kubectl("get", "pods", "--field-selector=spec.hostname=b", code=1)
-        assert "field label not supported: spec.hostname" in refused.stderr
+        assert refused.stderr == (
+            'Error from server (BadRequest): Unable to find "/v1, Resource=pods" that match label selector "", field selector '
+            '"spec.hostname=b": field label not supported: spec.hostname\n'
+        )
+        refused = kubectl("get", "pods", "-l", "app in a", code=1)
+        assert refused.stderr.endswith(
+            """field selector "": unable to parse requirement: found 'a' expected: '('\n"""
+        )
         assert kubectl("get", "pods", "-o", "wide", "--no-headers").lines[0].startswith("a ")
         both = kubectl("get", "pods,configmaps")
         assert "pod/a" in both.stdout

@@ -154,7 +154,7 @@ async def test_one_pod_a_node(client: FakeClient) -> None:
     client.put(
         DAEMONSETS,
         {
-            "metadata": {"name": "agent"},
+            "metadata": {"name": "agent", "annotations": {"kubernetes.io/change-cause": "first"}},
             "spec": {
                 "selector": {"matchLabels": {"app": "agent"}},
                 "template": template({"app": "agent"}),
@@ -172,6 +172,7 @@ async def test_one_pod_a_node(client: FakeClient) -> None:
     hashed = revision["metadata"]["labels"]["controller-revision-hash"]
     assert revision["metadata"]["name"] == f"agent-{hashed}"
     assert revision["revision"] == 1
+    assert revision["metadata"]["annotations"] == {"kubernetes.io/change-cause": "first"}
     assert pods[0]["metadata"]["labels"] == {"app": "agent", "controller-revision-hash": hashed}
     terms = pods[0]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert terms == {

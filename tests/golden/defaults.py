@@ -529,7 +529,7 @@ DEFAULTS: tuple[Default, ...] = (
         "coordination.k8s.io/v1",
         "leases",
         "Lease",
-        {"spec": {"holderIdentity": "h", "renewTime": "2020-01-02T03:04:05Z"}},
+        {"spec": {"holderIdentity": "h", "renewTime": "2020-01-02T03:04:05.000000Z"}},
         "pkg/apis/coordination/v1 has none; metav1.MicroTime: MarshalJSON",
     ),
     cluster(

@@ -65,6 +65,7 @@ from .strategies import json_values
         ),
         # and more
         ({"a": 1}, [{"op": "replace", "path": "", "value": [1]}], [1]),
+        ({}, [{"op": "replace", "path": "/a", "value": 1}], {"a": 1}),
         ({"a": [1]}, [{"op": "copy", "from": "/a", "path": "/b"}], {"a": [1], "b": [1]}),
         ({"a": [1, 2]}, [{"op": "remove", "path": "/a/-1"}], {"a": [1]}),
         ({}, [{"op": "test", "path": "/a", "value": None}], {}),
@@ -86,7 +87,7 @@ def test_examples(document, patch, result):
         ({"foo": "bar"}, {"op": "add", "path": "/baz/bat", "value": "qux"}),
         ({}, {"op": "remove", "path": "/a"}),
         ({}, {"op": "remove", "path": ""}),
-        ({}, {"op": "replace", "path": "/a", "value": 1}),
+        ({}, {"op": "replace", "path": "/a/b", "value": 1}),
         ({"a": []}, {"op": "add", "path": "/a/1", "value": 1}),
         ({"a": []}, {"op": "add", "path": "/a/x", "value": 1}),
         ({"a": []}, {"op": "replace", "path": "/a/-", "value": 1}),

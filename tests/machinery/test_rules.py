@@ -142,17 +142,17 @@ class TestEvaluation:
         item = {**STRING, "maxLength": 1}
         rule = {"rule": "self.all(x, self.all(y, x == y))", "message": "m"}
         raw = schema(
-            a={"type": "array", "items": item, "maxItems": 200, rules.KEY: [rule]},
+            a={"type": "array", "items": item, "maxItems": 500, rules.KEY: [rule]},
             b={**INTEGER, rules.KEY: [{"rule": "self < 0"}]},
         )
-        assert says(raw, {"a": ["x"] * 200, "b": 1}) == [
+        assert says(raw, {"a": ["x"] * 500, "b": 1}) == [
             "spec.a: Invalid value: \"array\": 'operation cancelled: actual cost limit exceeded': no further validation rules will be run due "
             "to call cost exceeds limit for rule: m"
         ]
 
     def test_budget(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(rules, "EVALUATIONS_MAX", 1)
-        raw = schema({"rule": "true"}, {"rule": "true"}, a=INTEGER)
+        monkeypatch.setattr(rules, "OBJECT_BUDGET", 2)
+        raw = schema({"rule": "self.a == 1"}, {"rule": "true"}, a=INTEGER)
         assert rules.OUT_OF_BUDGET in says(raw, {"a": 1})[0]
 
 

@@ -189,6 +189,27 @@ def test_pods_run_and_their_addresses_are_used_again() -> None:
     run(work())
 
 
+def test_a_pod_that_runs_for_days_leaves_nothing_behind_when_it_changes() -> None:
+    async def work() -> None:
+        async with world(1) as w:
+            await asyncio.sleep(1.0)
+            made = pod("a", nodeName="trn2-00000")
+            made["metadata"]["annotations"] = {"lakh.dev/start-seconds": "1", "lakh.dev/run-seconds": "600"}
+            assert (await w.api.post(PODS, made)).status == 201
+            await asyncio.sleep(3.0)
+            changes = 2 * fleets.DUE_FREE
+            for number in range(changes):
+                change = {"metadata": {"annotations": {"n": str(number)}}}
+                assert (await w.api.patch(f"{PODS}/a", change)).status == 200
+                await asyncio.sleep(0.1)
+            assert len(w.fleet._due) <= fleets.DUE_FREE + 2
+            await asyncio.sleep(600.0)
+            assert (await w.get(f"{PODS}/a"))["status"]["phase"] == "Running"
+            assert (await w.get(f"{PODS}/a"))["status"]["containerStatuses"][0]["restartCount"] == 1
+
+    run(work())
+
+
 def test_a_node_lists_the_images_of_its_pods_with_its_next_report() -> None:
     async def work() -> None:
         async with world(2) as w:

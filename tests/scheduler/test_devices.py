@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakh.machinery import cel
+from lakh.machinery import cel_device
 from lakh.scheduler.allocator import Bench, Demand, Shape, allocate, describe
 from lakh.scheduler.constraints import needs_of
 from lakh.scheduler.core import Core
@@ -127,9 +127,8 @@ def reference_matches(
     expressions = [CLASSES[cls], *(s["cel"]["expression"] for s in selectors)]
     for expression in expressions:
         if expression is not None:
-            program = cel.compile_expression(expression, (("device", "dyn"),))
             view = describe(driver, to(found, Device))
-            if program.evaluate(program.activation({"device": view})) is not True:
+            if cel_device.compile_selector(expression).run(view)[0] is not True:
                 return False
     return True
 

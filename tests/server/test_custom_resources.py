@@ -620,6 +620,60 @@ class TestDocuments:
         assert after["apis/apps/v1"] == index["apis/apps/v1"]
 
 
+async def schemas_of(api: Api, schema: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What v2 and v3 say of a Robot of this schema."""
+    await define(
+        api,
+        definition(
+            "robots",
+            "Robot",
+            version(schema={"openAPIV3Schema": schema}, subresources={}, selectableFields=[]),
+        ),
+    )
+    place = (await api.get("/openapi/v3")).json["paths"]["apis/example.com/v1"]["serverRelativeURL"]
+    name = "com.example.v1.Robot"
+    second = (await api.get("/openapi/v2")).json["definitions"][name]
+    return second, (await api.get(place)).json["components"]["schemas"][name]
+
+
+class TestWhatKubectlReads:
+    """Without server-side validation, as with a List, kubectl checks by v2 and refuses what a schema with properties does not name."""
+
+    async def test_a_kind_that_keeps_unknown_fields_names_none(self, empty: Api) -> None:
+        schema = {
+            "type": "object",
+            "x-kubernetes-preserve-unknown-fields": True,
+            "properties": {"model": {"type": "string"}},
+        }
+        second, third = await schemas_of(empty, schema)
+        assert set(second) == {"type", "x-kubernetes-group-version-kind"}
+        assert set(third["properties"]) == {"apiVersion", "kind", "metadata", "model"}
+
+    async def test_embedded_resources_have_their_metadata(self, empty: Api) -> None:
+        embedded = {"type": "object", "x-kubernetes-embedded-resource": True}
+        closed = {**embedded, "properties": {"spec": {"type": "object"}}}
+        open_ = {**embedded, "x-kubernetes-preserve-unknown-fields": True}
+        second, third = await schemas_of(
+            empty, {"type": "object", "properties": {"closed": closed, "open": open_}}
+        )
+        for shown in (second["properties"]["closed"], third["properties"]["closed"]):
+            assert set(shown["properties"]) == {"apiVersion", "kind", "metadata", "spec"}
+            assert shown["required"] == ["kind", "apiVersion"]
+        assert "properties" not in second["properties"]["open"]
+        assert "type" not in second["properties"]["open"]
+        assert set(third["properties"]["open"]["properties"]) == {"apiVersion", "kind", "metadata"}
+
+    async def test_what_may_be_null_is_neither_typed_nor_required(self, empty: Api) -> None:
+        schema = {
+            "type": "object",
+            "required": ["a", "b"],
+            "properties": {"a": {"type": "string", "nullable": True}, "b": {"type": "string"}},
+        }
+        second, third = await schemas_of(empty, schema)
+        assert second["required"] == ["b"] and third["required"] == ["a", "b"]
+        assert "type" not in second["properties"]["a"]
+
+
 KEYWORDS = st.sampled_from(
     [
         *("type", "properties", "items", "additionalProperties", "required", "enum", "default", "nullable"),

@@ -25,6 +25,7 @@ WITH_EXAMPLES = {
     "cursor",
     "partition",
     "history",
+    "packing",
 }
 
 

@@ -29,7 +29,7 @@ A `CustomResourceDefinition` is served from the moment it is `Established`, and 
 | --- | --- |
 | structural schemas | types, pruning, defaults, nullable, all value validations, `allOf`/`anyOf`/`oneOf`/`not`, formats, with upstream's messages; definitions that are not structural are refused |
 | extensions | `x-kubernetes-preserve-unknown-fields`, `-embedded-resource`, `-int-or-string`, `-list-type`, `-list-map-keys`, `-map-type` |
-| CEL rules | `rule`, `message`, `messageExpression`, `reason`, `fieldPath`, `optionalOldSelf`, transition rules, ratcheting with warnings; all of Kubernetes' libraries, macros with two variables. Compiled against the types of the schema when the definition is written, with upstream's messages and estimates of cost. Not: metering what a rule costs when it runs (one evaluation ends after 10,000 rounds of macros, a request after 20,000 evaluations), expressions nested deeper than 32, `orValue` on what `format.*().validate()` gives, types of lists in lists and of lists in maps (looked at when a rule runs) |
+| CEL rules | `rule`, `message`, `messageExpression`, `reason`, `fieldPath`, `optionalOldSelf`, transition rules, ratcheting with warnings; all of Kubernetes' libraries, macros with two variables. Compiled against the types of the schema when the definition is written, with upstream's messages and estimates of cost. What rules cost is counted while they run, as upstream counts it: 1,000,000 an expression, 10,000,000 an object. Not: expressions nested deeper than 32, `orValue` on what `format.*().validate()` gives, types of lists in lists and of lists in maps (looked at when a rule runs) |
 | versions | any number; conversion `None`, and `Webhook` with v1 and v1beta1 reviews, by URL or service. Server-side apply in every version: managers hold fields of the version they applied, and conflicts are found in each version that somebody holds. Over a webhook, updates through a version that is not stored are held in the stored one's fields, and that one may not change while there are objects |
 | subresources | status, scale |
 | printing, selecting | additional printer columns, short names, categories, selectable fields |
@@ -43,7 +43,7 @@ _MISSING = """
 
 | what | state |
 | --- | --- |
-| aggregated API servers | `APIService`s are stored, those of what is served here are made; requests are not passed on |
+| aggregated API servers | `APIService`s are stored; requests are not passed on |
 | admission webhooks, admission policies | stored and checked, their expressions against upstream's types; not called |
 | RBAC | stored, not enforced: every credential that the cluster issued may do everything |
 | API priority and fairness | stored, not enforced |
@@ -57,11 +57,9 @@ _MISSING = """
 | older invalid objects | an object that an earlier version accepted and today's rules refuse cannot be updated unless it is put right; upstream lets some such values pass |
 | alpha fields of core, apps and batch | kept as sent where upstream drops them: `podCertificate` volumes. The `scheduler.alpha.kubernetes.io` annotations are not read |
 | warnings | not those on the contents of TLS secrets |
-| device selectors | compiled as CEL with `device` of any type: no finding on its fields, no estimate of cost |
 | `MutatingAdmissionPolicy` | its expressions are not compiled; some texts of its findings may differ from upstream's |
-| malformed quantities in `resource.k8s.io`, `storage.k8s.io`, `node.k8s.io` | refused as 422 where upstream's decoder answers 400 |
 | `VolumeAttachment` | an `inlineVolumeSpec` is not validated as a persistent volume's spec |
-| `IPAddress`, `ServiceCIDR` | as upstream's allocator has them, for IPv4: services get no IPv6 addresses |
+| `IPAddress`, `ServiceCIDR` | stored and validated; no controller keeps the finalizer and the `Ready` condition, and services take no addresses from further ranges |
 | CBOR | refused (406, 415), as upstream's v1.36 does: its gate `CBORServingAndStorage` is alpha and off, and clients ask for CBOR only where a server offers it |
 | malformed strategic merge patches | an unknown `$patch`, a missing merge key and the like are 400, where upstream answers 500 |
 | beta and alpha groups | not served, `scheduling.k8s.io/v1alpha2` aside |

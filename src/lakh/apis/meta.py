@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -35,6 +36,16 @@ MAX_DRIVER_NAME_BYTES = 63
 IMMUTABLE = "field is immutable"
 NON_NEGATIVE = "must be greater than or equal to 0"
 
+# Of metadata, what no update changes.
+_SETTLED_NAMES = (
+    "name",
+    "namespace",
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+)
+_SETTLED = attrgetter(*_SETTLED_NAMES)
 _STANDARD_FINALIZERS = frozenset(("kubernetes", "orphan", "foregroundDeletion"))
 
 
@@ -104,9 +115,10 @@ def _validate_common(meta: Any, path: str, found: list[FieldError], any_finalize
 
 
 def validate_object_meta_update(
-    new: Any, old: Any, path: str = "metadata", *, any_finalizer: bool = False
+    new: Any, old: Any, path: str = "metadata", *, any_finalizer: bool = False, common: bool = True
 ) -> list[FieldError]:
-    """All findings on the metadata of an update. The resource version is the server's business."""
+    """All findings on the metadata of an update. The resource version is the server's business. `common` False: labels and the like
+    were looked at, and nothing was found."""
     found: list[FieldError] = []
     if old.deletionTimestamp and new.finalizers and new.finalizers != old.finalizers:
         added = sorted(set(new.finalizers) - set(old.finalizers or ()))
@@ -120,18 +132,13 @@ def validate_object_meta_update(
             )
     if (new.generation or 0) < (old.generation or 0):
         found.append(invalid_value(f"{path}.generation", new.generation or 0, "must not be decremented"))
-    for name in (
-        "name",
-        "namespace",
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ):
-        value = getattr(new, name)
-        if value != getattr(old, name):
-            found.append(invalid_value(f"{path}.{name}", value, IMMUTABLE))
-    _validate_common(new, path, found, any_finalizer)
+    if _SETTLED(new) != _SETTLED(old):
+        for name in _SETTLED_NAMES:
+            value = getattr(new, name)
+            if value != getattr(old, name):
+                found.append(invalid_value(f"{path}.{name}", value, IMMUTABLE))
+    if common:
+        _validate_common(new, path, found, any_finalizer)
     return found
 
 

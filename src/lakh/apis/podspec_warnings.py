@@ -6,10 +6,13 @@ Most fields that can give cause are absent from most pods, so a usual pod costs 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
+from lakh.apis.meta import STRING_CACHE_SIZE
 from lakh.apis.nodelabels import DEPRECATED_LABELS
 from lakh.apis.podannotations import APPARMOR, SECCOMP_CONTAINER, SECCOMP_POD, apparmor_of
+from lakh.apis.podspec_known import KNOWN
 from lakh.apis.resourcelists import milli
 from lakh.apis.security import visit_containers
 from lakh.apis.volumes import ACCESS_FILES, ACCESS_SOURCE, TOKEN_PATH
@@ -47,8 +50,16 @@ def pod_warnings(pod: Any) -> list[str]:
             "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; "
             f"a DNS label is recommended: [{' '.join(messages)}]"
         )
-    _warn(pod.spec, pod.metadata.annotations or {}, "", found)
+    annotations = pod.metadata.annotations or {}
+    if pod.spec is not KNOWN.newest or any(map(_concerns, annotations)):
+        _warn(pod.spec, annotations, "", found)
     return found
+
+
+@lru_cache(maxsize=STRING_CACHE_SIZE)
+def _concerns(key: str) -> bool:
+    """Whether an annotation with this key can give cause for a warning."""
+    return key in _DEPRECATED_ANNOTATIONS or "apparmor" in key or "seccomp" in key
 
 
 def pod_template_warnings(template: Any, path: str) -> list[str]:
@@ -113,7 +124,7 @@ def _warn(spec: Any, annotations: Mapping[str, str], prefix: str, found: list[st
 
 def _containers(spec: Any, annotations: Mapping[str, str], prefix: str, found: list[str]) -> None:
     ports = 0
-    profiles = any("apparmor" in key or "seccomp" in key for key in annotations)
+    profiles = any(map(_concerns, annotations))
     for field in ("initContainers", "containers", "ephemeralContainers"):
         for index, container in enumerate(getattr(spec, field) or ()):
             if profiles:

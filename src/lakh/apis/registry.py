@@ -63,6 +63,8 @@ class Strategy:
     writes: Mapping[str, tuple[str, ...]] = {}
     # Metadata that an update of status leaves alone.
     status_keeps: tuple[str, ...] = ()
+    # Whether an update changes nothing in parts that are as they were stored, so that a patch need not copy what it does not name.
+    keeps_parts: bool = True
     # Finalizers of garbage collection by default: "background" for all but a few old kinds.
     default_propagation: str = "Background"
     columns: tuple[Column, ...] = (NAME_COLUMN, Column("Created At", "date", "", AGE_COLUMN.description))
@@ -136,6 +138,14 @@ class Strategy:
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
         """Texts for `Warning` headers of a create (`old` None) or update."""
         return []
+
+    def permanent(self, name: str) -> str:
+        """Why the object of this name may not be deleted; "" when it may. Deletions of collections do not ask."""
+        return ""
+
+    def fields_key(self, obj: Any) -> bytes | None:
+        """Bytes that two new objects have in common only if their specs have the same fields; None for a kind whose objects seldom do."""
+        return None
 
     def grace_period_seconds(self, obj: Any, requested: int | None) -> int:
         """How long a delete waits for the object's node or owner to finish it off; 0 deletes at once."""

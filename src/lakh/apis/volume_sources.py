@@ -21,10 +21,10 @@ from lakh.apis.fieldrefs import (
     validate_resource_field_ref,
 )
 from lakh.apis.meta import (
-    MAX_DRIVER_NAME_BYTES,
     check_dns_label,
     check_dns_subdomain,
     report,
+    validate_driver_name,
     validate_label_selector,
 )
 from lakh.apis.resourcelists import milli
@@ -35,7 +35,6 @@ from lakh.machinery.errors import (
     invalid_value,
     not_supported,
     required,
-    too_long,
 )
 
 Check = Callable[[Any, str, list[FieldError]], None]
@@ -317,16 +316,6 @@ def _storage_os_names(source: Any, path: str, found: list[FieldError]) -> None:
         )
 
 
-def csi_driver_name(name: str | None, path: str, found: list[FieldError]) -> None:
-    """The name of a CSI driver."""
-    name = name or ""
-    if not name:
-        found.append(required(path))
-    if len(name) > MAX_DRIVER_NAME_BYTES:
-        found.append(too_long(path, MAX_DRIVER_NAME_BYTES))
-    report(names.dns_subdomain(name.lower()), path, name, found)
-
-
 # -- sources of pods only ----------------------------------------------------------------------------------------------------------
 
 
@@ -481,7 +470,7 @@ def _claim(source: Any, path: str, found: list[FieldError]) -> None:
 
 
 def _csi(source: Any, path: str, found: list[FieldError]) -> None:
-    csi_driver_name(source.driver, f"{path}.driver", found)
+    validate_driver_name(source.driver, f"{path}.driver", found)
     if source.nodePublishSecretRef is not None:
         name = source.nodePublishSecretRef.name
         if not name:
@@ -515,7 +504,7 @@ def _local(source: Any, path: str, found: list[FieldError]) -> None:
 
 
 def _persistent_csi(source: Any, path: str, found: list[FieldError]) -> None:
-    csi_driver_name(source.driver, f"{path}.driver", found)
+    validate_driver_name(source.driver, f"{path}.driver", found)
     _need(source, path, found, "volumeHandle")
     for field in (
         "controllerPublishSecretRef",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,6 +21,7 @@ from lakh.client.client import Client
 from lakh.client.errors import ApiError, ClientError, is_already_exists, is_not_found
 from lakh.client.informer import Informer
 from lakh.client.resources import DEPLOYMENTS, JOBS, NAMESPACES, NODES, PODS, PRIORITYCLASSES
+from lakh.client.sharing import Pool
 from lakh.progress import Progress
 
 GROUP = "lakh.dev/bench-group"
@@ -39,6 +41,13 @@ CHURN_AT_ONCE = 16
 MEMORY_RESERVE_BYTES = 1_500_000_000
 
 
+class _Labels(msgspec.Struct, gc=False, frozen=True):
+    group: str = msgspec.field(name=GROUP, default="")
+
+
+_NO_LABELS = _Labels()
+
+
 class PodView(msgspec.Struct, gc=False):
     """How far a pod is."""
 
@@ -49,7 +58,7 @@ class PodView(msgspec.Struct, gc=False):
         namespace: str = ""
         uid: str = ""
         resourceVersion: str = ""
-        labels: dict[str, str] | None = None
+        labels: _Labels = _NO_LABELS
         deletionTimestamp: str | None = None
 
     class Spec(msgspec.Struct, gc=False):
@@ -93,6 +102,26 @@ class NodeView(msgspec.Struct, gc=False):
     status: Status | None = None
 
 
+_labels, _specs, _statuses, _node_statuses = Pool(), Pool(), Pool(), Pool()
+
+
+def _share(old: PodView | None, new: PodView) -> None:
+    """What a million pods have in common is in memory once."""
+    new.metadata.labels = _labels.one(new.metadata.labels)
+    if old is not None and old.spec == new.spec:
+        new.spec = old.spec
+    elif new.spec.nodeName is None:
+        new.spec = _specs.one(new.spec)
+    else:
+        new.spec.nodeName = sys.intern(new.spec.nodeName)
+    new.status = _statuses.one(new.status)
+
+
+def _share_node(old: NodeView | None, new: NodeView) -> None:
+    if new.status is not None:
+        new.status = _node_statuses.one(new.status)
+
+
 class Group:
     """Pods of one label value: how many there are, run, and how long each took to start."""
 
@@ -109,8 +138,8 @@ class Tracker:
         self.groups: dict[str, Group] = {}
         self.ready: set[str] = set()
         self.deleted = 0
-        self.pods: Informer[PodView] = Informer(client, PODS, PodView, namespace=namespace)
-        self._nodes: Informer[NodeView] = Informer(client, NODES, NodeView)
+        self.pods: Informer[PodView] = Informer(client, PODS, PodView, namespace=namespace, share=_share)
+        self._nodes: Informer[NodeView] = Informer(client, NODES, NodeView, share=_share_node)
         self._created_at: dict[str, float] = {}
         self.pods.add_handler(on_add=self._added, on_update=self._updated, on_delete=self._gone)
         self._nodes.add_handler(
@@ -142,7 +171,7 @@ class Tracker:
         return [ms for n, g in self.groups.items() if n.startswith(prefix) for ms in g.start_ms]
 
     def _of(self, pod: PodView) -> Group:
-        return self.group((pod.metadata.labels or {}).get(GROUP, ""))
+        return self.group(pod.metadata.labels.group)
 
     def _added(self, pod: PodView) -> None:
         group = self._of(pod)

@@ -22,6 +22,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from lakh.machinery import gonumbers
+
 from .connection import Stream
 from .errors import BadResponse, api_error
 from .kubeconfig import Config, load_kubeconfig
@@ -558,7 +560,7 @@ class Client:
         seconds = None
         if response.status in (429, 503):
             header = response.header("retry-after")
-            if header is not None and header.isdigit():
+            if header is not None and gonumbers.is_uint(header):
                 seconds = float(header)
         if seconds is None or attempt >= self.max_retries:
             raise api_error(response.status, response.body, seconds)

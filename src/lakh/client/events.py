@@ -42,7 +42,7 @@ NORMAL = "Normal"
 WARNING = "Warning"
 
 CACHE_SIZE = 4096
-"""Remembered keys in each of the correlator's caches; client-go's number."""
+"""Remembered keys in each of a recorder's caches; client-go's number."""
 AGGREGATE_MESSAGES = 10
 AGGREGATE_SECONDS = 600.0
 SPAM_BURST = 25
@@ -110,14 +110,14 @@ class Write:
 
 
 class EventCorrelator:
-    """Decides what to write for an event; no I/O, the time is an argument."""
+    """Decides what to write for an event; no I/O, the time is an argument. `size` bounds each of its caches."""
 
-    def __init__(self, component: str, host: str | None = None) -> None:
+    def __init__(self, component: str, host: str | None = None, size: int = CACHE_SIZE) -> None:
         self.component = component
         self.host = host
-        self._aggregates: _Lru[Hashable, _Aggregate] = _Lru(CACHE_SIZE)
-        self._written: _Lru[Hashable, _Written] = _Lru(CACHE_SIZE)
-        self._buckets: _Lru[Hashable, _Bucket] = _Lru(CACHE_SIZE)
+        self._aggregates: _Lru[Hashable, _Aggregate] = _Lru(size)
+        self._written: _Lru[Hashable, _Written] = _Lru(size)
+        self._buckets: _Lru[Hashable, _Bucket] = _Lru(size)
         self._last_ns = 0
 
     def correlate(
@@ -266,7 +266,7 @@ class EventRecorder:
             await self._guard.close()
 
     async def _write_all(self, queue: _Queue) -> None:
-        correlator = EventCorrelator(self.component, self._host)
+        correlator = EventCorrelator(self.component, self._host, CACHE_SIZE // QUEUES)
         while True:
             while not queue.events:
                 queue.empty.set()

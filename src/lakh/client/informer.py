@@ -16,6 +16,10 @@ What a handler may rely on
 * An event that the server repeats is dropped: resourceVersions grow within a resource type.
 * Handlers must not block. The informer yields to the loop after `YIELD_SECONDS` of events.
 
+Memory: names, namespaces and uids of an object are the same strings in all its versions, and as keys of the indexes. What else many objects have in
+common is shared by `share`, if given: `share(old, new)` is called with each version and the one before it (None of a new object), before anybody sees it,
+and may put equal parts of other objects in place of `new`'s own (see `sharing`).
+
 `run` belongs in one task. It ends by cancellation, or with `ClientClosed` when its client is closed; all other errors are logged and
 tried again after a jittered, growing delay. Costs: an event is decoded once (2 to 5 µs) and delivered in about 1 µs.
 """
@@ -25,9 +29,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
+
+from lakh.machinery import gonumbers
 
 from .client import Client
 from .errors import ApiError, ClientClosed, ClientError, is_expired
@@ -74,23 +81,29 @@ class _Handler(Generic[T]):
 
 
 class _Index(Generic[T]):
-    """Index key → item key → item. An object may have any number of index keys."""
+    """Index key → uid → item. An object may have any number of index keys.
+
+    By uid, because that is one string in all versions of an object; its key is a new string each time.
+    """
 
     def __init__(self, keys: Callable[[T], Iterable[str]]) -> None:
         self.keys = keys
         self.buckets: dict[str, dict[str, T]] = {}
 
     def replace(self, key: str, old: T | None, new: T | None) -> None:
-        before = frozenset(self.keys(old)) if old is not None else frozenset()
-        after = frozenset(self.keys(new)) if new is not None else frozenset()
-        for index_key in before - after:
-            bucket = self.buckets[index_key]
-            del bucket[key]
-            if not bucket:
-                del self.buckets[index_key]
+        before = tuple(self.keys(old)) if old is not None else ()
+        after = tuple(self.keys(new)) if new is not None else ()
+        if old is not None and before != after:
+            handle = old.metadata.uid or key
+            for index_key in frozenset(before).difference(after):
+                bucket = self.buckets[index_key]
+                del bucket[handle]
+                if not bucket:
+                    del self.buckets[index_key]
         if new is not None:
+            handle = new.metadata.uid or key
             for index_key in after:
-                self.buckets.setdefault(index_key, {})[key] = new
+                self.buckets.setdefault(index_key, {})[handle] = new
 
 
 class Informer(Generic[T]):
@@ -106,6 +119,7 @@ class Informer(Generic[T]):
         label_selector: str | None = None,
         field_selector: str | None = None,
         page_size: int = PAGE_SIZE,
+        share: Callable[[T | None, T], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.client = client
@@ -121,6 +135,7 @@ class Informer(Generic[T]):
         self._label_selector = label_selector
         self._field_selector = field_selector
         self._page_size = page_size
+        self._share = share
         self._sleep = sleep
         self._failures = 0
         self._seen = -1
@@ -187,6 +202,14 @@ class Informer(Generic[T]):
         if old is not None and old.metadata.uid != new.metadata.uid:
             self._remove(key)
             old = None
+        metadata = new.metadata
+        if old is not None:
+            before = old.metadata
+            metadata.name, metadata.namespace, metadata.uid = before.name, before.namespace, before.uid
+        elif metadata.namespace:
+            metadata.namespace = sys.intern(metadata.namespace)
+        if self._share is not None:
+            self._share(old, new)
         self.items[key] = new
         for index in self._indexes.values():
             index.replace(key, old, new)
@@ -216,7 +239,7 @@ class Informer(Generic[T]):
         """One event of the watch."""
         item = event.object
         version = item.metadata.resourceVersion
-        if version is not None and version.isdigit():
+        if version is not None and gonumbers.is_uint(version):
             number = int(version)
             if number <= self._seen and event.type != "BOOKMARK":
                 return
@@ -294,7 +317,7 @@ class Informer(Generic[T]):
             if yielder.due():
                 await yielder.pause()
         self.resource_version = version
-        self._seen = int(version) if version.isdigit() else -1
+        self._seen = int(version) if gonumbers.is_uint(version) else -1
         self.lists += 1
         self.synced.set()
 

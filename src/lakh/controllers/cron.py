@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, tzinfo
 
+from lakh.machinery import gonumbers
+
 _NAMES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -77,7 +79,7 @@ def _parse(text: str, low: int, high: int, names: dict[str, int] | None = None) 
     found: set[int] = set()
     for part in text.split(","):
         body, slash, step_text = part.partition("/")
-        if slash and (not step_text.isdigit() or int(step_text) == 0):
+        if slash and (not gonumbers.is_uint(step_text) or int(step_text) == 0):
             raise CronError(f"invalid step: {part}")
         step = int(step_text) if slash else 1
         if body in ("*", "?"):
@@ -93,7 +95,7 @@ def _parse(text: str, low: int, high: int, names: dict[str, int] | None = None) 
 
 
 def _number(text: str, names: dict[str, int] | None) -> int:
-    if text.isdigit():
+    if gonumbers.is_uint(text):
         return int(text)
     if names is not None and text.lower() in names:
         return names[text.lower()]

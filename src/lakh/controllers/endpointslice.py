@@ -177,7 +177,8 @@ class PerService(Controller):
 
     def _pod_updated(self, old: Pod, new: Pod) -> None:
         if (
-            old.status.podIPs == new.status.podIPs
+            old.status.podIP == new.status.podIP
+            and old.status.podIPs == new.status.podIPs
             and old.metadata.labels == new.metadata.labels
             and old.metadata.deletionTimestamp == new.metadata.deletionTimestamp
             and old.status.phase == new.status.phase

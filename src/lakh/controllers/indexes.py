@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from lakh.machinery import gonumbers
+
 
 def parse_indexes(text: str | None, completions: int) -> set[int]:
     """The indexes below `completions`; what cannot be read is left out."""
     found: set[int] = set()
     for part in (text or "").split(","):
         first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not gonumbers.is_uint(first) or (dash and not gonumbers.is_uint(last)):
             continue
         start = int(first)
         stop = int(last) if dash else start

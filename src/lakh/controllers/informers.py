@@ -17,8 +17,9 @@ from lakh.client.resources import Resource
 from lakh.client.tasks import TaskGuard
 from lakh.machinery import volumes
 
-from . import claimviews, clusterviews, replicationviews, views
+from . import claimviews, replicationviews, views
 from .pods import controller_of
+from .sharing import share_node, share_pod
 
 
 class Watched(Protocol):
@@ -50,12 +51,12 @@ VIEWS: dict[Resource, type[Any]] = {
     r.PERSISTENTVOLUMECLAIMS: volumes.ClaimView,
     r.PERSISTENTVOLUMES: volumes.VolumeView,
     r.STORAGECLASSES: volumes.StorageClassView,
-    r.CLUSTERROLES: clusterviews.ClusterRole,
-    r.SERVICECIDRS: clusterviews.ServiceCIDR,
-    r.IPADDRESSES: views.Object,
     r.RESOURCECLAIMS: claimviews.ResourceClaim,
     r.RESOURCECLAIMTEMPLATES: claimviews.ResourceClaimTemplate,
 }
+
+SHARING: dict[Resource, Callable[[Any, Any], None]] = {r.PODS: share_pod, r.NODES: share_node}
+"""Of these there may be a million."""
 
 CONTROLLER = "controller"
 """Index: the uid of an object's controller."""
@@ -117,7 +118,9 @@ class Informers:
         With a selector it is an informer of its own.
         """
         if field_selector is not None:
-            part: Informer[T] = self._make(self._client, resource, view, field_selector=field_selector)
+            part: Informer[T] = self._make(
+                self._client, resource, view, field_selector=field_selector, share=SHARING.get(resource)
+            )
             self._parts.append((f"{resource.plural} {field_selector}", part))
             self._asked.append(part)
             return part
@@ -139,7 +142,9 @@ class Informers:
     def _shared(self, resource: Resource, view: type[Any]) -> Informer[Any]:
         informer = self._informers.get(resource)
         if informer is None:
-            informer = self._informers[resource] = self._make(self._client, resource, view)
+            informer = self._informers[resource] = self._make(
+                self._client, resource, view, share=SHARING.get(resource)
+            )
             if self._guard is not None:
                 self._run(resource, informer)
         return informer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lakh.machinery import gonumbers
+
 
 def scaled(value: int | str | None, total: int, *, round_up: bool, default: int = 0) -> int:
     """The count that `value` means out of `total`. What is neither a number nor a percentage counts as 0."""
@@ -11,9 +13,9 @@ def scaled(value: int | str | None, total: int, *, round_up: bool, default: int 
         return value
     text = value.strip()
     if not text.endswith("%"):
-        return int(text) if text.lstrip("-").isdigit() else 0
+        return int(text) if gonumbers.is_int(text) else 0
     digits = text[:-1]
-    if not digits.lstrip("-").isdigit():
+    if not gonumbers.is_int(digits):
         return 0
     product = int(digits) * total
     return -(-product // 100) if round_up else product // 100

@@ -16,6 +16,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
+from lakh.machinery import gonumbers
+
 from . import clock
 from .indexes import format_indexes, parse_indexes
 from .pods import is_ready
@@ -67,7 +69,7 @@ class Entry:
 
 
 def _number(text: str | None, default: int) -> int:
-    return int(text) if text is not None and text.isdigit() else default
+    return int(text) if text is not None and gonumbers.is_uint(text) else default
 
 
 def _restarts(pod: Pod) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from lakh.machinery import gonumbers
 from lakh.machinery.nodeselector import NodeSelectorTerm, Requirement
 
 from .tainteviction import tolerates
@@ -95,7 +96,7 @@ def _matches(requirement: Requirement, labels: Mapping[str, str]) -> bool:
         case "Gt" | "Lt":
             if value is None or len(values) != 1:
                 return False
-            if not value.lstrip("-").isdigit() or not values[0].lstrip("-").isdigit():
+            if not gonumbers.is_int(value) or not gonumbers.is_int(values[0]):
                 return False
             return (
                 int(value) > int(values[0]) if requirement.operator == "Gt" else int(value) < int(values[0])

@@ -83,6 +83,8 @@ class Histories:
             "metadata": {
                 "name": name,
                 "labels": {**((decoded and decoded.labels) or {}), HASH_LABEL: hashed},
+                # Among them why the template was changed: `kubectl rollout history` shows it.
+                "annotations": metadata.annotations or {},
                 "ownerReferences": [
                     controller_reference(self._owner.api_version, self._owner.kind, metadata)
                 ],

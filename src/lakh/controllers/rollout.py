@@ -17,6 +17,8 @@ from typing import Any
 
 import msgspec
 
+from lakh.machinery import gonumbers
+
 from . import clock
 from .hashing import template_hash
 from .intorpercent import fenceposts
@@ -120,7 +122,7 @@ def _has_deadline(deployment: Deployment) -> bool:
 
 def _revision(rs: ReplicaSet) -> int:
     text = (rs.metadata.annotations or {}).get(REVISION, "")
-    return int(text) if text.isdigit() else 0
+    return int(text) if gonumbers.is_uint(text) else 0
 
 
 def _by_age(rs: ReplicaSet) -> tuple[str, str]:
@@ -153,7 +155,7 @@ def _new_annotations(deployment: Deployment, rs: ReplicaSet, revision: int) -> d
     present = rs.metadata.annotations or {}
     wanted = _copied_annotations(deployment)
     old = present.get(REVISION, "")
-    if (int(old) if old.isdigit() else 0) < revision:
+    if (int(old) if gonumbers.is_uint(old) else 0) < revision:
         wanted[REVISION] = str(revision)
         if old:
             history = present.get(REVISION_HISTORY, "")
@@ -394,7 +396,9 @@ class _Step:
             fraction = -size(rs)
         else:
             annotated = (rs.metadata.annotations or {}).get(MAX_REPLICAS, "")
-            before = int(annotated) if annotated.isdigit() else (self.deployment.status.replicas or 0)
+            before = (
+                int(annotated) if gonumbers.is_uint(annotated) else (self.deployment.status.replicas or 0)
+            )
             grown = size(rs) * (self.wanted + self.surge) / before if before else size(rs)
             fraction = math.floor(grown + 0.5) - size(rs)
         return min(fraction, left) if to_add > 0 else max(fraction, left)

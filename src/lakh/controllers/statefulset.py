@@ -15,6 +15,7 @@ import msgspec
 
 from lakh.client.errors import ApiError, is_already_exists, is_not_found
 from lakh.client.resources import PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS, object_reference
+from lakh.machinery import gonumbers
 
 from . import informers
 from .bursts import all_of
@@ -53,7 +54,7 @@ class Plan:
 def ordinal_of(parent: str, pod: Pod) -> int | None:
     """The ordinal in the pod's name; `None` when it is no name of this set's."""
     start, dash, number = pod.metadata.name.rpartition("-")
-    return int(number) if dash and start == parent and number.isdigit() else None
+    return int(number) if dash and start == parent and gonumbers.is_uint(number) else None
 
 
 def _revision(pod: Pod) -> str:

@@ -7,10 +7,15 @@ and stored ones stay; whoever validates an update knows which values were there 
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from lakh.machinery import names
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+# An IPv4 address as everybody writes it: most addresses of a cluster.
+_is_plain = re.compile(
+    r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)", re.ASCII
+).fullmatch
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -59,6 +64,8 @@ def _network_shown(text: str) -> str:
 
 def ip(text: str) -> list[str]:
     """What is wrong with an address."""
+    if _is_plain(text):
+        return []
     parsed = names.parse_ip(text)
     if parsed is None:
         return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]

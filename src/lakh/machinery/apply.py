@@ -202,8 +202,8 @@ def _sorted(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def decode_entries(entries: Any) -> list[Entry]:
-    """The entries of `metadata.managedFields`, checked; raises ValueError with upstream's wording."""
-    out: list[Entry] = []
+    """The entries of `metadata.managedFields`, checked; raises ValueError with upstream's wording. Of several of one manager the last counts."""
+    out: dict[Identity, Entry] = {}
     for index, entry in enumerate(entries or ()):
         if isinstance(entry, msgspec.Struct):
             entry = msgspec.to_builtins(entry)
@@ -221,21 +221,23 @@ def decode_entries(entries: Any) -> list[Entry]:
         if "time" in decoded:
             # Clients send it back in their own notation; at rest there is one, or an unchanged entry would look changed.
             decoded["time"] = times.canonical(decoded["time"])
-        out.append(decoded)
-    return out
+        out[_identity(decoded)] = decoded
+    return _sorted(out.values())
 
 
 def current_managers(old_entries: Any, new_entries: Any, *, subresource: str = "") -> list[Entry]:
     """The entries that a write starts from.
 
-    Clients may send `managedFields` back changed, and one empty entry resets them. Clients that do not know them send nothing, or something broken:
-    then the stored ones stay. On subresources what the client sends is ignored.
+    Clients may send `managedFields` back changed, and one empty entry, or an empty list, resets them. Clients that do not know them send nothing, or
+    something broken: then the stored ones stay. On subresources what the client sends is ignored.
     """
     old = list(old_entries or ())
-    if subresource or not new_entries or new_entries == old_entries:
+    if subresource or new_entries is None or new_entries == old_entries:
         return [msgspec.to_builtins(e) if isinstance(e, msgspec.Struct) else e for e in old]
     try:
-        if len(new_entries) == 1 and not any(v is not None for v in _entry_dict(new_entries[0]).values()):
+        if not new_entries or (
+            len(new_entries) == 1 and not any(v is not None for v in _entry_dict(new_entries[0]).values())
+        ):
             return []
         return decode_entries(new_entries)
     except (ValueError, msgspec.MsgspecError):
@@ -290,22 +292,31 @@ def _kept(endpoint: Endpoint, changed: FieldSet, removed: FieldSet) -> _Cut:
     return (changed, removed) if kept is None else (kept(changed), kept(removed))
 
 
+def changes_between(old: Any, new: Any, endpoint: Endpoint) -> tuple[FieldSet, FieldSet]:
+    """What an update adds or modifies, and what it removes, before the endpoint's `kept` has cut it."""
+    before, after = _differing(old, new)
+    return _changes(_managed(before, endpoint.ignored), _managed(after, endpoint.ignored), endpoint.shape)
+
+
+def created(new: Any, endpoint: Endpoint) -> FieldSet:
+    """The fields of a new object, or of a top-level part of one."""
+    changed = _created(_managed(_plain(new), endpoint.ignored), endpoint.shape)
+    return changed if endpoint.kept is None else endpoint.kept(changed)
+
+
 def update_managed_fields(
     old: Any, new: Any, managers: list[Entry], manager: str, time: str, endpoint: Endpoint
 ) -> list[Entry]:
     """The entries after a create (`old` None), update or patch by `manager`. When nothing is changed, the argument itself comes back."""
-    ignored, api_version = endpoint.ignored, endpoint.api_version
+    api_version = endpoint.api_version
     own: Identity = (manager or "unknown", "Update", api_version, endpoint.subresource)
     if old is None:
-        changed = _created(_managed(_plain(new), ignored), endpoint.shape)
-        if endpoint.kept is not None:
-            changed = endpoint.kept(changed)
+        changed = created(new, endpoint)
         return [_entry(*own[:3], time, changed, endpoint.subresource)] if changed else []
     if not managers:
         # Whoever reset the entries wants none until the next apply.
         return managers
-    before, after = _differing(old, new)
-    changed, removed = _changes(_managed(before, ignored), _managed(after, ignored), endpoint.shape)
+    changed, removed = changes_between(old, new, endpoint)
     if not changed and not removed:
         return managers
 

@@ -55,6 +55,9 @@ class Expr:
         default_factory=list
     )  # of a call; the items of a list; keys and values of a map in turn
     test_only: bool = False  # of a selection made by has()
+    optional: frozenset[int] = (
+        frozenset()
+    )  # of a list or a map: items, entries that are left out when they are none
     loop: Comprehension | None = None
 
 
@@ -81,6 +84,9 @@ class Ast:
     overloads: dict[int, list[str]]
     names: frozenset[str]
     positions: dict[int, int]
+    named: frozenset[int] = (
+        frozenset()
+    )  # places that are names, of variables or types; a chain of selections can be one
 
     def type(self, expr: Expr) -> Type:
         """The type of a place."""
@@ -231,11 +237,24 @@ def _expr(data: bytes) -> Expr:
             case 7:
                 found.kind = "list"
                 found.args = [_expr(value) for inner, value in _fields(part) if inner == 1]
+                found.optional = frozenset(_numbers(part))
             case 8:
                 _entries(part, found)
             case 9:
                 found.kind, found.loop = "comprehension", _comprehension(part)
     return found
+
+
+def _numbers(data: bytes) -> Iterator[int]:
+    """Which items of a list are optional."""
+    for number, value in _fields(data):
+        if number == 2 and isinstance(value, int):
+            yield value
+        elif number == 2:
+            at = 0
+            while at < len(value):
+                index, at = _varint(value, at)
+                yield index
 
 
 def _text(data: bytes, wanted: int) -> str:
@@ -245,9 +264,13 @@ def _text(data: bytes, wanted: int) -> str:
 def _entries(data: bytes, found: Expr) -> None:
     found.name = _text(data, 1)
     found.kind = "struct" if found.name else "map"
+    optional = set()
     for number, entry in _fields(data):
         if number == 2:
             found.args += [_expr(value) for inner, value in _fields(entry) if inner in (3, 4)]
+            if any(inner == 5 and value for inner, value in _fields(entry)):
+                optional.add(len(found.args) // 2 - 1)
+    found.optional = frozenset(optional)
 
 
 def _comprehension(data: bytes) -> Comprehension:
@@ -259,7 +282,7 @@ def _comprehension(data: bytes) -> Comprehension:
 
 def decode(serialized: bytes) -> Ast:
     """The tree of what `Expression.serialize` gave: a `CheckedExpr` in an `Any`."""
-    root, names = Expr(0), set()
+    root, names, named = Expr(0), set(), set()
     types: dict[int, Type] = {}
     overloads: dict[int, list[str]] = {}
     positions: dict[int, int] = {}
@@ -270,6 +293,7 @@ def decode(serialized: bytes) -> Ast:
                 for inner, value in _fields(reference):
                     if inner == 1:
                         names.add(value.decode())
+                        named.add(key)
                     elif inner == 3:
                         overloads.setdefault(key, []).append(value.decode())
             case 3:
@@ -282,4 +306,4 @@ def decode(serialized: bytes) -> Ast:
                     if inner == 4:
                         key, position = _entry(value)
                         positions[key] = position if isinstance(position, int) else 0
-    return Ast(root, types, overloads, frozenset(names), positions)
+    return Ast(root, types, overloads, frozenset(names), positions, frozenset(named))

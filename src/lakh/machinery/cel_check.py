@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,9 @@ from lakh.machinery import cel, cel_ast, goregex
 from lakh.machinery.cel_ast import Ast, Expr, Type
 from lakh.machinery.cel_decl import Decl, objects
 from lakh.machinery.cel_functions import FUNCTIONS, MESSAGES, Function
+from lakh.machinery.cel_metering import PER_CALL_LIMIT
+from lakh.machinery.cel_program import Program
+from lakh.machinery.cel_values import EvaluationError
 
 _FIELD_TYPES = {"bool": 8, "int": 3, "double": 1, "string": 9, "bytes": 12}
 _MESSAGE, _OPTIONAL, _REPEATED = 11, 1, 3
@@ -30,13 +33,15 @@ _GOOGLE = ("struct", "timestamp", "duration", "any", "wrappers")
 
 
 class Checker:
-    """Compiles expressions of some variables: declared ones, and those of the named types of `functions`."""
+    """Compiles expressions of some variables: declared ones, and those of the named types of `functions`. `bindings`: with `cel.bind`."""
 
     def __init__(
         self,
         variables: Mapping[str, Decl | str],
         functions: Mapping[str, tuple[Function, ...]] | None = None,
         messages: Mapping[str, str] | None = None,
+        *,
+        bindings: bool = False,
     ) -> None:
         self._untyped: set[str] = set()
         self.declarations = {name: kind for name, kind in variables.items() if isinstance(kind, Decl)}
@@ -55,7 +60,7 @@ class Checker:
             descriptor_pool=pool,
             config=cel.config(declared=True),
             variables=declared,
-            extensions=[*cel.extensions(False), *ours],
+            extensions=[*cel.extensions(bindings), *ours],
         )
 
     def __repr__(self) -> str:
@@ -75,6 +80,10 @@ class Checker:
         if found:
             raise cel.ExpressionError("\n".join(found))
         return ast
+
+    def compile(self, source: str, variables: Sequence[str], *, limit: int = PER_CALL_LIMIT) -> Program:
+        """A program of an expression, which takes the values of `variables` in order; raises ExpressionError."""
+        return program(self.check(source), variables, source, limit=limit)
 
     # -- declarations ----------------------------------------------------------------------------------------------------------------------
 
@@ -151,6 +160,14 @@ class Checker:
 _ANYTHING = Decl("dyn", 1)
 
 
+def program(ast: Ast, variables: Sequence[str], source: str, *, limit: int = PER_CALL_LIMIT) -> Program:
+    """A checked expression as a program; raises ExpressionError."""
+    try:
+        return Program(ast, variables, source, limit=limit)
+    except EvaluationError as e:
+        raise cel.ExpressionError(str(e)) from None
+
+
 @cache
 def _well_known() -> list[bytes]:
     modules = (importlib.import_module(f"google.protobuf.{name}_pb2") for name in _GOOGLE)
@@ -161,7 +178,11 @@ def _well_known() -> list[bytes]:
 def _types(named: tuple[tuple[str, str], ...]) -> dict[str, Any]:
     """The types that tables of functions name, where Kubernetes' own are messages."""
     of = cel.library().Type
-    return {**cel.plain_types(), **{short: of(full) for short, full in named}}
+    types = {**cel.plain_types(), **{short: of(full) for short, full in named}}
+    by_name = {
+        f"domains-{kind}": of.Map(of.STRING, of.Map(of.STRING, types[kind])) for kind in ("dyn", "quantity")
+    }
+    return {**types, **by_name}
 
 
 @cache
@@ -207,15 +228,19 @@ def _literals(ast: Ast) -> Iterator[tuple[Expr, str]]:
             if isinstance(text, str) and not _ARGUMENTS[at.name](text):
                 yield at.args[0], f"invalid {at.name} argument"
         elif at.kind in ("list", "map") and at.id not in exempt:
-            groups = (at.args,) if at.kind == "list" else (at.args[::2], at.args[1::2])
-            for group in groups:
-                yield from _mismatch(ast, group)
+            if at.kind == "list":
+                yield from _mismatch(ast, at.args, at.optional)
+            else:
+                yield from _mismatch(ast, at.args[::2], frozenset())
+                yield from _mismatch(ast, at.args[1::2], at.optional)
 
 
-def _mismatch(ast: Ast, group: list[Expr]) -> Iterator[tuple[Expr, str]]:
+def _mismatch(ast: Ast, group: list[Expr], optional: frozenset[int]) -> Iterator[tuple[Expr, str]]:
     first: Type | None = None
-    for item in group:
+    for index, item in enumerate(group):
         kind = ast.type(item)
+        if index in optional and kind.parameters:
+            kind = kind.parameters[0]
         if first is None:
             first = kind
         elif kind != first:

@@ -7,16 +7,33 @@ are maps.
 
 from __future__ import annotations
 
-import importlib
 import ipaddress
 import itertools
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from lakh.machinery import goregex, names, openapi_formats, quantity
+from lakh.machinery.cel_standard import FUNCTIONS as STANDARD
+from lakh.machinery.cel_standard import add
+from lakh.machinery.cel_strings import index_of, last_index_of
+from lakh.machinery.cel_values import (
+    CIDR,
+    IP,
+    NONE,
+    ORDERED,
+    URL,
+    Duration,
+    EvaluationError,
+    Format,
+    NoSuchOverload,
+    Optional,
+    Quantity,
+    Semver,
+    UInt,
+    equal,
+)
 from lakh.machinery.errors import show
 
 # Quantities are counted in billionths.
@@ -29,24 +46,36 @@ MESSAGES: Mapping[str, str] = {
     "ip": "net.IP",
     "cidr": "net.CIDR",
     "semver": "kubernetes.Semver",
-    "format": "kubernetes.Format",
+    "format": "kubernetes.NamedFormat",
 }
 
 # Kubernetes' libraries: name → overloads of (is a method, types of the arguments, type of the result, implementation).
 Function = tuple[bool, tuple[str, ...], str, Callable[..., Any]]
 
 
-def as_quantity(value: str | int | float) -> dict[str, Any]:
-    """A quantity as expressions have it. Its digits are text: CEL's integers end at 9 Gi of billionths."""
-    return {"@quantity": str(quantity.parse_nano(value))}
+def as_quantity(value: str | int | float) -> Quantity:
+    """A quantity as expressions have it; raises ValueError."""
+    return Quantity(quantity.parse_nano(value))
 
 
-def _quantity(text: str) -> dict[str, Any]:
-    return as_quantity(text)
+def as_semver(text: str) -> Semver:
+    """A semantic version as expressions have it; raises ValueError."""
+    return _semver(text)
+
+
+def _given(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise NoSuchOverload
+    return value
+
+
+def _quantity(text: str) -> Quantity:
+    return as_quantity(_given(text, str))
 
 
 def _is(make: Callable[..., Any]) -> Callable[..., bool]:
     def check(text: str, *how: bool) -> bool:
+        _given(text, str)
         try:
             make(text, *how)
         except (ValueError, ArithmeticError):
@@ -56,25 +85,45 @@ def _is(make: Callable[..., Any]) -> Callable[..., bool]:
     return check
 
 
-def _number(value: Any) -> Any:
-    """What an opaque value is compared by."""
-    if isinstance(value, dict):
-        if "@quantity" in value:
-            return int(value["@quantity"])
-        if "@semver" in value:
-            return _version_key(value["@semver"])
-    raise ValueError("no such overload")
+_SEMVER = re.compile(
+    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?\Z", re.ASCII
+)
 
 
-_SEMVER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?\Z")
+def _semver(text: str, normalize: bool = False) -> Semver:
+    if _given(normalize, bool):
+        text = _normalized(_given(text, str))
+    found = _SEMVER.match(_given(text, str))
+    if found is None:
+        raise EvaluationError(_semver_problem(text))
+    parts = tuple(map(int, found.groups()[:3]))
+    pre = found.group(4)
+    if pre is None:
+        return Semver(text, (*parts, 1))
+    identifiers = pre.split(".")
+    if not all(identifiers) or any(p.isdigit() and len(p) > 1 and p[0] == "0" for p in identifiers):
+        raise EvaluationError(f"Numeric PreRelease version must not contain leading zeroes {pre!r}")
+    return Semver(
+        text, (*parts, 0, tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in identifiers))
+    )
 
 
-def _semver(text: str, normalize: bool = False) -> dict[str, Any]:
-    if normalize:
-        text = _normalized(text)
-    if _SEMVER.match(text) is None:
-        raise ValueError(f"invalid semantic version {text!r}")
-    return {"@semver": text}
+def _semver_problem(text: str) -> str:
+    """What Go's semver library says."""
+    if not text:
+        return "Version string empty"
+    parts = text.split(".", 2)
+    if len(parts) != 3:
+        return "No Major.Minor.Patch elements found"
+    for what, part in zip(("major", "minor"), parts, strict=False):
+        if not part.isascii() or not part.isdigit():
+            return f"Invalid character(s) found in {what} number {show(part)}"
+        if len(part) > 1 and part[0] == "0":
+            return f"{what.capitalize()} number must not contain leading zeroes {show(part)}"
+    patch = re.split(r"[-+]", parts[2], maxsplit=1)[0]
+    if patch.isdigit() and len(patch) > 1 and patch[0] == "0":
+        return f"Patch number must not contain leading zeroes {show(patch)}"
+    return f"Invalid character(s) found in patch number {show(patch)}"
 
 
 def _normalized(text: str) -> str:
@@ -85,30 +134,20 @@ def _normalized(text: str) -> str:
             bare = part.lstrip("0")
             parts[index] = bare if bare[:1].isdigit() else "0" + bare
     if len(parts) < 3 and any(c in parts[-1] for c in "+-"):
-        raise ValueError("short version cannot contain PreRelease/Build meta data")
+        raise EvaluationError("short version cannot contain PreRelease/Build meta data")
     return ".".join(parts + ["0"] * (3 - len(parts)))
 
 
-def _version_key(text: str) -> tuple[Any, ...]:
-    found = _SEMVER.match(text)
-    assert found is not None
-    parts = tuple(int(found.group(i)) for i in (1, 2, 3))
-    pre = found.group(4)
-    if pre is None:
-        return (*parts, 1)
-    return (*parts, 0, tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in pre.split(".")))
-
-
-def _url(text: str) -> dict[str, Any]:
-    if not openapi_formats.uri(text):
-        raise ValueError(
-            f"URL parse error during conversion from string: parse {text!r}: invalid URI for request"
+def _url(text: str) -> URL:
+    if not openapi_formats.uri(_given(text, str)):
+        raise EvaluationError(
+            f"URL parse error during conversion from string: parse {show(text)}: invalid URI for request"
         )
-    return {"@url": text}
+    return URL(urlsplit(text))
 
 
 def _host(value: Any) -> str:
-    return str(urlsplit(value["@url"]).netloc).rpartition("@")[2]
+    return str(_given(value, URL).parts.netloc).rpartition("@")[2]
 
 
 def _hostname(value: Any) -> str:
@@ -119,95 +158,166 @@ def _hostname(value: Any) -> str:
 
 
 def _port(value: Any) -> str:
-    port = urlsplit(value["@url"]).port
-    return "" if port is None else str(port)
+    port = _host(value).rpartition("]")[2].partition(":")[2]
+    return port if port.isascii() and port.isdigit() else ""
 
 
-def _ip(text: str) -> dict[str, Any]:
-    if "%" in text or text.startswith("::ffff:"):
-        raise ValueError(f"IP Address {text!r} parse error during conversion from string")
-    return {"@ip": str(ipaddress.ip_address(text))}
+def _path(value: Any) -> str:
+    path = _given(value, URL).parts.path
+    return (
+        path
+        if re.fullmatch(r"(?:[\w!$&'()*+,;=:@/.~\[\]-]|%[0-9A-Fa-f]{2})*", path, re.ASCII)
+        else quote(unquote(path))
+    )
+
+
+def _query(value: Any) -> dict[str, list[str]]:
+    return parse_qs(_given(value, URL).parts.query, keep_blank_values=True)
+
+
+def _ip(value: Any) -> IP:
+    if type(value) is CIDR:
+        return IP(value.interface.ip)
+    text = _given(value, str)
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        why = f"ParseAddr({show(text)}): unable to parse IP"
+        raise EvaluationError(
+            f"IP Address {show(text)} parse error during conversion from string: {why}"
+        ) from None
+    if "%" in text:
+        raise EvaluationError(f"IP address {show(text)} with zone value is not allowed")
+    if address.version == 6 and address.ipv4_mapped is not None:
+        raise EvaluationError(f"IPv4-mapped IPv6 address {show(text)} is not allowed")
+    return IP(address)
 
 
 def _address(value: Any) -> Any:
-    return ipaddress.ip_address(value["@ip"] if isinstance(value, dict) else value)
+    return _given(value, IP).address
 
 
-def _cidr(text: str) -> dict[str, Any]:
-    return {"@cidr": str(ipaddress.ip_interface(text))}
+_PREFIX = re.compile(r"[^/%]+/(?:0|[1-9]\d{0,2})\Z", re.ASCII)
+
+
+def _cidr(text: str) -> CIDR:
+    try:
+        if _PREFIX.match(_given(text, str)) is None:
+            raise ValueError
+        interface = ipaddress.ip_interface(text)
+    except ValueError:
+        why = "no '/'" if "/" not in text else "unable to parse IP"
+        raise EvaluationError(
+            f"network address parse error during conversion from string: netip.ParsePrefix({show(text)}): {why}"
+        ) from None
+    if interface.version == 6 and interface.ip.ipv4_mapped is not None:
+        raise EvaluationError(f"IPv4-mapped IPv6 address {show(text)} is not allowed")
+    return CIDR(interface)
 
 
 def _network(value: Any) -> Any:
-    return ipaddress.ip_interface(value["@cidr"] if isinstance(value, dict) else value)
+    return _given(value, CIDR).interface.network
+
+
+def _contains_ip(value: Any, other: Any) -> bool:
+    address = _address(_ip(other) if type(other) is str else other)
+    network = _network(value)
+    return address.version == network.version and address in network
 
 
 def _contains_cidr(value: Any, other: Any) -> bool:
-    inner, outer = _network(other).network, _network(value).network
+    inner = _network(_cidr(other) if type(other) is str else other)
+    outer = _network(value)
     return inner.version == outer.version and bool(inner.subnet_of(outer))
 
 
-def _is_sorted(items: list[Any]) -> bool:
-    return all(a <= b for a, b in itertools.pairwise(items))
+def _items(items: Any) -> Any:
+    """A list whose items can be compared."""
+    kinds = {type(item) for item in items}
+    if len(kinds) > 1 or not kinds <= ORDERED:
+        raise NoSuchOverload
+    return items
 
 
-def _position(items: list[Any], wanted: Any, *, last: bool = False) -> int:
+def _is_sorted(items: Any) -> bool:
+    return all(a <= b for a, b in itertools.pairwise(_items(items)))
+
+
+def _position(items: Any, wanted: Any, *, last: bool = False) -> int:
     order = range(len(items) - 1, -1, -1) if last else range(len(items))
-    return next((i for i in order if items[i] == wanted), -1)
+    return next((i for i in order if equal(items[i], wanted)), -1)
 
 
 def _find(text: str, pattern: str) -> str:
-    return next(goregex.compiled(pattern).find_all(text), "")
+    return next(goregex.compiled(_given(pattern, str)).find_all(_given(text, str)), "")
 
 
 def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
-    found = list(goregex.compiled(pattern).find_all(text))
-    return found if limit < 0 else found[:limit]
+    found = goregex.compiled(_given(pattern, str)).find_all(_given(text, str))
+    return list(found if limit < 0 else itertools.islice(found, limit))
 
 
-def _given(value: Any) -> Any:
-    """A value for the library, which gives times as Python's own and does not take them."""
-    if isinstance(value, timedelta):
-        duration = importlib.import_module("google.protobuf.duration_pb2").Duration()
-        duration.FromTimedelta(value)
-        return duration
-    if isinstance(value, datetime):
-        timestamp = importlib.import_module("google.protobuf.timestamp_pb2").Timestamp()
-        timestamp.FromDatetime(value)
-        return timestamp
-    return value
-
-
-def _total(items: list[Any]) -> Any:
-    return _given(sum(items[1:], items[0])) if items else 0
-
-
-def _first(choose: Callable[[Any], Any], what: str) -> Callable[[list[Any]], Any]:
-    def of(items: list[Any]) -> Any:
-        if not items:
-            raise ValueError(f"{what} called on empty list")
-        return _given(choose(items))
+def _sum(zero: Any) -> Callable[[Any], Any]:
+    def of(items: Any) -> Any:
+        total = zero
+        for item in items:
+            total = add(total, item)
+        return total
 
     return of
+
+
+def _first(choose: Callable[[Any], Any], what: str) -> Callable[[Any], Any]:
+    def of(items: Any) -> Any:
+        if not items:
+            raise EvaluationError(f"{what} called on empty list")
+        return choose(_items(items))
+
+    return of
+
+
+def _number(value: Any) -> Any:
+    """What an opaque value is compared by."""
+    if type(value) is Quantity:
+        return value.nanos
+    if type(value) is Semver:
+        return value.order
+    raise NoSuchOverload
+
+
+def _pair(a: Any, b: Any) -> tuple[Any, Any]:
+    if type(a) is not type(b):
+        raise NoSuchOverload
+    return _number(a), _number(b)
+
+
+def _is_less(a: Any, b: Any) -> bool:
+    left, right = _pair(a, b)
+    return bool(left < right)
+
+
+def _is_greater(a: Any, b: Any) -> bool:
+    return _is_less(b, a)
 
 
 def _compare(a: Any, b: Any) -> int:
-    left, right = _number(a), _number(b)
+    left, right = _pair(a, b)
     return int(left > right) - int(left < right)
 
 
-def _shifted(sign: int) -> Callable[[Any, Any], dict[str, Any]]:
-    def of(a: Any, b: Any) -> dict[str, Any]:
-        other = b * NANOS if isinstance(b, int) else _number(b)
-        return {"@quantity": str(_number(a) + sign * other)}
+def _shifted(sign: int) -> Callable[[Any, Any], Quantity]:
+    def of(a: Any, b: Any) -> Quantity:
+        other = b * NANOS if type(b) is int else _given(b, Quantity).nanos
+        return Quantity(_given(a, Quantity).nanos + sign * other)
 
     return of
 
 
-def _text_of(value: Any) -> str:
-    for key in ("@ip", "@cidr"):
-        if isinstance(value, dict) and key in value:
-            return str(value[key])
-    raise ValueError("no such overload")
+def text_of(value: Any) -> str:
+    """`string()` of an address."""
+    if type(value) is IP:
+        return str(value.address)
+    return str(_given(value, CIDR).interface)
 
 
 def _checked(kind: str, why: str) -> Callable[[str], list[str]]:
@@ -238,46 +348,36 @@ FORMATS: Mapping[str, Callable[[str], list[str]]] = {
 }
 
 
-# An optional value that Python made: the library cannot be given its own.
-_NONE: dict[str, Any] = {"@optional": []}
+def _named(name: str) -> Optional:
+    return Optional(True, Format(name)) if name in FORMATS else NONE
 
 
-def _some(value: Any) -> dict[str, Any]:
-    return {"@optional": [value]}
+def _format(name: str) -> Callable[[], Format]:
+    return lambda: Format(name)
 
 
-def _named(name: str) -> dict[str, Any]:
-    return _some({"@format": name}) if name in FORMATS else _NONE
-
-
-def _format(name: str) -> Callable[[], dict[str, Any]]:
-    return lambda: {"@format": name}
-
-
-def _validate(form: Any, text: str) -> dict[str, Any]:
-    found = FORMATS[form["@format"]](text)
-    return _some(found) if found else _NONE
-
-
-def _has_value(value: Any) -> bool:
-    return bool(value["@optional"])
-
-
-def _value(value: Any) -> Any:
-    if not value["@optional"]:
-        raise ValueError("optional.none() dereference")
-    return value["@optional"][0]
+def _validate(form: Any, text: str) -> Optional:
+    found = FORMATS[_given(form, Format).name](_given(text, str))
+    return Optional(True, found) if found else NONE
 
 
 def _of_two(result: str, implementation: Callable[..., Any]) -> tuple[Function, ...]:
     return tuple((True, (kind, kind), result, implementation) for kind in ("quantity", "semver"))
 
 
+def _nanos(value: Any) -> int:
+    return int(_given(value, Quantity).nanos)
+
+
+def _is_integer(value: Any) -> bool:
+    whole, rest = divmod(_nanos(value), NANOS)
+    return not rest and -(2**63) <= whole < 2**63
+
+
 def _as_integer(value: Any) -> int:
-    number = _number(value)
-    if number % NANOS or not -(2**63) <= number // NANOS < 2**63:
-        raise ValueError("cannot convert value to integer")
-    return int(number // NANOS)
+    if not _is_integer(value):
+        raise EvaluationError("cannot convert value to integer")
+    return _nanos(value) // NANOS
 
 
 def _is_link_local_multicast(value: Any) -> bool:
@@ -294,7 +394,7 @@ def _is_global_unicast(value: Any) -> bool:
 
 
 _COMPARABLE = ("int", "uint", "double", "bool", "duration", "timestamp", "string", "bytes")
-_SUMMABLE = ("int", "uint", "double", "duration")
+_SUMMABLE = {"int": 0, "uint": UInt(0), "double": 0.0, "duration": Duration(0)}
 
 
 def _of_lists(
@@ -305,7 +405,7 @@ def _of_lists(
 
 FUNCTIONS: Mapping[str, tuple[Function, ...]] = {
     "isSorted": _of_lists(_COMPARABLE, "bool", _is_sorted),
-    "sum": _of_lists(_SUMMABLE, None, _total),
+    "sum": tuple((True, (f"list-{kind}",), kind, _sum(zero)) for kind, zero in _SUMMABLE.items()),
     "min": _of_lists(_COMPARABLE, None, _first(min, "min")),
     "max": _of_lists(_COMPARABLE, None, _first(max, "max")),
     "indexOf": ((True, ("list", "dyn"), "int", _position),),
@@ -325,18 +425,18 @@ FUNCTIONS: Mapping[str, tuple[Function, ...]] = {
         (False, ("string",), "bool", _is(_semver)),
         (False, ("string", "bool"), "bool", _is(_semver)),
     ),
-    "major": ((True, ("semver",), "int", lambda v: _version_key(v["@semver"])[0]),),
-    "minor": ((True, ("semver",), "int", lambda v: _version_key(v["@semver"])[1]),),
-    "patch": ((True, ("semver",), "int", lambda v: _version_key(v["@semver"])[2]),),
-    "isGreaterThan": _of_two("bool", lambda a, b: bool(_number(a) > _number(b))),
-    "isLessThan": _of_two("bool", lambda a, b: bool(_number(a) < _number(b))),
+    "major": ((True, ("semver",), "int", lambda v: _given(v, Semver).order[0]),),
+    "minor": ((True, ("semver",), "int", lambda v: _given(v, Semver).order[1]),),
+    "patch": ((True, ("semver",), "int", lambda v: _given(v, Semver).order[2]),),
+    "isGreaterThan": _of_two("bool", _is_greater),
+    "isLessThan": _of_two("bool", _is_less),
     "compareTo": _of_two("int", _compare),
-    "isInteger": ((True, ("quantity",), "bool", lambda v: _number(v) % NANOS == 0),),
+    "isInteger": ((True, ("quantity",), "bool", _is_integer),),
     "asInteger": ((True, ("quantity",), "int", _as_integer),),
-    "asApproximateFloat": ((True, ("quantity",), "double", lambda v: _number(v) / NANOS),),
+    "asApproximateFloat": ((True, ("quantity",), "double", lambda v: _nanos(v) / NANOS),),
     "sign": (
-        (False, ("quantity",), "int", lambda v: (_number(v) > 0) - (_number(v) < 0)),
-        (True, ("quantity",), "int", lambda v: (_number(v) > 0) - (_number(v) < 0)),
+        (False, ("quantity",), "int", lambda v: (_nanos(v) > 0) - (_nanos(v) < 0)),
+        (True, ("quantity",), "int", lambda v: (_nanos(v) > 0) - (_nanos(v) < 0)),
     ),
     "add": (
         (True, ("quantity", "quantity"), "quantity", _shifted(1)),
@@ -348,18 +448,18 @@ FUNCTIONS: Mapping[str, tuple[Function, ...]] = {
     ),
     "url": ((False, ("string",), "url", _url),),
     "isURL": ((False, ("string",), "bool", _is(_url)),),
-    "getScheme": ((True, ("url",), "string", lambda v: urlsplit(v["@url"]).scheme),),
+    "getScheme": ((True, ("url",), "string", lambda v: _given(v, URL).parts.scheme),),
     "getHost": ((True, ("url",), "string", _host),),
     "getHostname": ((True, ("url",), "string", _hostname),),
     "getPort": ((True, ("url",), "string", _port),),
-    "getEscapedPath": ((True, ("url",), "string", lambda v: urlsplit(v["@url"]).path),),
-    "getQuery": ((True, ("url",), "query", lambda v: parse_qs(urlsplit(v["@url"]).query)),),
+    "getEscapedPath": ((True, ("url",), "string", _path),),
+    "getQuery": ((True, ("url",), "query", _query),),
     "ip": (
         (False, ("string",), "ip", _ip),
-        (True, ("cidr",), "ip", lambda v: {"@ip": str(_network(v).ip)}),
+        (True, ("cidr",), "ip", _ip),
     ),
     "isIP": ((False, ("string",), "bool", _is(_ip)),),
-    "ip.isCanonical": ((False, ("string",), "bool", lambda text: str(ipaddress.ip_address(text)) == text),),
+    "ip.isCanonical": ((False, ("string",), "bool", lambda text: str(_address(_ip(text))) == text),),
     "family": ((True, ("ip",), "int", lambda v: _address(v).version),),
     "isUnspecified": ((True, ("ip",), "bool", lambda v: _address(v).is_unspecified),),
     "isLoopback": ((True, ("ip",), "bool", lambda v: _address(v).is_loopback),),
@@ -371,28 +471,40 @@ FUNCTIONS: Mapping[str, tuple[Function, ...]] = {
     "cidr": ((False, ("string",), "cidr", _cidr),),
     "isCIDR": ((False, ("string",), "bool", _is(_cidr)),),
     "containsIP": (
-        (True, ("cidr", "string"), "bool", lambda v, a: _address(a) in _network(v).network),
-        (True, ("cidr", "ip"), "bool", lambda v, a: _address(a) in _network(v).network),
+        (True, ("cidr", "string"), "bool", _contains_ip),
+        (True, ("cidr", "ip"), "bool", _contains_ip),
     ),
     "containsCIDR": (
         (True, ("cidr", "string"), "bool", _contains_cidr),
         (True, ("cidr", "cidr"), "bool", _contains_cidr),
     ),
-    "masked": ((True, ("cidr",), "cidr", lambda v: {"@cidr": str(_network(v).network)}),),
-    "prefixLength": ((True, ("cidr",), "int", lambda v: _network(v).network.prefixlen),),
-    "string": ((False, ("ip",), "string", _text_of), (False, ("cidr",), "string", _text_of)),
-    "sets.contains": ((False, ("list", "list"), "bool", lambda a, b: all(x in a for x in b)),),
-    "sets.intersects": ((False, ("list", "list"), "bool", lambda a, b: any(x in a for x in b)),),
-    "sets.equivalent": (
-        (False, ("list", "list"), "bool", lambda a, b: all(x in a for x in b) and all(x in b for x in a)),
-    ),
+    "masked": ((True, ("cidr",), "cidr", lambda v: CIDR(ipaddress.ip_interface(_network(v)))),),
+    "prefixLength": ((True, ("cidr",), "int", lambda v: _network(v).prefixlen),),
+    "string": ((False, ("ip",), "string", text_of), (False, ("cidr",), "string", text_of)),
+    **{
+        f"sets.{name}": ((False, ("list", "list"), "bool", STANDARD[f"sets.{name}"]),)
+        for name in ("contains", "intersects", "equivalent")
+    },
     "format.named": ((False, ("string",), "optional", _named),),
     **{f"format.{name}": ((False, (), "format", _format(name)),) for name in FORMATS},
     "validate": ((True, ("format", "string"), "optional", _validate),),
 }
 
-# What an optional that Python made answers to, where expressions run.
-OPTIONALS: Mapping[str, tuple[Function, ...]] = {
-    "hasValue": ((True, ("map",), "bool", _has_value),),
-    "value": ((True, ("map",), "dyn", _value),),
-}
+
+def _either(methods: Callable[..., Any], of: type, otherwise: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda value, *more: methods(value, *more) if type(value) is of else otherwise(value, *more)
+
+
+def _by_name() -> dict[str, Callable[..., Any]]:
+    """What runs: the standard functions, Kubernetes', and those that both have, told apart by what they are called on."""
+    ours = {name: overloads[0][3] for name, overloads in FUNCTIONS.items()}
+    return {
+        **STANDARD,
+        **ours,
+        "string": lambda v: text_of(v) if type(v) in (IP, CIDR) else STANDARD["string"](v),
+        "indexOf": _either(index_of, str, ours["indexOf"]),
+        "lastIndexOf": _either(last_index_of, str, ours["lastIndexOf"]),
+    }
+
+
+IMPLEMENTATIONS: Mapping[str, Callable[..., Any]] = _by_name()

@@ -54,6 +54,18 @@ def escape(name: str) -> str | None:
     return escaped if _identifier.match(escaped) else None
 
 
+_UNESCAPES = {
+    **{escaped: plain for plain, escaped in _ESCAPES.items()},
+    **{f"__{word}__": word for word in RESERVED},
+}
+_escaped = re.compile("|".join(_UNESCAPES))
+
+
+def unescape(name: str) -> str:
+    """The property that an identifier means."""
+    return _escaped.sub(lambda found: _UNESCAPES[found.group()], name) if "__" in name else name
+
+
 # A string of CEL, for expressions that step over them (with DOTALL). One that is not closed goes to the end: looking for its end from each
 # quote in it would take time by the square.
 STRING = r"""[rRbB]{0,2}(?:'''(?:.*?)(?:'''|\Z)|\"\"\".*?(?:\"\"\"|\Z)|'(?:\\.|[^'\\])*(?:'|\Z|\\\Z)|"(?:\\.|[^"\\])*(?:"|\Z|\\\Z))"""

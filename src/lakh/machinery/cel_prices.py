@@ -13,7 +13,7 @@ from lakh.machinery.cel_ranges import ONE, TOP, Range, add, multiply, scale
 TRAVERSAL = 0.1  # of a string, a character
 REGEX = 0.25  # of a pattern, a character
 NEW_LIST = 10
-_CHECK = 350_000  # a question to the authorizer: two in an expression
+AUTHORIZER_CHECK = 350_000  # a question to the authorizer: two in an expression
 _NAME_FORMAT_REGEX = 128
 
 Path = tuple[str, ...]
@@ -177,7 +177,7 @@ _OPAQUE_EQUAL: Mapping[str, Range] = {
     "net.CIDR": (1, 1),
     "kubernetes.Quantity": (1, 1),
     "kubernetes.Semver": (1, 1),
-    "kubernetes.Format": (1, 7),
+    "kubernetes.NamedFormat": (1, 7),
     "kubernetes.URL": (1, 1),
 }
 
@@ -253,7 +253,7 @@ def _sorted_by(sizes: Sizes, target: Node | None, args: list[Node], overload: st
     return _made(multiply(size, size), _sort_factor(sizes.element(replace(args[0], path=()))))
 
 
-_NOMINAL = [
+NOMINAL = [
     "serviceAccount",
     "path",
     "group",
@@ -295,8 +295,8 @@ _NOMINAL = [
 ]
 
 FUNCTIONS: Mapping[str, _Function] = {
-    **dict.fromkeys(_NOMINAL, _fixed(1)),
-    "check": _fixed(_CHECK),
+    **dict.fromkeys(NOMINAL, _fixed(1)),
+    "check": _fixed(AUTHORIZER_CHECK),
     **dict.fromkeys(("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf"), _scanned),
     "url": _url,
     **dict.fromkeys(("lowerAscii", "upperAscii", "substring", "trim"), _traversed(keeps=True)),

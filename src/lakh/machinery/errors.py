@@ -89,17 +89,8 @@ def not_found(group: str, resource: str, name: str) -> StatusError:
     )
 
 
-class PathNotFound(StatusError):
-    """404: there is no such path. Clients get the plain text of Go's mux, not a Status."""
-
-    TEXT = b"404 page not found\n"
-
-    def __init__(self) -> None:
-        super().__init__(404, "NotFound", "the server could not find the requested resource", {})
-
-
 def path_not_found() -> StatusError:
-    """404: a group and version that is served has no such path."""
+    """404: the server has no such path."""
     return StatusError(404, "NotFound", "the server could not find the requested resource", {})
 
 
@@ -160,6 +151,12 @@ def not_acceptable(accepted: Sequence[str]) -> StatusError:
         "NotAcceptable",
         f"only the following media types are accepted: {', '.join(accepted)}",
     )
+
+
+def not_acceptable_as(form: str, many: bool) -> StatusError:
+    """406: the form is one of lists and this is none (`many` false), or the other way round."""
+    what = "a list" if many else "not a list"
+    return StatusError(406, "NotAcceptable", f"you requested {form}, but the requested object is {what}")
 
 
 def unsupported_media_type(accepted: Sequence[str]) -> StatusError:

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from lakh.machinery import gonumbers
 from lakh.machinery.schema import Node
 from lakh.machinery.shapes import KeyMissingError, Shape, field_key, shape_of
 
@@ -228,7 +229,7 @@ def _check(value: FieldSet) -> None:
                 raise ValueError(f"failed to parse path element {key}: {error}") from None
             if kind == "k" and not isinstance(decoded, dict):
                 raise ValueError(f"failed to parse path element {key}: not an object")
-        elif kind == "i" and not text.lstrip("-").isdigit():
+        elif kind == "i" and not gonumbers.is_int(text):
             raise ValueError(f"failed to parse path element {key}: not an index")
         if not isinstance(child, dict):
             raise ValueError(f"FieldsV1 of {key} must be an object")

@@ -19,6 +19,15 @@ def is_uint(text: str) -> bool:
     return True
 
 
+def is_int(text: str) -> bool:
+    """Whether a text is a number of 64 bits, with a sign or without."""
+    try:
+        parse_int(text)
+    except ValueError:
+        return False
+    return True
+
+
 def parse_uint(text: str) -> int:
     """A number without a sign; raises ValueError with Go's text."""
     if _digits(text) is None:

@@ -15,6 +15,7 @@ import msgspec
 
 from lakh.machinery.dynamic import JSON, clone, equal
 from lakh.machinery.errors import StatusError, bad_request
+from lakh.machinery.gojson import syntax_error
 
 MAX_OPERATIONS = 10_000
 # Copies can double a document with each operation; upstream stops at twice the size of a request.
@@ -38,7 +39,7 @@ def decode(raw: bytes) -> list[dict[str, Any]]:
     try:
         patch = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise bad_request(f"error decoding patch: {error}") from None
+        raise bad_request(f"error decoding patch: {syntax_error(raw) or error}") from None
     return check(patch)
 
 
@@ -160,10 +161,11 @@ class _Patcher:
             self._root = value
             return
         parent, token = self._find(tokens[:-1]), tokens[-1]
-        self._child(parent, token)
         if isinstance(parent, dict):
+            # Whether it was there or not: upstream's library is not as strict as the RFC, and clients rely on it.
             parent[token] = value
         else:
+            self._child(parent, token)
             parent[_position(parent, token, len(parent))] = value
 
     def _move(self, operation: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from lakh.machinery import names
+from lakh.machinery import gonumbers, names
 
 _date_time = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)\Z").match
 _duration = re.compile(
@@ -67,7 +67,7 @@ def cidr(text: str) -> bool:
         ipaddress.ip_interface(text)
     except ValueError:
         return False
-    return "/" in text and text.rpartition("/")[2].isdigit()
+    return "/" in text and gonumbers.is_uint(text.rpartition("/")[2])
 
 
 def uri(text: str) -> bool:

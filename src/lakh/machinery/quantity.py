@@ -20,6 +20,9 @@ _PATTERN = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
 _split = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?([eEinumkKMGTP]*[-+]?[0-9]*)", re.ASCII).fullmatch
 _exponent = re.compile(r"[eE]([-+]?[0-9]+)", re.ASCII).fullmatch
 
+# What every text that parses matches, and few others do: exponents may still be too large.
+QUANTITY_PATTERN = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[numkMGTPE]|[KMGTPE]i|[eE][-+]?[0-9]{1,3})?\Z"
+
 _NANOS = 9
 # Decimal texts of up to this many digits are kept by upstream when they are canonical enough.
 _FAST_DIGITS = 18

@@ -13,13 +13,13 @@ from typing import Any
 
 import msgspec
 
-from lakh.machinery import cel, cel_ast, cel_cost, cel_names
-from lakh.machinery.cel_ast import Ast, Expr
+from lakh.machinery import cel, cel_cost, cel_names
+from lakh.machinery.cel_ast import Ast
 from lakh.machinery.cel_check import Checker
 from lakh.machinery.cel_decl import Decl, declare
 from lakh.machinery.cel_ranges import TOP
 from lakh.machinery.errors import FieldError, forbidden_field, invalid_value, not_supported, required
-from lakh.machinery.rules import KEY, OLD_SELF, REASONS, mentions_old
+from lakh.machinery.rules import KEY, REASONS, check_expression
 
 Raw = Mapping[str, Any]
 
@@ -171,7 +171,7 @@ def _compiled(
         what = "internal error: failed to retrieve type information for x-kubernetes-validations"
         found.append(FieldError("InternalError", f"{path}.{KEY}", f"Internal error: {what}"))
         return
-    checker = Checker({"self": decl, "oldSelf": decl, "hasOldSelf": "bool"})
+    checker = Checker({"self": decl, "oldSelf": decl})
     times = often if often is not None else decl.max_cardinality
     for index, rule in enumerate(rules):
         _rule(rule, checker, times, f"{path}.{KEY}[{index}]", lost_at, budget, found)
@@ -193,7 +193,7 @@ def _rule(
     source, optional = str(rule.get("rule") or ""), bool(rule.get("optionalOldSelf"))
     expression = str(rule.get("messageExpression") or "")
     try:
-        cost = _estimate(checker, source, optional, "bool", "cel expression must evaluate to a bool")
+        cost, ast = _estimate(checker, source, optional, "bool", "cel expression must evaluate to a bool")
     except cel.ExpressionError as e:
         found.append(_invalid(f"{path}.rule", rule, str(e)))
         return
@@ -204,7 +204,7 @@ def _rule(
     if expression:
         at = f"{path}.messageExpression"
         try:
-            cost = _estimate(
+            cost, _ = _estimate(
                 checker, expression, optional, "string", "messageExpression must evaluate to a string"
             )
         except cel.ExpressionError as e:
@@ -220,7 +220,7 @@ def _rule(
                 what = "estimated messageExpression cost"
                 found.append(forbidden_field(at, _exceeds(what, cost, EXPRESSION_LIMIT)))
             budget.spend(cost, at)
-    if mentions_old(source):
+    if "oldSelf" in ast.names:
         if lost_at:
             why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {lost_at}"
             found.append(invalid_value(f"{path}.rule", source, why))
@@ -234,33 +234,16 @@ def _rule(
         )
 
 
-def _estimate(checker: Checker, source: str, optional: bool, kind: str, why: str) -> int:
-    """The most that an expression costs; raises ExpressionError with what is wrong with it."""
-    text = OLD_SELF.sub(lambda m: m.group(1) or _OPTIONAL, source) if optional else source
+def _estimate(checker: Checker, source: str, optional: bool, kind: str, why: str) -> tuple[int, Ast]:
+    """The most that an expression costs, and its tree; raises ExpressionError with what is wrong with it."""
     try:
-        ast = checker.check(text)
+        ast = check_expression(checker, source, optional=optional)
     except cel.ExpressionError as e:
         raise cel.ExpressionError(f"compilation failed: {e}") from None
-    if optional:
-        _bare_optionals(ast)
     result = ast.type(ast.root).kind
     if result != kind and (checker.knows(source) or result != "dyn"):
         raise cel.ExpressionError(why)
-    return cel_cost.Estimator(ast, checker.declarations).cost()[1]
-
-
-_OPTIONAL = "optional.of(oldSelf)"
-
-
-def _bare_optionals(ast: Ast) -> None:
-    """Makes variables again of what stood in for an optional `oldSelf`, so that they cost what they cost upstream."""
-    for at in cel_ast.walk(ast.root):
-        if at.kind == "call" and at.name == "optional.of" and _is_old_self(at.args):
-            at.kind, at.name, at.args = "ident", "oldSelf", []
-
-
-def _is_old_self(args: list[Expr]) -> bool:
-    return len(args) == 1 and args[0].kind == "ident" and args[0].name == "oldSelf"
+    return cel_cost.Estimator(ast, checker.declarations).cost()[1], ast
 
 
 def _invalid(path: str, rule: Raw, why: str) -> FieldError:

@@ -56,6 +56,24 @@ def _child(node: Node | None, field: str) -> Node | None:
 
 
 def _merge_map(original: JSONObject, patch: Mapping[str, Any], node: Node | None) -> JSONObject:
+    for key in patch:
+        if key.startswith("$"):
+            return _merge_directed(original, patch, node)
+    # What hardly a patch of a controller or kubelet lacks: names and values.
+    merged = dict(original)
+    for key, value in patch.items():
+        if value.__class__ is str:
+            merged[key] = value
+        elif value is None or (_directs(value) and not isinstance(merged.get(key), dict)):
+            # A directive that meets no map goes with all that is beside it.
+            merged.pop(key, None)
+        else:
+            merged[key] = _merge_value(merged.get(key), value, _child(node, key))
+    return merged
+
+
+def _merge_directed(original: JSONObject, patch: Mapping[str, Any], node: Node | None) -> JSONObject:
+    """`_merge_map` of a patch with directives."""
     directive = patch.get(PATCH)
     if directive == "replace":
         return {k: v for k, v in patch.items() if k != PATCH}
@@ -80,7 +98,6 @@ def _merge_map(original: JSONObject, patch: Mapping[str, Any], node: Node | None
             if field not in handled and isinstance(merged.get(field), list):
                 merged[field] = _without(merged[field], value)
         elif value is None or (_directs(value) and not isinstance(merged.get(key), dict)):
-            # A directive that meets no map goes with all that is beside it.
             merged.pop(key, None)
         else:
             merged[key] = _merge_value(merged.get(key), value, _child(node, key))
@@ -126,14 +143,18 @@ def _merges(node: Node | None) -> bool:
 def _plain(value: JSON) -> JSON:
     """A value of the patch that meets nothing in the original: without directives and nulls."""
     if isinstance(value, dict):
-        return {
-            k: _plain(v) if isinstance(v, (dict, list)) else v
-            for k, v in value.items()
-            if v is not None
-            and not k.startswith((SET_ORDER, DELETE_FROM))
-            and k not in (PATCH, RETAIN_KEYS)
-            and not _directs(v)
-        }
+        out: JSONObject = {}
+        for name, child in value.items():
+            if child.__class__ is not str:
+                if child is None or _directs(child):
+                    continue
+                if isinstance(child, (dict, list)):
+                    child = _plain(child)
+            if not name.startswith("$") or not (
+                name in (PATCH, RETAIN_KEYS) or name.startswith((SET_ORDER, DELETE_FROM))
+            ):
+                out[name] = child
+        return out
     if isinstance(value, list):
         return [_plain(v) if isinstance(v, (dict, list)) else v for v in value if not _directs(v)]
     return value
@@ -142,6 +163,8 @@ def _plain(value: JSON) -> JSON:
 def _merge_list(original: list[Any], patch: list[Any], node: Node) -> list[Any]:
     """A list with the merge strategy: by merge key if its items are maps, as a set if they are scalars."""
     key = node.merge_key
+    if key is not None and (merged := _merge_keyed(original, patch, key, node)) is not None:
+        return merged
     kinds = {isinstance(item, dict) for item in (*original, *patch)}
     if any(isinstance(item, list) for item in (*original, *patch)):
         raise PatchError("lists of lists are not supported")
@@ -181,6 +204,35 @@ def _merge_list(original: list[Any], patch: list[Any], node: Node) -> list[Any]:
             places[word] = len(merged)
             merged.append(_plain(item))
     return _ordered(merged, updates, original, key)
+
+
+def _merge_keyed(original: list[Any], patch: list[Any], key: str, node: Node) -> list[Any] | None:
+    """The usual case of `_merge_list`: maps, each with a merge key of its own that is a text, and no directives. None: it is another one."""
+    server: dict[str, int] = {}
+    for item in original:
+        word = item.get(key) if item.__class__ is dict else None
+        if word.__class__ is not str or word in server:
+            return None
+        server[word] = len(server)
+    wanted: dict[str, JSONObject] = {}
+    for item in patch:
+        word = item.get(key) if item.__class__ is dict and PATCH not in item else None
+        if word.__class__ is not str or word in wanted:
+            return None
+        wanted[word] = item
+    out: list[Any] = []
+    at = 0
+    for word, item in wanted.items():
+        place = server.get(word)
+        if place is None:
+            out.append(_plain(item))
+            continue
+        if at < place:
+            out += [other for other in original[at:place] if other[key] not in wanted]
+            at = place
+        out.append(_merge_map(original[place], item, node.element))
+    out += [other for other in original[at:] if other[key] not in wanted]
+    return out
 
 
 def _merge_ordered(

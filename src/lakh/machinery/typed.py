@@ -62,13 +62,18 @@ def _compare(old: Any, new: Any, shape: Shape, changed: FieldSet, removed: Field
         if previous is _GONE:
             changed[key] = EMPTY if item is DUPLICATED else added(item, shape.element)
         elif item is DUPLICATED or previous is DUPLICATED:
-            if item is not previous:
+            if item is not previous or _of_key(old, key, shape) != _of_key(new, key, shape):
                 changed[key] = EMPTY
         elif previous != item:
             _step(key, previous, item, shape.element, changed, removed)
     for key, item in old_items.items():
         if key not in new_items:
             removed[key] = EMPTY if item is DUPLICATED else added(item, shape.element)
+
+
+def _of_key(items: list[Any], key: str, shape: Shape) -> list[Any]:
+    """The items of a list that share a key."""
+    return [item for item in items if _key_or_none(item, shape) == key]
 
 
 def _step(key: str, old: Any, new: Any, shape: Shape, changed: FieldSet, removed: FieldSet) -> None:

@@ -55,6 +55,9 @@ STATUS_REPORTS = 8
 POD_WRITES = 128
 # Pods looked at before others get a turn: 2 ms.
 POD_BATCH = 256
+# The heap of what is due may have so many entries a pod, and so many more, before those that do not count any more are dropped.
+DUE_SLACK = 1.5
+DUE_FREE = 256
 # One to learn that somebody else wrote the lease, one more for a lease that is made or deleted meanwhile.
 RENEW_ATTEMPTS = 3
 RETRY_SECONDS = 1.0
@@ -135,21 +138,22 @@ class Kubelet:
         return self.silent or self.gone or not self.uid
 
 
-class _Pod:
+class _Pod(msgspec.Struct, gc=False, eq=False):
     """What the fleet knows of a pod beside its view. `number` is its address in the node's network, 0 while it has none."""
 
-    __slots__ = ("again", "busy", "due", "failures", "kubelet", "number", "seen", "stage", "view")
+    view: pods.PodView
+    kubelet: Kubelet
+    number: int = 0
+    seen: float = 0.0
+    stage: tuple[str, bool] = ("", False)
+    due: float | None = None
+    busy: bool = False
+    again: bool = False
+    failures: int = 0
 
-    def __init__(self, view: pods.PodView, kubelet: Kubelet) -> None:
-        self.view = view
-        self.kubelet = kubelet
-        self.number = 0
-        self.seen = 0.0
-        self.stage: tuple[str, bool] = ("", False)
-        self.due: float | None = None
-        self.busy = False
-        self.again = False
-        self.failures = 0
+
+_stages: dict[tuple[str, bool], tuple[str, bool]] = {}
+"""Phase, and whether the pod is being deleted: each pair once."""
 
 
 class Fleet:
@@ -207,7 +211,9 @@ class Fleet:
                     on_update=lambda old, new: self._on_node(new),
                     on_delete=self._on_node_gone,
                 )
-                pod_informer = Informer(self.client, PODS, pods.PodView, field_selector="spec.nodeName!=")
+                pod_informer = Informer(
+                    self.client, PODS, pods.PodView, field_selector="spec.nodeName!=", share=pods.share
+                )
                 self._informer = pod_informer
                 pod_informer.add_handler(
                     on_add=self._on_pod,
@@ -374,7 +380,6 @@ class Fleet:
         kubelet = self.kubelets.get(view.spec.nodeName or "")
         if kubelet is None:
             return
-        pods.share(view)
         uid = view.metadata.uid
         state = self._pods.get(uid)
         if state is None:
@@ -388,9 +393,10 @@ class Fleet:
             if phase == "Running":
                 names = [c.image for c in (*(view.spec.initContainers or ()), *view.spec.containers)]
                 kubelet.images = images.with_images(kubelet.images, names)
-            state.stage = stage
+            state.stage = _stages.setdefault(stage, stage)
             state.seen = self._wall()
             self._keep_address(state, phase)
+        pods.forget_address(view)
         if state.busy:
             state.again = True
         else:
@@ -441,7 +447,19 @@ class Fleet:
             return
         state.due = due
         heapq.heappush(self._due, (due, state.view.metadata.uid))
+        if len(self._due) > DUE_SLACK * len(self._pods) + DUE_FREE:
+            self._drop_stale()
         self._wake()
+
+    def _drop_stale(self) -> None:
+        """Takes the entries off the heap that an earlier one has replaced: a pod that runs for days would leave one each time it changes."""
+        pods = self._pods
+        self._due = [
+            entry
+            for entry in self._due
+            if (state := pods.get(entry[1])) is not None and state.due == entry[0]
+        ]
+        heapq.heapify(self._due)
 
     def _wake(self) -> None:
         """Sets the timer for the pod that is due next, unless all writers are busy: the next that is free looks itself."""

@@ -18,10 +18,12 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any
 
 import msgspec
 
+from lakh.client.sharing import Pool
 from lakh.machinery import times
 
 START_SECONDS = "lakh.dev/start-seconds"
@@ -220,30 +222,38 @@ def exit_code(pod: PodView) -> int:
     return int(_number(_annotations(pod).exit_code, 0)) & 0xFF
 
 
-# Shared values are forgotten beyond this many.
-SHARED_MAX = 10_000
-_shared: dict[bytes, Any] = {}
-_encode = msgspec.json.Encoder().encode
+_containers: Pool = Pool()
+_annotation_sets: Pool = Pool()
+_container_statuses: Pool = Pool()
+_statuses: Pool = Pool()
 
 
-def _one(value: Any) -> Any:
-    key = _encode(value)
-    found = _shared.get(key)
-    if found is None:
-        if len(_shared) >= SHARED_MAX:
-            _shared.clear()
-        found = _shared[key] = value
-    return found
+def share(old: PodView | None, new: PodView) -> None:
+    """Makes pods of one template hold one copy of their containers, and those that started in the same second one of their statuses.
+
+    Called by the informer with each version of a pod.
+    """
+    metadata, spec, status = new.metadata, new.spec, new.status
+    if metadata.annotations is not None:
+        metadata.annotations = _annotation_sets.one(metadata.annotations)
+    if old is not None and old.spec == spec:
+        new.spec = old.spec
+    else:
+        spec.containers = _containers.one(spec.containers)
+        spec.initContainers = _containers.one(spec.initContainers)
+        for name in ("nodeName", "restartPolicy"):
+            if (text := getattr(spec, name)) is not None:
+                setattr(spec, name, intern(text))
+    if status is not None:
+        status.containerStatuses = _container_statuses.one(status.containerStatuses)
+        status.initContainerStatuses = _container_statuses.one(status.initContainerStatuses)
 
 
-def share(pod: PodView) -> None:
-    """Makes pods of one template hold one copy of their containers and resources: most of a view's memory."""
-    pod.spec.containers = _one(pod.spec.containers)
-    for status in (pod.status.containerStatuses or ()) if pod.status is not None else ():
-        if status.resources is not None:
-            status.resources = _one(status.resources)
-        if status.allocatedResources is not None:
-            status.allocatedResources = _one(status.allocatedResources)
+def forget_address(pod: PodView) -> None:
+    """The fleet has noted the pod's address: what is left of its status is that of many."""
+    if pod.status is not None:
+        pod.status.podIP = None
+        pod.status = _statuses.one(pod.status)
 
 
 def step(

@@ -14,14 +14,14 @@ short.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from lakh.machinery import cel, quantity
+from lakh.machinery import cel, cel_device, cel_functions, quantity
+from lakh.machinery.cel_values import DomainMap
 
 from .consumption import Amounts, Share, consumed_by, fits, with_share
 from .deviceviews import Attribute, CounterUse, Device, DeviceToleration
@@ -45,7 +45,6 @@ MAX_RESULTS = 32
 MAX_STEPS = 200_000
 """Devices looked at before a search gives up: half a second. Upstream gives up after ten."""
 BLOCKING = ("NoSchedule", "NoExecute")
-VARIABLES = (("device", "dyn"),)
 
 _devices = msgspec.json.Decoder(list[Device])
 _counters = msgspec.json.Decoder(list[CounterUse])
@@ -135,17 +134,21 @@ class Shape:
     def _selected(self, device: Device, match: Match) -> bool:
         if not match.expressions:
             return True
-        values = {"device": describe(self.driver, device, match.expressions)}
-        activation = None
+        try:
+            values = describe(self.driver, device)
+        except ValueError as error:
+            self.errors[match] = f"selector #0: CEL runtime error: {error}"
+            return False
         for number, source in enumerate(match.expressions):
             try:
-                program = cel.compile_expression(source, VARIABLES)
-                if activation is None:
-                    activation = program.activation(values)
-                if program.evaluate(activation) is not True:
-                    return False
+                found, _ = cel_device.compile_selector(source).run(values)
             except cel.ExpressionError as error:
-                self.errors[match] = f"selector #{number}: CEL runtime error: {error}"
+                self.errors[match] = f"selector #{number}: CEL compile error: {error}"
+                return False
+            if isinstance(found, Exception):
+                self.errors[match] = f"selector #{number}: CEL runtime error: {found}"
+                return False
+            if found is not True:
                 return False
         return True
 
@@ -176,7 +179,7 @@ def value_of(attribute: Attribute) -> Value | None:
     return None
 
 
-class _Domains(dict[str, dict[str, Any]]):
+class _Domains(DomainMap):
     """Attributes by domain."""
 
     def put(self, driver: str, name: str, value: Any) -> None:
@@ -184,29 +187,24 @@ class _Domains(dict[str, dict[str, Any]]):
         self.setdefault(domain or driver, {})[plain] = value
 
 
-_DOMAIN = re.compile(r"""(attributes|capacity)\s*\[\s*["']([^"']+)["']\s*\]""")
-
-
-def describe(driver: str, device: Device, expressions: Iterable[str] = ()) -> dict[str, Any]:
-    """A device as expressions see it: `device.driver`, `device.attributes["domain"].name`, `device.capacity["domain"].name`.
+def describe(driver: str, device: Device) -> dict[str, Any]:
+    """A device as expressions see it: `device.driver`, `device.attributes["domain"].name`, `device.capacity["domain"].name`; raises
+    ValueError when a version is none.
 
     A domain that the device knows nothing of is an empty map.
     """
     attributes, capacity = _Domains(), _Domains()
-    for source in expressions:
-        for kind, domain in _DOMAIN.findall(source):
-            (attributes if kind == "attributes" else capacity).setdefault(domain, {})
     for name, attribute in (device.attributes or {}).items():
         found = value_of(attribute)
         if found is not None:
             kind, value = found
-            attributes.put(driver, name, {"@semver": value} if kind == "version" else value)
+            attributes.put(driver, name, cel_functions.as_semver(value) if kind == "version" else value)
     for name, amount in (device.capacity or {}).items():
-        capacity.put(driver, name, cel.as_quantity(amount.value))
+        capacity.put(driver, name, cel_functions.as_quantity(amount.value))
     return {
         "driver": driver,
-        "attributes": dict(attributes),
-        "capacity": dict(capacity),
+        "attributes": DomainMap(attributes),
+        "capacity": DomainMap(capacity),
         "allowMultipleAllocations": bool(device.allowMultipleAllocations),
     }
 

@@ -19,6 +19,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+import msgspec
 import numpy as np
 
 from . import constraints, plugins
@@ -51,28 +52,16 @@ MAX_REFUSED = 65_536
 """Classes known to fit nowhere: a number each."""
 
 
-class Placed:
-    """A pod on a node."""
+class Placed(msgspec.Struct, gc=False, eq=False):
+    """A pod on a node. What it refers to does not lead back to it, so the garbage collector need not look at a million of them."""
 
-    __slots__ = ("active", "cls", "identity", "name", "node", "own", "started")
-
-    def __init__(
-        self,
-        cls: PodClass,
-        node: str,
-        identity: Identity | None,
-        active: bool,
-        name: str,
-        started: str,
-        own: Own,
-    ) -> None:
-        self.cls = cls
-        self.node = node
-        self.identity = identity
-        self.active = active
-        self.name = name
-        self.started = started
-        self.own = own
+    cls: PodClass
+    node: str
+    identity: Identity | None
+    active: bool
+    name: str
+    started: str
+    own: Own
 
 
 class Core:

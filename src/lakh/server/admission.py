@@ -33,7 +33,6 @@ from lakh.server.storage_admission import (
 )
 from lakh.store.state import Event, Item
 
-IMMORTAL_NAMESPACES = frozenset(("default", "kube-system", "kube-public"))
 IS_DEFAULT_INGRESS_CLASS = "ingressclass.kubernetes.io/is-default-class"
 TOLERATION_SECONDS = 300
 API_TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"

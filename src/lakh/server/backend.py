@@ -13,6 +13,7 @@ import ssl
 from collections.abc import AsyncIterator
 from urllib.parse import SplitResult
 
+from lakh.machinery import gonumbers
 from lakh.server.exchange import Response, Stream, StreamResponse, Tunnel
 
 # Upstream waits 30 s for a connection. A client of ours waits with it.
@@ -223,7 +224,7 @@ async def ask(
 def _head(head: bytes) -> tuple[int, list[tuple[str, str]]]:
     first, *lines = head.decode("latin-1").split("\r\n")
     version, status, *_ = first.split(" ", 2)
-    if not version.startswith("HTTP/1.") or not status.isdigit():
+    if not version.startswith("HTTP/1.") or not gonumbers.is_uint(status):
         raise ValueError(
             f'net/http: HTTP/1.x transport connection broken: malformed HTTP response "{first[:64]}"'
         )

@@ -14,7 +14,7 @@ import msgspec
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
 from lakh.apis.versions import BuiltinVersions, endpoint_of
-from lakh.machinery import errors, goyaml, protobuf, unknown
+from lakh.machinery import errors, gojson, goyaml, literals, protobuf, unknown
 from lakh.machinery.schema import Node
 from lakh.machinery.tracking import Endpoint, Versions
 from lakh.server.messages import Messages
@@ -22,6 +22,11 @@ from lakh.server.messages import Messages
 # `{"metadata":{`, with which every object at rest begins.
 HEAD = b'{"metadata":{'
 HEAD_SIZE = len(HEAD)
+# Where managedFields begin and end at rest. Within a string quotes are escaped, so neither is found in one, and no list is in them.
+MANAGED = b'"managedFields":['
+MANAGED_END = b'],"name":"'
+# Comes after them in metadata: if it is found before, they are something else's.
+AFTER_MANAGED = b'"uid":"'
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -82,17 +87,13 @@ def yaml_findings(body: bytes) -> list[str]:
     return []
 
 
-# The decoder's texts, and Go's for the same.
-_GO_JSON_ERRORS = {"Input data was truncated": "unexpected end of JSON input"}
-
-
 def load_json(body: bytes) -> Any:
-    """A body as plain JSON values; raises 400 with Go's kind of text."""
+    """A body as plain JSON values; raises 400 with Go's text."""
     try:
         return _decode_any(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise errors.bad_request(
-            f"couldn't get version/kind; json parse error: {_GO_JSON_ERRORS.get(str(e), str(e))}"
+            f"couldn't get version/kind; json parse error: {gojson.syntax_error(body) or e}"
             if body
             else "EOF: the body of the request is empty"
         ) from None
@@ -121,12 +122,15 @@ class Codec:
     """Encodes and decodes the objects of one resource."""
 
     __slots__ = (
+        "_check",
+        "_checks",
         "_decoder",
         "_endpoints",
         "_messages",
         "api_version",
         "kind",
         "node",
+        "parts",
         "prefix",
         "resource",
         "struct",
@@ -146,6 +150,13 @@ class Codec:
         self.struct: Any = schema().struct(resource.definition)
         self.node: Node = schema().node(resource.definition)
         self._decoder = msgspec.json.Decoder(self.struct)
+        self._checks: Any = schema().checks(resource.definition) or Any
+        self._check = msgspec.json.Decoder(self._checks).decode
+        fields = zip(self.struct.__struct_encode_fields__, self.struct.__struct_fields__, strict=True)
+        # Attributes by JSON name of what a patch may be applied to without the rest; None where it may not.
+        self.parts: dict[str, str] | None = None
+        if resource.strategy.keeps_parts:
+            self.parts = {name: attribute for name, attribute in fields if name not in ("apiVersion", "kind")}
         self.prefix = b'{"kind":"%s","apiVersion":"%s","metadata":{"resourceVersion":"' % (
             self.kind.encode(),
             self.api_version.encode(),
@@ -158,6 +169,7 @@ class Codec:
         """A client's object. Raises 400: malformed, of another kind, a wrong type, or (Strict) unknown and duplicate fields."""
         try:
             obj = self._decoder.decode(body)
+            self._check(body)
         except msgspec.ValidationError:
             obj = self._decode_slowly(body, validation, warnings)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -228,20 +240,27 @@ class Codec:
         if isinstance(api_version, str | None) and isinstance(kind, str | None):
             self._check_kind(api_version, kind)
         try:
-            obj = msgspec.convert(plain, self.struct)
+            obj = self.checked(plain)
         except msgspec.ValidationError:
             strange = unknown.unknown_fields(plain, self.node)
-            self._report(list(dict.fromkeys((*(findings or ()), *strange))), validation, warnings)
             pruned = unknown.prune(plain, self.node)
             try:
-                obj = msgspec.convert(pruned, self.struct)
+                obj = msgspec.convert(literals.settle(pruned, self.node), self.struct)
+            except literals.LiteralError as e:
+                raise self._malformed(str(e)) from None
             except msgspec.ValidationError as e:
                 why = unknown.type_error(pruned, self.node, self.kind) or str(e)
                 raise self._malformed(why) from None
-        else:
-            self._report(findings or [], validation, warnings)
+            findings = list(dict.fromkeys((*(findings or ()), *strange)))
+        self._report(findings or [], validation, warnings)
         if obj.metadata is None:
             obj.metadata = self.metadata_type()
+        return obj
+
+    def checked(self, plain: dict[str, Any]) -> Any:
+        """Plain JSON values as an object; raises `msgspec.ValidationError` where `convert` looks closer."""
+        obj = msgspec.convert(plain, self.struct)
+        msgspec.convert(plain, self._checks)
         return obj
 
     def to_plain(self, obj: Any) -> dict[str, Any]:
@@ -271,6 +290,20 @@ class Codec:
     def decode_stored(self, value: bytes) -> Any:
         """An object at rest."""
         return self._decoder.decode(value)
+
+    def split_stored(self, value: bytes) -> tuple[Any, bytes]:
+        """An object at rest without its managedFields, and these as they are there: half of an object, which hardly a write looks into.
+
+        They go back as `msgspec.Raw`. b"" when there are none, or where they cannot be told apart; then the object has what there is.
+        """
+        start = value.find(MANAGED)
+        end = value.find(MANAGED_END, start) + 1 if start > 0 else 0
+        if end <= 0 or value.find(AFTER_MANAGED, 0, start) >= 0:
+            return self.decode_stored(value), b""
+        obj = self._decoder.decode(value[:start] + value[end + 1 :])
+        if obj.metadata.uid is None:
+            return self.decode_stored(value), b""
+        return obj, value[start + len(MANAGED) - 1 : end]
 
     def encode_stored(self, obj: Any) -> bytes:
         """The form at rest. Clears apiVersion, kind and resourceVersion of `obj`, and what is empty in its metadata."""
@@ -355,6 +388,10 @@ class ViewCodec(Codec):
     def serve_message(self, value: bytes, revision: int) -> bytes:
         """The object as clients get it who accept protobuf."""
         return super().serve_message(self._bytes(value), revision)
+
+    def split_stored(self, value: bytes) -> tuple[Any, bytes]:
+        """An object at rest, whole: it is another one there."""
+        return self.decode_stored(value), b""
 
     def _bytes(self, value: bytes) -> bytes:
         view = self._view(value)

@@ -220,7 +220,7 @@ class Connect:
         store = self.cluster.named("", "v1", "services")
         service = store.decode(store.get(namespace, name))
         asked = f"{name}:{port}" if port else name
-        if port.isdigit():
+        if gonumbers.is_uint(port):
             wanted = int(port)
             known = next((p for p in service.spec.ports or () if p.port == wanted), None)
             if known is None:

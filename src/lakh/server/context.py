@@ -34,6 +34,7 @@ class Context:
         dry_run: bool = False,
         validation: str = FieldValidation.WARN,
         admit: Admit | None = None,
+        applied: bool = False,
     ) -> None:
         self.user = user
         self.manager = manager
@@ -42,8 +43,8 @@ class Context:
         self.now = times.now()
         self.warnings: list[str] = []
         self._admit = admit
-        # Set by server-side apply: field ownership is settled already.
-        self.applied = False
+        # By server-side apply: field ownership is settled already.
+        self.applied = applied
 
     def admit(self, verb: str, store: ResourceStore, obj: Any, old: Any, subresource: str = "") -> None:
         """Asks the admission chain; it may change `obj` or raise 403."""
@@ -67,45 +68,56 @@ def _quote(text: str) -> bytes:
     return printable.replace("\\", "\\\\").replace('"', '\\"').encode()
 
 
+def boolean(query: dict[str, str], name: str) -> bool:
+    """A boolean parameter: only `false`, `0` and its absence mean no (upstream's Convert_Slice_string_To_bool)."""
+    return query.get(name, "false").lower() not in ("false", "0")
+
+
 def field_manager(query: dict[str, str], user_agent: str) -> str:
     """The `fieldManager` parameter, or what stands before the first `/` of the user agent."""
-    manager = query.get("fieldManager")
-    if manager is None:
-        return user_agent.partition("/")[0][:FIELD_MANAGER_MAX_BYTES] or "unknown"
-    if len(manager.encode()) > FIELD_MANAGER_MAX_BYTES:
-        raise _invalid_option("fieldManager", errors.too_long("fieldManager", FIELD_MANAGER_MAX_BYTES))
-    if not manager.isprintable():
-        raise _invalid_option(
-            "fieldManager",
-            errors.invalid_value("fieldManager", manager, "should only contain printable characters"),
-        )
-    return manager
+    if manager := query.get("fieldManager"):
+        return manager
+    return user_agent.partition("/")[0][:FIELD_MANAGER_MAX_BYTES] or "unknown"
 
 
-def dry_run(query: dict[str, str], body: list[str] | None = None) -> bool:
-    """Whether `dryRun=All` was asked for, by parameter or in DeleteOptions; raises 422 for other values."""
-    value = query.get("dryRun")
-    values = body if body is not None else ([value] if value else [])
-    for v in values:
-        if v != "All":
-            raise _invalid_option("dryRun", errors.not_supported("dryRun", v, ("All",)))
-    return bool(values)
-
-
-def is_true(query: dict[str, str], name: str) -> bool:
-    """Whether a boolean parameter was set, in any of Go's spellings."""
-    return query.get(name, "").lower() in ("1", "t", "true")
+def dry_run(query: dict[str, str]) -> bool:
+    """Whether `dryRun=All` was asked for."""
+    return "dryRun" in query
 
 
 def field_validation(query: dict[str, str]) -> str:
     """The `fieldValidation` parameter; Warn when it is not given."""
-    value = query.get("fieldValidation", "")
-    if value not in FieldValidation.ALL:
-        raise _invalid_option(
-            "fieldValidation", errors.not_supported("fieldValidation", value, FieldValidation.ALL)
-        )
-    return value or FieldValidation.WARN
+    return query.get("fieldValidation") or FieldValidation.WARN
 
 
-def _invalid_option(name: str, finding: errors.FieldError) -> errors.StatusError:
-    return errors.invalid("meta.k8s.io", "CreateOptions", "", [finding])
+def check_dry_run(values: Sequence[str]) -> list[errors.FieldError]:
+    """What is wrong with the values of `dryRun`."""
+    if all(v == "All" for v in values):
+        return []
+    return [errors.not_supported("dryRun", list(values), ("All",))]
+
+
+def check_write_options(kind: str, query: dict[str, str], *, applied: bool = False) -> None:
+    """Refuses the parameters of a write with all findings: upstream's ValidateCreateOptions and its like. `kind`: Create, Update or Patch."""
+    found: list[errors.FieldError] = []
+    if kind == "Patch":
+        if applied and not query.get("fieldManager"):
+            found.append(errors.required("fieldManager", "is required for apply patch"))
+        elif not applied and "force" in query:
+            found.append(errors.forbidden_field("force", "may not be specified for non-apply patch"))
+    manager = query.get("fieldManager", "")
+    if len(manager.encode()) > FIELD_MANAGER_MAX_BYTES:
+        found.append(errors.too_long("fieldManager", FIELD_MANAGER_MAX_BYTES))
+    at = 0
+    for character in manager:
+        if not character.isprintable():
+            why = f"invalid character U+{ord(character):04X} (at position {at})"
+            found.append(errors.invalid_value("fieldManager", manager, why))
+        at += len(character.encode())
+    if "dryRun" in query:
+        found += check_dry_run([query["dryRun"]])
+    validation = query.get("fieldValidation", "")
+    if validation not in FieldValidation.ALL:
+        found.append(errors.not_supported("fieldValidation", validation, FieldValidation.ALL))
+    if found:
+        raise errors.invalid("meta.k8s.io", f"{kind}Options", "", found)

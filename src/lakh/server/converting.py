@@ -16,7 +16,7 @@ from lakh.machinery.apply import ApplyConflict
 from lakh.server import http1, listing, tables
 from lakh.server.authn import User
 from lakh.server.codec import FieldValidation, encode_json, load_json
-from lakh.server.context import is_true
+from lakh.server.context import boolean
 from lakh.server.conversion import Plain, Webhook, decided
 from lakh.server.custom_codec import CustomCodec
 from lakh.server.custom_store import CustomStore
@@ -276,8 +276,8 @@ class Converting:
         self, request: Request, info: RequestInfo, query: dict[str, str], user: User
     ) -> Response:
         """Server-side apply in the client's version, whose fields its manager then holds."""
-        context = self.handlers.apply_context(request, query, user)
-        applied = Applied(request.body, self.view.codec, context, is_true(query, "force"))
+        context = self.handlers.context(request, query, user)
+        applied = Applied(request.body, self.view.codec, context, boolean(query, "force"))
         item = self.store.partition.head(self.store.key(info.namespace, info.name))
         live = None
         if item is not None:

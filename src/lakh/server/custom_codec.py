@@ -35,6 +35,7 @@ class CustomCodec(Codec):
     def __init__(self, resource: CustomResource) -> None:
         self.resource = resource
         self._endpoints = {}
+        self.parts = None
         self.kind = resource.kind
         self.api_version = resource.api_version
         self.struct = schema().struct(OBJECT_META)
@@ -116,6 +117,10 @@ class CustomCodec(Codec):
         self.resource_schema.prune(plain)
         self.resource_schema.default(plain)
         return Unstructured(metadata, plain)
+
+    def split_stored(self, value: bytes) -> tuple[Any, bytes]:
+        """An object at rest, whole."""
+        return self.decode_stored(value), b""
 
     def encode_stored(self, obj: Any) -> bytes:
         """The form at rest. Clears the resourceVersion of `obj`."""

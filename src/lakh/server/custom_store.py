@@ -45,11 +45,11 @@ class CustomResourceDefinitionStore(ResourceStore):
     """Definitions wait for their instances: they get a finalizer with their deletion."""
 
     def _prepare_update(
-        self, context: Context, new: Any, old: Any, subresource: str
+        self, context: Context, new: Any, old: Any, subresource: str, managers: bytes
     ) -> tuple[bytes, tuple[str, ...], bool]:
         if not subresource:
             self._check_storage_version(new, old)
-        return super()._prepare_update(context, new, old, subresource)
+        return super()._prepare_update(context, new, old, subresource, managers)
 
     def _check_storage_version(self, new: Any, old: Any) -> None:
         """Objects at rest do not say which version they are of: where a webhook converts, it stays the one they were written in."""

@@ -7,10 +7,9 @@ subresource is in `subresources`; virtual resources (reviews) are in `reviews`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
-
-import msgspec
 
 from lakh.apis.custom import CustomResource
 from lakh.apis.meta import IMMUTABLE
@@ -19,18 +18,34 @@ from lakh.server import listing, messages, negotiate, tables
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.codec import (
-    FieldValidation,
     encode_json,
     load_json,
     read_body,
 )
 from lakh.server.compression import compressed
 from lakh.server.consistency import reach
-from lakh.server.context import Admit, Context, dry_run, field_manager, field_validation, is_true
+from lakh.server.context import (
+    Admit,
+    Context,
+    boolean,
+    check_write_options,
+    dry_run,
+    field_manager,
+    field_validation,
+)
 from lakh.server.conversion import decided
 from lakh.server.converting import Converting
+from lakh.server.deleteoptions import delete_options
 from lakh.server.ownership import Applied
-from lakh.server.patches import APPLY_PATCH, content_type, parse_patch, patch_findings, patched_object
+from lakh.server.patches import (
+    APPLY_PATCH,
+    change_of,
+    content_type,
+    load_patch,
+    patch_findings,
+    patched_object,
+    patched_parts,
+)
 from lakh.server.rendering import Answer, negotiated, render, to_protobuf, to_yaml
 from lakh.server.reviews import Reviews
 from lakh.server.routing import RequestInfo
@@ -57,12 +72,13 @@ RETURN_DELETED = frozenset(
 # Subresources that are passed on to the node; discovery gives them the kind of their object.
 CONNECT = frozenset(("attach", "exec", "log", "portforward", "proxy"))
 
+# What upstream calls the parameters of a write.
+_OPTIONS = {"POST": "Create", "PUT": "Update", "PATCH": "Patch"}
+
 # Deletions of a collection under way at once; each waits for its commit, which they share.
 DELETES_AT_ONCE = 64
 # Of these, begun before others get a turn: 2 ms.
 DELETES_A_TURN = 16
-
-_decode_delete_options = msgspec.json.Decoder(DeleteOptions).decode
 
 
 class Handlers:
@@ -98,22 +114,25 @@ class Handlers:
         if verb not in resource.verbs or (verb == "create" and info.name):
             raise _not_allowed()
         if verb == "get":
-            accepted = self.accepted(request, store)
-            item = store.get(info.namespace, info.name)
-            return compressed(request, self._item(store, item, accepted, query))
+            return self._get(request, store, info, query)
         if verb == "list":
             return compressed(request, self._list(request, store, info, query))
         if verb == "watch":
             return self._watch(request, store, info, query)
         if verb == "create":
+            if resource.namespaced and not info.namespace:
+                raise _not_allowed()
             virtual = self.reviews.handler(resource)
             if virtual is not None:
                 if negotiate.accepted(request.headers.get("accept", "")).shape != "object":
                     raise errors.not_acceptable(negotiate.SERVED)
                 return negotiated(request, virtual(request, info, user))
             return self._create(request, store, info, query, user)
-        if not info.name and verb in ("update", "patch"):
-            raise errors.method_not_supported(resource.group, resource.plural, verb)
+        if not info.name and (
+            verb in ("update", "patch")
+            or (verb == "deletecollection" and resource.namespaced and not info.namespace)
+        ):
+            raise _not_allowed()
         if verb == "update":
             return self._update(request, store, info, query, user, "")
         if verb == "patch":
@@ -137,12 +156,7 @@ class Handlers:
         ):
             # status, finalize, approval, …: the same object, seen through its own strategy.
             if info.verb == "get":
-                return self._item(
-                    store,
-                    store.get(info.namespace, info.name),
-                    self.accepted(request, store),
-                    query,
-                )
+                return self._get(request, store, info, query)
             if info.verb == "update":
                 return self._update(request, store, info, query, user, info.subresource)
             return self._patch(request, store, info, query, user, info.subresource)
@@ -161,32 +175,28 @@ class Handlers:
             found = self._conversions[store] = Converting(self, resource, stored)
         return found
 
-    def accepted(self, request: Request, store: ResourceStore) -> negotiate.Accepted:
-        """The form in which a client takes objects; raises 406."""
-        return negotiate.accepted(request.headers.get("accept", ""), messages=store.codec.has_messages)
+    def accepted(
+        self, request: Request, store: ResourceStore, *, many: bool | None = None
+    ) -> negotiate.Accepted:
+        """The form in which a client takes objects, a list of them (`many`) or one; raises 406."""
+        return negotiate.accepted(
+            request.headers.get("accept", ""), messages=store.codec.has_messages, many=many
+        )
 
     def context(self, request: Request, query: dict[str, str], user: User) -> Context:
         """The circumstances of a write; raises 422 for bad options."""
+        method = request.method
+        applied = method == "PATCH" and content_type(request) == APPLY_PATCH
+        if query or applied:
+            check_write_options(_OPTIONS[method], query, applied=applied)
         return Context(
             user,
             manager=field_manager(query, request.headers.get("user-agent", "")),
-            dry_run=dry_run(query) if query else False,
-            validation=field_validation(query) if query else FieldValidation.WARN,
+            dry_run=dry_run(query),
+            validation=field_validation(query),
             admit=self.admit,
+            applied=applied,
         )
-
-    def apply_context(self, request: Request, query: dict[str, str], user: User) -> Context:
-        """The circumstances of a server-side apply; raises 422 without a manager."""
-        if not query.get("fieldManager"):
-            raise errors.invalid(
-                "meta.k8s.io",
-                "PatchOptions",
-                "",
-                [errors.required("fieldManager", "is required for apply patch")],
-            )
-        context = self.context(request, query, user)
-        context.applied = True
-        return context
 
     # -- answers ---------------------------------------------------------------------------------------------------------------
 
@@ -249,15 +259,41 @@ class Handlers:
             query.get("fieldSelector", ""),
         )
 
+    def _get(
+        self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str]
+    ) -> Answer:
+        accepted = self.accepted(request, store, many=False)
+
+        def answer() -> Answer:
+            return compressed(
+                request, self._item(store, store.get(info.namespace, info.name), accepted, query)
+            )
+
+        if asked := query.get("resourceVersion"):
+            try:
+                revision = gonumbers.parse_uint(asked)
+            except ValueError as e:
+                why = f'resourceVersion: Invalid value: "{asked}": {e}'
+                raise errors.bad_request(why) from None
+            if revision > store.partition.revision:
+                return self._later(store, revision, answer)
+        return answer()
+
     def _list(
         self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str]
     ) -> Answer:
-        accepted = self.accepted(request, store)
+        accepted = self.accepted(request, store, many=True)
         include = tables.include_object(query) if accepted.shape == "table" else ""
+        if "timeoutSeconds" in query:
+            listing.integer(query, "timeoutSeconds")
         selection = self.selection(store, info, query)
         asked = query.get("resourceVersion", "")
         if gonumbers.is_uint(asked) and int(asked) > store.partition.revision:
-            return self._list_later(store, selection, query, accepted, include, int(asked))
+            return self._later(
+                store,
+                int(asked),
+                lambda: self._list_now(store, selection, query, accepted, include),
+            )
         return self._list_now(store, selection, query, accepted, include)
 
     def _list_now(
@@ -271,19 +307,6 @@ class Handlers:
         pages = listing.Pages(store, listing.ListQuery(store, selection, query))
         return listing.respond(store, pages, accepted, include, self.watching.turn)
 
-    async def _list_later(
-        self,
-        store: ResourceStore,
-        selection: Selection,
-        query: dict[str, str],
-        accepted: negotiate.Accepted,
-        include: str,
-        revision: int,
-    ) -> Response | StreamResponse:
-        await reach(store.partition, revision)
-        answer = self._list_now(store, selection, query, accepted, include)
-        return answer if isinstance(answer, Response | StreamResponse) else await answer
-
     def _watch(
         self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str]
     ) -> Answer:
@@ -292,7 +315,7 @@ class Handlers:
         )
         include = tables.include_object(query) if accepted.shape == "table" else ""
         selection = self.selection(store, info, query)
-        bookmarks = query.get("allowWatchBookmarks", "").lower() in ("1", "true", "t")
+        bookmarks = boolean(query, "allowWatchBookmarks")
         send_initial = query.get("sendInitialEvents", "")
         match = query.get("resourceVersionMatch", "")
         version = query.get("resourceVersion", "")
@@ -301,7 +324,7 @@ class Handlers:
         except ValueError as e:
             raise errors.bad_request(f'Invalid value: "{version}": {e}') from None
         _check_watch_options(send_initial, match, query.get("continue", ""))
-        streaming = send_initial.lower() in ("1", "true", "t")
+        streaming = boolean(query, "sendInitialEvents")
         initial = streaming or (start == 0 and send_initial == "")
         if not initial and start == 0:
             start = store.partition.revision
@@ -318,12 +341,15 @@ class Handlers:
             )
 
         if start > store.partition.revision:
-            return self._watch_later(store, start, answer)
+            return self._later(store, start, answer)
         return answer()
 
-    async def _watch_later(self, store: ResourceStore, revision: int, answer: Any) -> StreamResponse:
+    async def _later(
+        self, store: ResourceStore, revision: int, answer: Callable[[], Answer]
+    ) -> Response | StreamResponse:
         await reach(store.partition, revision)
-        return answer()  # type: ignore[no-any-return]
+        found = answer()
+        return found if isinstance(found, Response | StreamResponse) else await found
 
     # -- writes ----------------------------------------------------------------------------------------------------------------
 
@@ -336,8 +362,6 @@ class Handlers:
     ) -> Response:
         context = self.context(request, query, user)
         obj = store.codec.decode(self.body(request), context.validation, context.warnings)
-        if store.resource.namespaced and not info.namespace:
-            raise errors.method_not_supported(store.resource.group, store.resource.plural, "create")
         item = await store.create(context, obj, info.namespace)
         return self.written(request, store, item, query, context, True)
 
@@ -376,25 +400,23 @@ class Handlers:
         kind = content_type(request)
         if kind == APPLY_PATCH:
             return await self._apply(request, store, info, query, user, subresource)
-        if query.get("force"):
-            raise errors.invalid(
-                "meta.k8s.io",
-                "PatchOptions",
-                "",
-                [errors.forbidden_field("force", "may not be specified for non-apply patch")],
-            )
         context = self.context(request, query, user)
-        change = parse_patch(kind, request.body, store)
-        twice = patch_findings(kind, request.body, context.validation)
+        patch = load_patch(kind, request.body, store)
+        change = change_of(kind, patch, store)
+        twice = patch_findings(kind, request.body, patch, context.validation)
         # managedFields are half of an object, and hardly a patch speaks of them.
         whole = b"managedFields" in request.body
 
         def mutate(item: Item, old: Any) -> Any:
+            if whole:
+                old = store.decode(item)
             managers = old.metadata.managedFields
             if not whole:
                 old.metadata.managedFields = None
-            plain = change(store.codec.to_plain(old))
-            new = patched_object(kind, request.body, plain, store.codec, context, list(twice))
+            new = patched_parts(kind, patch, old, store.codec, change) if not twice else None
+            if new is None:
+                plain = change(store.codec.to_plain(old))
+                new = patched_object(kind, request.body, plain, store.codec, context, list(twice))
             uid = new.metadata.uid
             if uid and uid != old.metadata.uid:
                 # Of an update it is a precondition.
@@ -416,8 +438,8 @@ class Handlers:
         user: User,
         subresource: str,
     ) -> Response:
-        context = self.apply_context(request, query, user)
-        applied = Applied(request.body, store.codec, context, is_true(query, "force"))
+        context = self.context(request, query, user)
+        applied = Applied(request.body, store.codec, context, boolean(query, "force"))
 
         def mutate(item: Item | None, old: Any) -> Any:
             live = load_json(store.serve(item)) if item is not None else None
@@ -436,52 +458,13 @@ class Handlers:
 
     # -- deletes ---------------------------------------------------------------------------------------------------------------
 
-    def delete_options(self, request: Request, query: dict[str, str]) -> DeleteOptions:
-        """The options of a delete, from the body or the query; raises 400, 422."""
-        if request.body:
-            try:
-                options = _decode_delete_options(self.body(request))
-            except msgspec.DecodeError as e:
-                raise errors.bad_request(f"unable to decode the body as DeleteOptions: {e}") from None
-        else:
-            options = DeleteOptions()
-            grace = query.get("gracePeriodSeconds", "")
-            if grace:
-                try:
-                    options.gracePeriodSeconds = gonumbers.parse_int(grace)
-                except ValueError:
-                    raise errors.bad_request(f'gracePeriodSeconds: "{grace}" is not an integer') from None
-            if query.get("propagationPolicy"):
-                options.propagationPolicy = query["propagationPolicy"]
-            if query.get("orphanDependents"):
-                options.orphanDependents = query["orphanDependents"].lower() == "true"
-        findings = []
-        if options.propagationPolicy not in (None, "Orphan", "Background", "Foreground"):
-            findings.append(
-                errors.not_supported(
-                    "propagationPolicy",
-                    options.propagationPolicy,
-                    ("Foreground", "Background", "Orphan", "nil"),
-                    as_given=True,
-                )
-            )
-        if options.propagationPolicy is not None and options.orphanDependents is not None:
-            findings.append(
-                errors.invalid_value(
-                    "propagationPolicy",
-                    options.propagationPolicy,
-                    "orphanDependents and deletionPropagation cannot be both set",
-                )
-            )
-        if findings:
-            raise errors.invalid("meta.k8s.io", "DeleteOptions", "", findings)
-        return options
-
     async def _delete(
         self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str], user: User
     ) -> Response:
-        options = self.delete_options(request, query)
-        context = Context(user, admit=self.admit, dry_run=dry_run(query, options.dryRun))
+        options = delete_options(request, query)
+        context = Context(user, admit=self.admit, dry_run=bool(options.dryRun))
+        if why := store.strategy.permanent(info.name):
+            raise errors.forbidden(store.resource.group, store.resource.plural, info.name, why)
         done = await store.delete(context, info.namespace, info.name, options)
         return self._deleted(request, store, info.name, done, query)
 
@@ -509,8 +492,8 @@ class Handlers:
     async def _delete_collection(
         self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str], user: User
     ) -> Response | StreamResponse:
-        options = self.delete_options(request, query)
-        context = Context(user, admit=self.admit, dry_run=dry_run(query, options.dryRun))
+        options = delete_options(request, query)
+        context = Context(user, admit=self.admit, dry_run=bool(options.dryRun))
         accepted = self.accepted(request, store)
         include = tables.include_object(query) if accepted.shape == "table" else ""
         selection = self.selection(store, info, query)

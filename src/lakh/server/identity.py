@@ -14,23 +14,20 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 
-from lakh.machinery import times
+from lakh.machinery import gonumbers, times
 from lakh.server.cluster import Cluster
-from lakh.server.exchange import Response
 from lakh.server.following import Following
 from lakh.server.ownendpoints import Endpoint
+from lakh.server.replication import Replication
 from lakh.store.errors import StoreError
 from lakh.store.state import Event
 
 log = logging.getLogger(__name__)
-
-# Makes a request in the server's own name: method, path, body.
-OwnRequest = Callable[..., Awaitable[Response]]
 
 NAMESPACE = "kube-system"
 PREFIX = "apiserver-"
@@ -104,23 +101,23 @@ class Identity:
         url = annotations.get(URL_ANNOTATION)
         if url:
             address, _, port = annotations.get(ENDPOINT_ANNOTATION, "").rpartition(":")
-            self._members[key] = url, (address, int(port)) if address and port.isdigit() else None
+            self._members[key] = url, (address, int(port)) if address and gonumbers.is_uint(port) else None
         else:
             self._members.pop(key, None)
 
-    async def renew(self, call: OwnRequest) -> None:
-        """Runs until cancelled. `call` makes the requests."""
+    async def renew(self, replication: Replication) -> None:
+        """Runs until cancelled."""
         while True:
             try:
-                good = await self._renew_once(call)
+                good = await self._renew_once(replication)
                 if good and self._leases.partition.is_writer:
-                    await self._forget_old(call)
+                    await self._forget_old(replication)
             except StoreError as error:
                 log.info("identity lease: %s", error)
                 good = False
             await asyncio.sleep((RENEW_SECONDS if good else RETRY_SECONDS) * random.uniform(0.9, 1.1))
 
-    async def _renew_once(self, call: OwnRequest) -> bool:
+    async def _renew_once(self, replication: Replication) -> bool:
         key = self._leases.key(NAMESPACE, self.name)
         lease: dict[str, Any] = {
             "apiVersion": "coordination.k8s.io/v1",
@@ -144,14 +141,14 @@ class Identity:
             lease["metadata"]["annotations"][ENDPOINT_ANNOTATION] = f"{self.endpoint[0]}:{self.endpoint[1]}"
         there = self._leases.partition.get(key) is not None
         if there:
-            answer = await call("PATCH", f"{LEASE_PATH}/{self.name}", lease)
+            answer = await replication.call("PATCH", f"{LEASE_PATH}/{self.name}", lease)
         else:
-            answer = await call("POST", LEASE_PATH, lease)
+            answer = await replication.call("POST", LEASE_PATH, lease)
         if answer.status not in (200, 201):
             log.info("identity lease: code %d: %r", answer.status, answer.body)
         return answer.status in (200, 201)
 
-    async def _forget_old(self, call: OwnRequest) -> None:
+    async def _forget_old(self, replication: Replication) -> None:
         limit = times.of_seconds(time.time() - DURATION_SECONDS)
         for key in list(self._members):
             item = self._leases.partition.get(key)
@@ -159,4 +156,4 @@ class Identity:
                 continue
             # RFC 3339 in UTC sorts as text.
             if (spec.renewTime or "") < limit:
-                await call("DELETE", f"{LEASE_PATH}/{key.rsplit('/', 1)[1]}")
+                await replication.call("DELETE", f"{LEASE_PATH}/{key.rsplit('/', 1)[1]}")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
 
-from lakh.machinery import errors, gonumbers
+from lakh.machinery import errors, gojson, gonumbers
 from lakh.server import messages, rendering, tables
 from lakh.server.codec import encode_json
 from lakh.server.negotiate import Accepted
@@ -60,10 +61,14 @@ def encode_continue(revision: int, key: str) -> str:
 
 def decode_continue(token: str, table: str) -> tuple[int, str, int]:
     """The revision and last key of a token, and when it was given out (epoch seconds); raises 400."""
+    wrong = _not_base64(token)
+    if wrong is not None:
+        raise _bad_token(f": illegal base64 data at input byte {wrong}")
+    text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     try:
-        found = _decode_continue(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        found = _decode_continue(text)
     except (ValueError, msgspec.DecodeError) as e:
-        raise _bad_token(f": {e}") from None
+        raise _bad_token(f": {gojson.syntax_error(text) or e}") from None
     if found.v != "meta.k8s.io/v1":
         raise _bad_token(": server does not recognize this encoded version " + errors.show(found.v))
     if not found.start:
@@ -73,6 +78,16 @@ def decode_continue(token: str, table: str) -> tuple[int, str, int]:
     if not found.start.startswith(table + "/"):
         raise _bad_token("")
     return found.rv, found.start, found.at
+
+
+_no_base64 = re.compile(r"[^A-Za-z0-9_-]").search
+
+
+def _not_base64(token: str) -> int | None:
+    """Where a token stops being unpadded base64 of the URL's alphabet; None when it is."""
+    if (found := _no_base64(token)) is not None:
+        return found.start()
+    return len(token) - 1 if len(token) % 4 == 1 else None
 
 
 def _bad_token(why: str) -> errors.StatusError:
@@ -125,7 +140,8 @@ class ListQuery:
         try:
             asked = gonumbers.parse_uint(version)
         except ValueError as e:
-            raise errors.bad_request(f'resourceVersion: Invalid value: "{version}": {e}') from None
+            why = f'resourceVersion: Invalid value: "{version}": {e}'
+            raise errors.bad_request(f"invalid resource version: {why}") from None
         current = store.partition.revision
         if asked > current:
             raise errors.too_large_resource_version(asked, current)
@@ -245,7 +261,7 @@ def within(items: list[Item], size_bytes: int) -> list[Item]:
     """The first items that together have about that many bytes; one at least. O(items)."""
     total = 0
     for number, item in enumerate(items):
-        total += len(item.value)
+        total += item.value_bytes
         if total > size_bytes:
             return items[: number + 1]
     return items

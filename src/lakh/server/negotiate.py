@@ -37,11 +37,14 @@ _JSON = Accepted("object", "json")
 
 
 @lru_cache(256)
-def accepted(header: str, *, messages: bool = True, watch: bool = False) -> Accepted:
+def accepted(
+    header: str, *, messages: bool = True, watch: bool = False, many: bool | None = None
+) -> Accepted:
     """The first entry of an `Accept` header that can be served; raises 406 when there is none.
 
     Entries are taken by quality, the specific before wildcards. `messages`: whether the kind's objects exist as protobuf (those of custom
-    resources do not). `watch`: whether the answer is a stream.
+    resources do not). `watch`: whether the answer is a stream. `many`: whether it is a list, where that is known; metadata is asked for in
+    another way then.
     """
     for kind, options in _entries(header) if header else ():
         for name, media in _MEDIA.items():
@@ -50,6 +53,8 @@ def accepted(header: str, *, messages: bool = True, watch: bool = False) -> Acce
             shape = _shape(options, media)
             if shape is None or (media == "protobuf" and shape == "object" and not messages):
                 continue
+            if many is not None and shape == "metadata" and many != options["as"].endswith("List"):
+                raise errors.not_acceptable_as(options["as"], many)
             if watch and media == "yaml":
                 raise errors.not_acceptable(STREAMED)
             return Accepted(shape, media)

@@ -18,6 +18,7 @@ KIND_TEXT = "The kind of this object, such as `Deployment`."
 
 # What v2 has no word for.
 _ONLY_V3 = frozenset(("oneOf", "anyOf", "allOf", "not", "nullable", "default"))
+PRESERVE = "x-kubernetes-preserve-unknown-fields"
 _HIDDEN_BELOW = ("properties", "items", "additionalProperties", "required")
 
 
@@ -44,10 +45,14 @@ def _type_meta(version: Version, metadata: str) -> dict[str, Any]:
 
 
 def _kind(resource: CustomResource, version: Version) -> Rendered:
-    schema = _schema(resource.structural.raw, version)
+    described = {"x-kubernetes-group-version-kind": _described(resource, resource.kind)}
+    raw = resource.structural.raw
+    if version == 2 and raw.get(PRESERVE):
+        # With any property at all, kubectl's own validation would refuse all others.
+        return Rendered({"type": "object", **described}, ())
+    schema = _schema(raw, version)
     schema["properties"] = {**schema.get("properties", {}), **_type_meta(version, OBJECT_META)}
-    schema["x-kubernetes-group-version-kind"] = _described(resource, resource.kind)
-    return Rendered(schema, (OBJECT_META,))
+    return Rendered({**schema, **described}, (OBJECT_META,))
 
 
 def _list(resource: CustomResource, version: Version) -> Rendered:
@@ -68,11 +73,9 @@ def _list(resource: CustomResource, version: Version) -> Rendered:
 
 
 def _schema(raw: Mapping[str, Any], version: Version) -> dict[str, Any]:
-    if version == 3:
-        return dict(raw)
     schema: dict[str, Any] = {}
     for key, value in raw.items():
-        if key in _ONLY_V3:
+        if version == 2 and key in _ONLY_V3:
             continue
         match key:
             case "properties":
@@ -81,9 +84,25 @@ def _schema(raw: Mapping[str, Any], version: Version) -> dict[str, Any]:
                 schema[key] = _schema(value, version)
             case _:
                 schema[key] = value
-    if raw.get("x-kubernetes-int-or-string") or raw.get("nullable"):
-        schema.pop("type", None)
-    if raw.get("x-kubernetes-preserve-unknown-fields") or raw.get("nullable"):
-        for key in _HIDDEN_BELOW:
-            schema.pop(key, None)
+    if version == 2:
+        if raw.get("x-kubernetes-int-or-string") or raw.get("nullable"):
+            schema.pop("type", None)
+        if raw.get(PRESERVE) or raw.get("nullable"):
+            for key in _HIDDEN_BELOW:
+                schema.pop(key, None)
+        if "items" not in schema and schema.get("type") == "array":
+            # kubectl cannot read an array without items.
+            del schema["type"]
+        elif raw.get(PRESERVE) and schema.get("type") == "object":
+            # Nor does it allow what an object does not name.
+            del schema["type"]
+        if "required" in schema:
+            nullable = {name for name, sub in raw.get("properties", {}).items() if sub.get("nullable")}
+            required = [name for name in schema.pop("required") if name not in nullable]
+            if required:
+                schema["required"] = required
+    if raw.get("x-kubernetes-embedded-resource") and not (version == 2 and raw.get(PRESERVE)):
+        schema["properties"] = {**schema.get("properties", {}), **_type_meta(version, OBJECT_META)}
+        required = schema.get("required", [])
+        schema["required"] = [*required, *(name for name in ("kind", "apiVersion") if name not in required)]
     return schema

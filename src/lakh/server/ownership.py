@@ -8,7 +8,9 @@ import msgspec
 
 from lakh.machinery import apply as ssa
 from lakh.machinery import errors
-from lakh.server.codec import Codec, FieldValidation, load_json, read_apply, yaml_findings
+from lakh.machinery.managers import create as create_at_rest
+from lakh.machinery.managers import update as update_at_rest
+from lakh.server.codec import Codec, FieldValidation, MalformedError, load_json, read_apply, yaml_findings
 from lakh.server.context import Context
 
 # Of ManagedFieldsEntry, as its Struct encodes them: unchanged entries must be unchanged bytes.
@@ -25,6 +27,13 @@ def track_create(codec: Codec, obj: Any, context: Context) -> None:
     if context.applied:
         return
     obj.metadata.managedFields = None
+    endpoint = codec.endpoint("")
+    key = codec.resource.strategy.fields_key(obj)
+    if key is not None:
+        entries = create_at_rest(obj, key, context.manager, context.now, endpoint)
+        if entries is not None:
+            obj.metadata.managedFields = msgspec.Raw(entries) if entries else None
+            return
     obj.metadata.managedFields = _ordered(
         ssa.update_managed_fields(
             None,
@@ -32,7 +41,7 @@ def track_create(codec: Codec, obj: Any, context: Context) -> None:
             [],
             context.manager,
             context.now,
-            codec.endpoint(""),
+            endpoint,
         )
     )
 
@@ -49,19 +58,31 @@ def _shallow(entries: Any) -> list[dict[str, Any]] | None:
     ]
 
 
-def track_update(codec: Codec, old: Any, new: Any, context: Context, subresource: str) -> None:
-    """Gives what an update or patch changed to its manager."""
+def track_update(
+    codec: Codec, old: Any, new: Any, context: Context, subresource: str, at_rest: bytes = b""
+) -> None:
+    """Gives what an update or patch changed to its manager. `at_rest`: the old object's managers, where they are not in it."""
     if context.applied:
         return
+    if at_rest:
+        if subresource or new.metadata.managedFields is None:
+            new.metadata.managedFields = None
+            entries = update_at_rest(
+                old, new, at_rest, context.manager, context.now, codec.endpoint(subresource)
+            )
+            if entries is not None:
+                new.metadata.managedFields = msgspec.Raw(entries) if entries else None
+                return
+        old.metadata.managedFields = load_json(at_rest)
     before, after = _shallow(old.metadata.managedFields), _shallow(new.metadata.managedFields)
-    managers = ssa.current_managers(before, after, subresource=subresource)
+    entries_before = ssa.current_managers(before, after, subresource=subresource)
     # Nobody manages managedFields; without them both objects are half as large.
     old.metadata.managedFields = new.metadata.managedFields = None
     new.metadata.managedFields = _ordered(
         ssa.update_managed_fields(
             codec.managed(old),
             codec.managed(new),
-            managers,
+            entries_before,
             context.manager,
             context.now,
             codec.endpoint(subresource),
@@ -88,12 +109,30 @@ class Applied:
         """What it makes of the live object, its managers included; raises 409 for conflicts, and 400."""
         codec, context = self._codec, self._context
         merged = apply(codec, live, self.config, context, subresource, self._force, namespace, name)
+        uid = merged["metadata"].get("uid")
+        if live is None and uid:
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise errors.conflict(codec.resource.group, codec.resource.plural, name, why)
         # Only now, as upstream: fields that the schema does not have, and conflicts, are said first.
         if self._twice and context.validation == FieldValidation.STRICT:
             raise errors.bad_request(f"error strict decoding YAML: {self._twice[0]}")
         for text in self._twice:
             context.warnings += text.split("\n  ")[1:]
-        return codec.convert(merged, FieldValidation.IGNORE, context.warnings)
+        try:
+            return codec.convert(merged, FieldValidation.IGNORE, context.warnings)
+        except MalformedError as e:
+            raise errors.StatusError(500, "", self._not_typed(e.why)) from None
+
+    def _not_typed(self, why: str) -> str:
+        """What upstream answers when the types take what the schema did."""
+        metadata = self.config.get("metadata")
+        named = metadata if isinstance(metadata, dict) else {}
+        version = self._codec.api_version
+        kind = f"{version if '/' in version else '/' + version}, Kind={self._codec.kind}"
+        return (
+            f"failed to convert new object ({named.get('namespace') or ''}/{named.get('name') or ''}; {kind}) to proper version: "
+            f"unable to convert unstructured object to {kind}: {why}"
+        )
 
 
 def apply(

@@ -6,12 +6,13 @@ A patch that is no patch is a 400, one that does not apply a 422, and so is one 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from lakh.machinery import errors, jsonpatch, mergepatch, strategic, unknown
+from lakh.machinery import errors, gojson, jsonpatch, mergepatch, strategic, unknown
 from lakh.server.codec import Codec, FieldValidation, MalformedError, encode_json, load_json
 from lakh.server.context import Context
 from lakh.server.storage import ResourceStore
@@ -36,33 +37,78 @@ def content_type(request: Request) -> str:
 
 def parse_patch(kind: str, body: bytes, store: ResourceStore) -> Change:
     """A patch as a function on plain objects; raises 400 and 415."""
+    return change_of(kind, load_patch(kind, body, store), store)
+
+
+def load_patch(kind: str, body: bytes, store: ResourceStore) -> Any:
+    """A patch as plain JSON; raises 400 and 415."""
     if kind == JSON_PATCH:
-        operations = jsonpatch.check(load_json(body))
-        return lambda plain: _must_be_object(jsonpatch.apply(plain, operations))
-    if kind == MERGE_PATCH:
-        patch = load_json(body)
+        return jsonpatch.check(_read(body, "error decoding patch: "))
+    if kind == MERGE_PATCH or (kind == STRATEGIC_PATCH and store.codec.strategic):
+        what = "error decoding patch: " if kind == MERGE_PATCH else ""
+        patch = _read(body, what)
         if not isinstance(patch, dict):
-            raise errors.bad_request(f"error decoding patch: {_no_map(patch)}")
-        return lambda plain: mergepatch.apply(plain, patch)
-    if kind == STRATEGIC_PATCH and store.codec.strategic:
-        patch = load_json(body)
-        if not isinstance(patch, dict):
-            raise errors.bad_request(_no_map(patch))
-        return lambda plain: strategic.apply(plain, patch, store.codec.node)
+            raise errors.bad_request(what + _no_map(patch))
+        return patch
     raise errors.unsupported_media_type(
         PATCH_TYPES if store.codec.strategic else [t for t in PATCH_TYPES if t != STRATEGIC_PATCH]
     )
+
+
+def _read(body: bytes, what: str) -> Any:
+    """A patch as plain JSON values; raises 400 with Go's text behind `what`."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise errors.bad_request(f"{what}{gojson.syntax_error(body) or e}") from None
+
+
+def change_of(kind: str, patch: Any, store: ResourceStore) -> Change:
+    """What `load_patch` read, as a function on plain objects."""
+    if kind == JSON_PATCH:
+        return lambda plain: _must_be_object(jsonpatch.apply(plain, patch))
+    if kind == MERGE_PATCH:
+        return lambda plain: mergepatch.apply(plain, patch)
+    return lambda plain: strategic.apply(plain, patch, store.codec.node)
+
+
+def patched_parts(kind: str, patch: Any, old: Any, codec: Codec, change: Change) -> Any:
+    """What a merge patch makes of an object, when it names top-level fields only that any object has: the others are neither made plain nor
+    decoded, but shared with `old`. None: it has to be done with the whole object, which also finds out what is wrong with it.
+    """
+    parts = codec.parts
+    if parts is None or kind == JSON_PATCH:
+        return None
+    before = {}
+    for name in patch:
+        attribute = parts.get(name)
+        if attribute is None:
+            return None
+        value = getattr(old, attribute)
+        if value is not None:
+            before[name] = msgspec.to_builtins(value)
+    try:
+        new = codec.checked(change(before))
+    except msgspec.ValidationError:
+        return None
+    if new.metadata is None and "metadata" in patch:
+        return None
+    for name, attribute in parts.items():
+        if name not in patch:
+            setattr(new, attribute, getattr(old, attribute))
+    if "metadata" not in patch:
+        new.metadata = copy.copy(old.metadata)
+    return new
 
 
 def _no_map(value: Any) -> str:
     return f"json: cannot unmarshal {errors.json_type(value)} into Go value of type map[string]interface {{}}"
 
 
-def patch_findings(kind: str, body: bytes, validation: str) -> list[str]:
-    """What strict decoding says of the patch itself: names that are there twice, and members that no operation has."""
+def patch_findings(kind: str, body: bytes, plain: Any, validation: str) -> list[str]:
+    """What strict decoding says of the patch itself, which `load_patch` read: names that are there twice, and members that no operation has."""
     if validation == FieldValidation.IGNORE:
         return []
-    plain = load_json(body)
     found = []
     if body.count(b'":') != encode_json(plain).count(b'":'):
         found = unknown.duplicate_fields(body)
@@ -80,18 +126,20 @@ def patched_object(
 
     Of what kind it is the JSON patches may not change, and strategic ones cannot: there nobody looks.
     """
-    shown = errors.show_go(load_json(body)) if kind == STRATEGIC_PATCH else ""
     try:
         if codec.strategic and (patched.get("apiVersion"), patched.get("kind")) != (
             codec.api_version,
             codec.kind,
         ):
-            if not shown:
+            if kind != STRATEGIC_PATCH:
                 raise MalformedError("", "", _another_kind(patched, codec))
             patched = {**patched, "apiVersion": codec.api_version, "kind": codec.kind}
         return codec.convert(patched, context.validation, context.warnings, findings)
     except MalformedError as e:
-        shown = shown or _encode_sorted(patched).decode()
+        if kind == STRATEGIC_PATCH:
+            shown = errors.show_go(load_json(body))
+        else:
+            shown = _encode_sorted(patched).decode()
         raise errors.invalid("", "", "", [errors.invalid_value("patch", shown, e.why)]) from None
 
 

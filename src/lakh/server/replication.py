@@ -253,7 +253,7 @@ class Replication:
         for part in seen.split(","):
             name, _, revision = part.partition("=")
             partition = self.cluster.partitions.get(name)
-            if partition is not None and revision.isdigit() and not partition.is_writer:
+            if partition is not None and gonumbers.is_uint(revision) and not partition.is_writer:
                 await reach(partition, int(revision))
 
     async def _forward(self, request: Request, user: User, partition: Partition, url: str) -> Response | None:
@@ -315,7 +315,17 @@ class Replication:
 
     async def call(self, method: str, path: str, body: Any = None) -> Response:
         """A request of the server itself, wherever its partition is written. Errors come as a Response, too."""
-        return await own_request(self._handle, method, path, body)
+        path, _, query = path.partition("?")
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"user-agent": "kube-apiserver", "accept": "application/json", "content-type": kind}
+        data = body if isinstance(body, bytes) else msgspec.json.encode(body) if body is not None else b""
+        connection: Any = Loopback(APISERVER_USER)
+        try:
+            answer = await _answered(self._handle(Request(method, path, query, headers, data, connection)))
+        except errors.StatusError as error:
+            return Response(error.code, error.encode())
+        assert isinstance(answer, Response)
+        return answer
 
     # What peers ask
 
@@ -332,23 +342,6 @@ class Replication:
     async def _take_over(self, name: str, holder: str | None) -> Response:
         taken = await self.writers.take_over(name, holder)
         return Response(200 if taken else 409, b"{}")
-
-
-async def own_request(
-    handle: Callable[[Request], Answer], method: str, path: str, body: Any = None
-) -> Response:
-    """A request that a server makes to itself through `handle`. Errors come as a Response, too."""
-    path, _, query = path.partition("?")
-    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-    headers = {"user-agent": "kube-apiserver", "accept": "application/json", "content-type": kind}
-    data = body if isinstance(body, bytes) else msgspec.json.encode(body) if body is not None else b""
-    connection: Any = Loopback(APISERVER_USER)
-    try:
-        answer = await _answered(handle(Request(method, path, query, headers, data, connection)))
-    except errors.StatusError as error:
-        return Response(error.code, error.encode())
-    assert isinstance(answer, Response)
-    return answer
 
 
 async def _answered(answer: Answer) -> Response | StreamResponse:

@@ -100,10 +100,13 @@ def resolve(registry: Registry, method: str, path: str, query: dict[str, str]) -
         return None
     if name and resource.namespaced and not namespace:
         return None
+    if len(rest) > 3 and subresource != "proxy":
+        return None
     if name:
         verb = _NAMED_VERBS.get(method, "")
     else:
         verb = _COLLECTION_VERBS.get(method, "")
-        if verb == "list" and query.get("watch", "").lower() in ("1", "true", "t"):
+        # What is neither of these means yes, an empty value, too.
+        if verb == "list" and query.get("watch", "false").lower() not in ("false", "0"):
             verb = "watch"
     return RequestInfo(verb, resource, namespace, name, subresource, "/".join(rest[3:]))

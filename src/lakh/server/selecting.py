@@ -79,7 +79,7 @@ class Selection:
             try:
                 parsed = selectors.parse(label_selector)
             except selectors.SelectorError as e:
-                raise errors.bad_request(f"unable to parse requirement: {e}") from None
+                raise errors.bad_request(str(e)) from None
             if not parsed.empty:
                 self._labels = parsed
         if field_selector:
@@ -119,13 +119,7 @@ class Selection:
                 else:
                     self._fields.append((known[field], operator, value))
             else:
-                raise errors.bad_request(
-                    f'Unable to find "{resource.group}/{resource.version}, Resource={resource.plural}" that match label selector "", '
-                    f'field selector "{text}": field label not supported: {field}'
-                    if resource.group
-                    else f'Unable to find "/{resource.version}, Resource={resource.plural}" that match label selector "", '
-                    f'field selector "{text}": field label not supported: {field}'
-                )
+                raise errors.bad_request(f"field label not supported: {field}")
 
     def matches(self, item: Item) -> bool:
         """Whether an item is selected, whatever its name and namespace indexes said."""

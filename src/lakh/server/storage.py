@@ -7,13 +7,12 @@ between; only its commit is awaited. An answer that was judged by a head that is
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -21,7 +20,7 @@ from lakh.apis import meta
 from lakh.apis.definitions import schema
 from lakh.apis.groups.certificates import fill_times
 from lakh.apis.registry import Resource
-from lakh.machinery import errors, times
+from lakh.machinery import errors, gonumbers, times
 from lakh.server import ownership
 from lakh.server.codec import Codec, codec_of
 from lakh.server.context import Context
@@ -45,7 +44,6 @@ ORPHAN_POLICY = "Orphan"
 OWN_SUBRESOURCES = ("approval", "ephemeralcontainers", "finalize", "resize")
 
 Mutate = Callable[[Item, Any], Any]
-T = TypeVar("T")
 
 
 class DeleteOptions(msgspec.Struct, gc=False):
@@ -92,13 +90,6 @@ def leads_to_deletion(new: Any, old: Any) -> bool:
 def generate_name(base: str) -> str:
     """A name for `generateName`."""
     return base[:GENERATED_BASE_MAX] + "".join(random.choices(SUFFIX_ALPHABET, k=SUFFIX_LENGTH))
-
-
-async def _together(write: Awaitable[T], more: Sequence[Awaitable[Any]]) -> T:
-    """The result of a write, once it and what goes with it are durable."""
-    results: list[Any] = await asyncio.gather(write, *more)
-    result: T = results[0]
-    return result
 
 
 class ResourceStore:
@@ -148,6 +139,12 @@ class ResourceStore:
         obj.metadata.resourceVersion = str(item.revision)
         return obj
 
+    def split(self, item: Item) -> tuple[Any, bytes]:
+        """The object of an item without its managedFields, resourceVersion included, and these as they are at rest (`Codec.split_stored`)."""
+        obj, managers = self.codec.split_stored(item.value)
+        obj.metadata.resourceVersion = str(item.revision)
+        return obj, managers
+
     def serve(self, item: Item) -> bytes:
         """The item as clients get it."""
         return self.codec.serve(item.value, item.revision)
@@ -171,9 +168,7 @@ class ResourceStore:
                 value = self.codec.encode_stored(obj)
             try:
                 if not context.dry_run:
-                    put = self.partition.put(key, value, expect=0, terms=terms)
-                    more = self.queued(obj, None)
-                    return await (_together(put, more) if more else put)
+                    return await self.partition.put(key, value, expect=0, terms=terms)
                 head = self.partition.head(key)
                 if head is None:
                     return value
@@ -186,16 +181,6 @@ class ResourceStore:
                     self.resource.group, self.resource.plural, metadata.name
                 ) from None
         raise AssertionError("unreachable")
-
-    def queue_create(self, context: Context, obj: Any) -> asyncio.Future[Item]:
-        """Queues a new object of the server's own that has a name; done when it is durable. Raises Conflict, 422."""
-        value, terms = self._prepare_create(context, obj)
-        key = self.key(obj.metadata.namespace or "", obj.metadata.name)
-        return self.partition.put(key, value, expect=0, terms=terms)
-
-    def queued(self, new: Any, old: Any) -> Sequence[Awaitable[Any]]:
-        """Called when a write was queued, and nothing came in between: queues what goes with it. None: there was, or will be, no object."""
-        return ()
 
     def _settle_namespace(self, metadata: Any, namespace: str) -> None:
         if not self.resource.namespaced:
@@ -254,7 +239,7 @@ class ResourceStore:
     ) -> tuple[Item | bytes, bool]:
         """Replaces an object by what `mutate(item, old)` makes of it; raises 404, 409, 422.
 
-        `mutate` must not change `old`. `create` makes the object when there is none (kinds that allow it, and server-side apply). Returns
+        `mutate` must not change `old`, which may be without its managedFields. `create` makes the object when there is none (kinds that allow it, and server-side apply). Returns
         the item (or the bytes of a dry run) and whether it was created.
         """
         key = self.key(namespace, name)
@@ -275,11 +260,11 @@ class ResourceStore:
                 # A refusal to create rests on the absence, which may still be on its way to disk.
                 await self.partition.settle(absence)
                 raise
-        old = self.decode(item)
+        old, managers = self.split(item)
         try:
             new = mutate(item, old)
             self._check_identity(new.metadata, old.metadata, namespace, name)
-            value, terms, remove = self._prepare_update(context, new, old, subresource)
+            value, terms, remove = self._prepare_update(context, new, old, subresource, managers)
         except errors.StatusError:
             # What it was judged by must not vanish in a crash.
             await self.partition.settle(item.revision)
@@ -290,13 +275,11 @@ class ResourceStore:
         if context.dry_run:
             return self.codec.serve(value, item.revision), False
         if remove:
-            deletion = self.partition.delete(key, expect=item.revision)
-            await _together(deletion, self.queued(None, old))
+            await self.partition.delete(key, expect=item.revision)
             return Item(key, value, (), item.create_revision, item.revision), False
         essential = leads_to_deletion(new.metadata, old.metadata)
         put = self.partition.put(key, value, expect=item.revision, terms=terms, essential=essential)
-        more = self.queued(new, old)
-        return await (_together(put, more) if more else put), False
+        return await put, False
 
     def check_name(self, new: Any, namespace: str, name: str) -> None:
         """An object that is written is the one that the URL names; raises 400."""
@@ -327,7 +310,7 @@ class ResourceStore:
                     [errors.invalid_value("metadata.resourceVersion", 0, "must be specified for an update")],
                 )
         elif version != old.resourceVersion:
-            if not version.isdigit():
+            if not gonumbers.is_uint(version):
                 raise errors.bad_request(f'Invalid value: "{version}": invalid resource version')
             raise errors.conflict(resource.group, resource.plural, name)
         if new.uid and new.uid != old.uid:
@@ -339,7 +322,7 @@ class ResourceStore:
             )
 
     def _prepare_update(
-        self, context: Context, new: Any, old: Any, subresource: str
+        self, context: Context, new: Any, old: Any, subresource: str, managers: bytes
     ) -> tuple[bytes, tuple[str, ...], bool]:
         strategy, metadata, was = self.strategy, new.metadata, old.metadata
         new.apiVersion = new.kind = None
@@ -364,7 +347,9 @@ class ResourceStore:
             name_rule=strategy.validate_name,
             any_finalizer=strategy.any_finalizer,
         )
-        findings += meta.validate_object_meta_update(metadata, was, any_finalizer=strategy.any_finalizer)
+        findings += meta.validate_object_meta_update(
+            metadata, was, any_finalizer=strategy.any_finalizer, common=bool(findings)
+        )
         if subresource == "status":
             findings += strategy.validate_status_update(new, old)
         elif subresource in OWN_SUBRESOURCES:
@@ -374,7 +359,7 @@ class ResourceStore:
         if findings:
             raise errors.invalid(self.resource.group, self.resource.kind, metadata.name, findings)
         context.warn(strategy.warnings(new, old))
-        ownership.track_update(self.codec, old, new, context, subresource)
+        ownership.track_update(self.codec, old, new, context, subresource, managers)
         remove = not metadata.finalizers and metadata.deletionTimestamp is not None and self.finished(new)
         return self.codec.encode_stored(new), strategy.terms(new), remove
 
@@ -394,7 +379,7 @@ class ResourceStore:
         item = self.partition.head(key)
         if item is None:
             raise await self.missing(namespace, name)
-        obj = self.decode(item)
+        obj, managers = self.split(item)
         try:
             self._check_preconditions(obj.metadata, name, options)
             marked = self._mark_deleted(obj, options)
@@ -404,11 +389,12 @@ class ResourceStore:
         uid = obj.metadata.uid
         if not marked:
             if not context.dry_run:
-                deletion = self.partition.delete(key, expect=item.revision)
-                event = await _together(deletion, self.queued(None, obj))
+                event = await self.partition.delete(key, expect=item.revision)
                 return Deleted(Item(key, item.value, (), item.create_revision, event.revision), True, uid)
             return Deleted(item, True, uid)
         terms = self.strategy.terms(obj)
+        if managers:
+            obj.metadata.managedFields = msgspec.Raw(managers)
         value = self.codec.encode_stored(obj)
         if value == item.value or context.dry_run:
             await self.partition.settle(item.revision)

@@ -15,7 +15,7 @@ from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.codec import Codec, FieldValidation, encode_json, load_json, read_apply
 from lakh.server.connect import Connect
-from lakh.server.context import Context, is_true
+from lakh.server.context import Context, boolean
 from lakh.server.patches import APPLY_PATCH, content_type, parse_patch
 from lakh.server.routing import RequestInfo
 from lakh.server.storage import DeleteOptions, ResourceStore
@@ -197,7 +197,7 @@ class Subresources:
         """Server-side apply of a Scale: its manager owns the object's number of replicas, through the subresource."""
         where = store.resource.scale
         assert where is not None
-        context = handlers.apply_context(request, query, user)
+        context = handlers.context(request, query, user)
         scale = load_json(read_apply(request.body))
         if not isinstance(scale, dict):
             raise errors.bad_request("error decoding YAML: an applied configuration is an object")
@@ -223,7 +223,7 @@ class Subresources:
                 config,
                 context,
                 "scale",
-                is_true(query, "force"),
+                boolean(query, "force"),
                 info.namespace,
                 info.name,
             )
@@ -266,7 +266,7 @@ class Subresources:
         item = store.partition.head(key)
         if item is None:
             raise await store.missing(namespace, name)
-        pod = store.codec.decode_stored(item.value)
+        pod, managers = store.codec.split_stored(item.value)
         metadata, why = pod.metadata, ""
         if binding.metadata.uid and binding.metadata.uid != metadata.uid:
             why = f"Precondition failed: UID in precondition: {binding.metadata.uid}, UID in object meta: {metadata.uid}"
@@ -289,6 +289,8 @@ class Subresources:
         if scheduled is None or scheduled.status != "True":
             scheduled = self._condition(type="PodScheduled", status="True", lastTransitionTime=context.now)
         pod.status.conditions = [*conditions, scheduled]
+        if managers:
+            metadata.managedFields = msgspec.Raw(managers)
         if not context.dry_run:
             await store.partition.put(
                 key, store.codec.encode_stored(pod), expect=item.revision, terms=store.strategy.terms(pod)

@@ -38,7 +38,10 @@ def include_object(query: dict[str, str]) -> str:
     """The `includeObject` parameter; Metadata when it is not given. Raises 400."""
     value = query.get("includeObject", "Metadata") or "Metadata"
     if value not in INCLUDE:
-        raise errors.bad_request(f'unrecognized includeObject value: "{value}"')
+        finding = errors.invalid_value(
+            "includeObject", value, "must be 'Metadata', 'Object', 'None', or empty"
+        )
+        raise errors.bad_request(f"Unable to convert to Table as requested: {finding}")
     return value
 
 

@@ -95,7 +95,7 @@ class _Chunks:
     def add(self, item: Item) -> bytes | None:
         """Takes an item; the chunk, when it is full with it."""
         self._rows.append((item.key, item.value, item.terms, item.create_revision, item.revision))
-        self._size_bytes += len(item.value)
+        self._size_bytes += item.value_bytes
         full = self._size_bytes >= CHUNK_BYTES or len(self._rows) >= CHUNK_ITEMS
         return self.rest() if full else None
 

@@ -31,7 +31,7 @@ Worked example::
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -56,10 +56,26 @@ Bucket = tuple[str, ...]
 class History:
     """The newest events, bounded in number and bytes. `oldest` is the revision just before the first of them."""
 
-    __slots__ = ("_events", "_gone", "_indexes", "max_bytes", "max_events", "oldest", "size_bytes")
+    __slots__ = (
+        "_events",
+        "_gone",
+        "_indexes",
+        "_on_drop",
+        "max_bytes",
+        "max_events",
+        "oldest",
+        "size_bytes",
+    )
 
-    def __init__(self, revision: int, max_bytes: int, max_events: int) -> None:
-        """An empty window that begins after `revision`."""
+    def __init__(
+        self,
+        revision: int,
+        max_bytes: int,
+        max_events: int,
+        on_drop: Callable[[Event], None] | None = None,
+    ) -> None:
+        """An empty window that begins after `revision`. `on_drop` is told of each event that leaves it."""
+        self._on_drop = on_drop
         self.oldest = revision
         self.size_bytes = 0
         # The first `_gone` slots are None; after them, event `oldest + 1` and so on.
@@ -114,6 +130,8 @@ class History:
                 del index[bucket]
             elif found[len(found) // 2] <= oldest:
                 del found[: bisect_right(found, oldest)]
+        if self._on_drop is not None:
+            self._on_drop(gone)
 
     def _over(self) -> bool:
         count = len(self)
@@ -172,4 +190,4 @@ def terms_of(now: tuple[str, ...], before: tuple[str, ...]) -> tuple[str, ...] |
 
 def _event_bytes(event: Event) -> int:
     prev = event.prev
-    return EVENT_OVERHEAD_BYTES + (len(prev.value) if prev is not None else 0)
+    return EVENT_OVERHEAD_BYTES + (prev.value_bytes if prev is not None else 0)

@@ -270,7 +270,7 @@ class Partition(Replica):
         if size_bytes + BATCH_FRAMING_BYTES > self._journal.max_batch_bytes:
             self.counters.large_refusals += 1
             raise ValueTooLarge(key, size_bytes, self._journal.max_batch_bytes)
-        urgent = essential or (head is not None and len(value) <= len(head.value))
+        urgent = essential or (head is not None and len(value) <= head.value_bytes)
         if not urgent:
             self._refuse_at_quota(size_bytes)
         if head is None:
@@ -579,7 +579,7 @@ class Partition(Replica):
             write.revision = self._next_revision
             if write.item is not None:
                 old = write.item
-                write.item = Item(old.key, old.value, old.terms, old.create_revision, write.revision)
+                write.item = Item(old.key, old.stored, old.terms, old.create_revision, write.revision)
             self._enqueue(write)
 
     def _roll_back(self, batch: list[_Write], error: StoreError) -> None:

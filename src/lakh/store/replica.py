@@ -126,6 +126,14 @@ class Replica:
         """All durable items, in no order. Holds the loop for some 20 ms a million; see `freeze`."""
         return list(self._items.values())
 
+    async def pack_cold(self, pause_seconds: float) -> None:
+        """One pass over all items, in pieces of 1 to 2 ms with pauses between them: what is cold is packed, when there is much (`packing`)."""
+        for table in list(self._state.tables):
+            after = ""
+            while (last := self._state.pack_piece(table, after)) is not None:
+                after = last
+                await asyncio.sleep(pause_seconds)
+
     def freeze(self) -> Frozen:
         """All durable items as they are now, to be taken piece by piece while the partition moves on."""
         return self._state.freeze()

@@ -7,7 +7,7 @@ event N.
 - per table a sorted list of keys. Keys sort by code point, which is the byte order of their UTF-8, as in etcd.
   A scope is a contiguous run of a table: `pods/default/` up to, not including, `pods/default0`.
 - `terms`: per table and term the keys of the items that have it, so that the pods of one node are found among a million.
-- `history`: the newest events, see `history`.
+- `history`: the newest events, see `history`. What has left it is cold, and packed when there is much, see `packing`.
 
 Costs: get O(1); update of an item O(1); create and delete O(log n); range O(limit + log n), at an old revision
 plus the events since then; `having` O(its items).
@@ -40,10 +40,15 @@ from lakh.store.cursor import Cursor, bounds, span
 from lakh.store.errors import Compacted, FutureRevision
 from lakh.store.frozen import Frozen
 from lakh.store.history import HISTORY_BYTES, HISTORY_EVENTS, History
+from lakh.store.packing import PACK_ABOVE_BYTES, Packed, Packer
 from lakh.store.sharded import ShardedDict
 
 ITEM_OVERHEAD_BYTES = 48
 """Added to an item's key, value and terms: at least what its encoding in a snapshot takes."""
+PACK_PIECE = 64
+"""Items that `pack_piece` packs, …"""
+LOOK_PIECE = 1_000
+"""… and looks at."""
 FIRST_REVISION = 1
 """Of the empty state, as in etcd. The first write gets 2."""
 
@@ -51,15 +56,33 @@ FIRST_REVISION = 1
 class Item(msgspec.Struct, array_like=True, eq=False, gc=False):
     """A key's value as of one revision. Immutable but for `cache`, which is the reader's to use.
 
-    The garbage collector does not look at items (there are millions): `cache` must not lead back to its item.
+    The garbage collector does not look at items (there are millions): `cache` must not lead back to its item. `stored` is the value or, of a cold item,
+    the value packed.
     """
 
     key: str
-    value: bytes
+    stored: bytes | Packed
     terms: tuple[str, ...]
     create_revision: int
     revision: int
     cache: Any = None
+
+    @property
+    def value(self) -> bytes:
+        """The value. Of a packed item it is made each time, in 5 µs."""
+        stored = self.stored
+        return stored if isinstance(stored, bytes) else stored.unpack()
+
+    @property
+    def value_bytes(self) -> int:
+        """The length of the value. O(1)."""
+        stored = self.stored
+        return len(stored) if isinstance(stored, bytes) else stored.size_bytes
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the value is packed."""
+        return not isinstance(self.stored, bytes)
 
 
 class Event(msgspec.Struct, eq=False, gc=False):
@@ -90,14 +113,33 @@ class Range(NamedTuple):
 class State:
     """Items, sorted tables, and their history."""
 
-    __slots__ = ("_frozen", "_replayed", "history", "items", "live_bytes", "revision", "tables", "terms")
+    __slots__ = (
+        "_frozen",
+        "_pack_above_bytes",
+        "_packer",
+        "_replayed",
+        "history",
+        "items",
+        "live_bytes",
+        "revision",
+        "tables",
+        "terms",
+    )
 
-    def __init__(self, *, history_bytes: int = HISTORY_BYTES, history_events: int = HISTORY_EVENTS) -> None:
-        """The empty state, at FIRST_REVISION."""
+    def __init__(
+        self,
+        *,
+        history_bytes: int = HISTORY_BYTES,
+        history_events: int = HISTORY_EVENTS,
+        pack_above_bytes: int = PACK_ABOVE_BYTES,
+    ) -> None:
+        """The empty state, at FIRST_REVISION. With more live bytes than `pack_above_bytes` values are packed when they are cold."""
         self.items: ShardedDict[Item] = ShardedDict()
         self.revision = FIRST_REVISION
         self.live_bytes = 0
-        self.history = History(FIRST_REVISION, history_bytes, history_events)
+        self.history = History(FIRST_REVISION, history_bytes, history_events, self._cool)
+        self._pack_above_bytes = pack_above_bytes
+        self._packer = Packer()
         self.tables: dict[str, Any] = {}
         self.terms: ShardedDict[dict[str, None]] = ShardedDict()
         self._replayed: deque[Event] | None = None
@@ -203,6 +245,32 @@ class State:
             if item is None:
                 del self.items[prev.key]
 
+    def _cool(self, event: Event) -> None:
+        """An event has left the window: what it wrote is cold, if it still is what is there."""
+        item = event.item
+        if item is not None and self.live_bytes > self._pack_above_bytes and self.items.get(item.key) is item:
+            self._packer.pack(item)
+
+    def pack_piece(self, table: str, after: str = "") -> str | None:
+        """Pack cold items of a table that were not packed when they became cold: there was little then, or they were loaded.
+
+        Looks at the items after the key `after`; returns the last key looked at, None when there are no more. Takes 1 to 2 ms.
+        """
+        if self.live_bytes <= self._pack_above_bytes:
+            return None
+        keys, oldest = self.tables.get(table), self.history.oldest
+        looked = packed = 0
+        for key in islice(keys.irange(after, None, (False, False)), LOOK_PIECE) if keys is not None else ():
+            looked += 1
+            after = key
+            item = self.items[key]
+            if item.revision <= oldest and not item.is_packed:
+                self._packer.pack(item)
+                packed += 1
+                if packed == PACK_PIECE:
+                    return after
+        return after if looked == LOOK_PIECE else None
+
     def freeze(self) -> Frozen:
         """All items as they are now, to be taken piece by piece."""
         frozen = Frozen(self)
@@ -270,7 +338,7 @@ def shared(terms: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _item_bytes(item: Item) -> int:
-    size = ITEM_OVERHEAD_BYTES + len(item.key) + len(item.value)
+    size = ITEM_OVERHEAD_BYTES + len(item.key) + item.value_bytes
     for term in item.terms:
         size += len(term) + 5
     return size

@@ -367,14 +367,6 @@ def test_quantities_are_canonical(kind: GetKind) -> None:
     assert obj.overhead.podFixed == {"cpu": "250m"}
 
 
-def test_lease_times_get_six_decimals(kind: GetKind) -> None:
-    obj = kind("leases").decode(
-        {"spec": {"renewTime": "2026-01-01T01:00:00+01:00", "acquireTime": "nonsense"}}
-    )
-    assert obj.spec.renewTime == "2026-01-01T00:00:00.000000Z"
-    assert obj.spec.acquireTime == "nonsense"
-
-
 def test_leases_are_cheap(kind: GetKind) -> None:
     """Not a benchmark: only that nobody puts a schema walk into the hottest write. The budget is 5 µs."""
     strategy = kind("leases").strategy

@@ -19,6 +19,7 @@ DEPRECATED = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 Endp
 class EndpointsStrategy(Strategy):
     """Endpoints."""
 
+    allow_create_on_update = True
     columns = (
         NAME_COLUMN,
         Column("Endpoints", description="Addresses and ports of the service's pods."),

@@ -9,14 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from lakh.apis.core.base import declare
-from lakh.apis.meta import check_label_key, report
+from lakh.apis.legacyevents import validate_legacy
 from lakh.apis.registry import NAME_COLUMN, Column, Resource, Strategy
 from lakh.machinery import names, times
-from lakh.machinery.errors import FieldError, invalid_value, required
-
-MAX_FIELD_BYTES = 128
-MAX_MESSAGE_BYTES = 1024
-_OTHER_NAMESPACE = "does not match event.namespace"
+from lakh.machinery.errors import FieldError
 
 
 def _involved(name: str) -> Callable[[Any], str]:
@@ -67,31 +63,8 @@ class EventStrategy(Strategy):
         return names.path_segment_name(name)
 
     def validate(self, obj: Any) -> list[FieldError]:
-        """It lives where its object does; newer events say who reports what."""
-        found: list[FieldError] = []
-        about = (obj.involvedObject and obj.involvedObject.namespace) or ""
-        here = obj.metadata.namespace or ""
-        elsewhere = invalid_value("involvedObject.namespace", about, _OTHER_NAMESPACE)
-        if not about:
-            if here not in ("", "default") and not (obj.eventTime and here == "kube-system"):
-                found.append(elsewhere)
-        elif about != here and not obj.eventTime:
-            found.append(elsewhere)
-        if not obj.eventTime:
-            return found
-        if not obj.reportingComponent:
-            found.append(required("reportingComponent"))
-        component = obj.reportingComponent or ""
-        report(check_label_key(component), "reportingComponent", component, found)
-        for name in ("reportingInstance", "action", "reason"):
-            value = getattr(obj, name) or ""
-            if not value:
-                found.append(required(name))
-            elif len(value.encode()) > MAX_FIELD_BYTES:
-                found.append(invalid_value(name, "", f"can have at most {MAX_FIELD_BYTES} characters"))
-        if obj.message and len(obj.message.encode()) > MAX_MESSAGE_BYTES:
-            found.append(invalid_value("message", "", f"can have at most {MAX_MESSAGE_BYTES} characters"))
-        return found
+        """What events of any time keep to."""
+        return validate_legacy(obj, obj.involvedObject, obj.message, "reportingComponent")
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get events -o wide` shows it."""

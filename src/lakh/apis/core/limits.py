@@ -46,6 +46,7 @@ _SIDES = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
 class LimitRangeStrategy(Strategy):
     """LimitRanges."""
 
+    allow_create_on_update = True
     columns = (NAME_COLUMN, Column("Created At", "date", "", AGE_COLUMN.description))
 
     def default(self, obj: Any) -> None:

@@ -16,6 +16,8 @@ _NamespaceSpec = structs.core("NamespaceSpec")
 _NamespaceStatus = structs.core("NamespaceStatus")
 
 FINALIZER = "kubernetes"
+# Upstream's NamespaceLifecycle admission keeps these for ever.
+IMMORTAL = frozenset(("default", "kube-system", "kube-public"))
 NAME_LABEL = "kubernetes.io/metadata.name"
 
 
@@ -83,6 +85,10 @@ class NamespaceStrategy(Strategy):
                 invalid_value("status.Phase", phase, "may only be 'Active' if `deletionTimestamp` is empty")
             ]
         return []
+
+    def permanent(self, name: str) -> str:
+        """The namespaces that the cluster itself lives in stay."""
+        return "this namespace may not be deleted" if name in IMMORTAL else ""
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get namespaces` shows it."""

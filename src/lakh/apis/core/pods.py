@@ -18,7 +18,7 @@ from lakh.apis.core import pod_subresources
 from lakh.apis.core.base import condition, declare, spec_field, status_field, text
 from lakh.apis.core.pod_printing import pod_cells
 from lakh.apis.core.pod_status import PodStatus, prepare_status, validate_status
-from lakh.apis.meta import same, spec_difference
+from lakh.apis.meta import check_dns_label, same, spec_difference
 from lakh.apis.placement import validate_tolerations
 from lakh.apis.podannotations import (
     settle_apparmor,
@@ -27,8 +27,9 @@ from lakh.apis.podannotations import (
     validate_profiles_match,
 )
 from lakh.apis.podspec_defaults import default_pod, mirror_service_account
+from lakh.apis.podspec_known import KNOWN, fields_key
 from lakh.apis.podspec_validation import MAX_INT32, validate_pod_spec
-from lakh.apis.podspec_warnings import pod_warnings
+from lakh.apis.podspec_warnings import pod_spec_warnings, pod_warnings
 from lakh.apis.registry import (
     AGE_COLUMN,
     CONNECT_VERBS,
@@ -230,6 +231,10 @@ class PodStrategy(Strategy):
         """What is legal and most likely a mistake, in a new pod."""
         return pod_warnings(obj) if old is None else []
 
+    def fields_key(self, obj: Any) -> bytes | None:
+        """Pods of one template have the same fields."""
+        return fields_key(obj.spec)
+
     def grace_period_seconds(self, obj: Any, requested: int | None) -> int:
         """What the client or the pod asks for; nothing to wait for when no node has it or it has finished."""
         spec = obj.spec
@@ -292,10 +297,18 @@ def validate_pod(pod: Any) -> list[FieldError]:
     found: list[FieldError] = []
     if metadata.annotations:
         validate_pod_annotations(metadata.annotations, spec, "metadata.annotations", found)
+    key = KNOWN.key(spec)
+    if key in KNOWN and not (spec.hostname and check_dns_label(spec.hostname)):
+        KNOWN.newest = spec
+        return found
+    before = len(found)
     found += validate_pod_spec(spec, "spec", pod_name=metadata.name)
     validate_image_spaces(spec.containers or (), "spec.containers", found)
     if spec.initContainers:
         validate_image_spaces(spec.initContainers, "spec.initContainers", found)
+    if key is not None and len(found) == before and not pod_spec_warnings(spec, "spec"):
+        KNOWN.add(key)
+        KNOWN.newest = spec
     return found
 
 

@@ -121,7 +121,10 @@ _SELECTABLE = {"spec.clusterIP": spec_field("clusterIP"), "spec.type": spec_fiel
 class ServiceStrategy(Strategy):
     """Services."""
 
+    allow_create_on_update = True
     has_status = True
+    # Addresses and ports are allocated on updates, too.
+    keeps_parts = False
     columns = (
         NAME_COLUMN,
         Column("Type", description="How the service is exposed."),

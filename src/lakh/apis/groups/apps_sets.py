@@ -34,7 +34,7 @@ from lakh.apis.podspec import (
 from lakh.apis.podspec_warnings import claim_spec_warnings
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
 from lakh.apis.resourcelists import canonicalise
-from lakh.machinery import names
+from lakh.machinery import gonumbers, names
 from lakh.machinery.errors import (
     FieldError,
     forbidden_field,
@@ -81,6 +81,9 @@ class DaemonSetStrategy(GroupStrategy):
         if spec.revisionHistoryLimit is None:
             spec.revisionHistoryLimit = DEFAULT_REVISION_HISTORY_LIMIT
         default_pod_template(spec.template)
+        if TEMPLATE_GENERATION not in (obj.metadata.annotations or {}):
+            # Whoever leaves it out says 0, and becomes its manager.
+            obj.metadata.annotations = {**(obj.metadata.annotations or {}), TEMPLATE_GENERATION: "0"}
 
     def prepare_for_create(self, obj: Any) -> None:
         """The first template generation."""
@@ -91,7 +94,7 @@ class DaemonSetStrategy(GroupStrategy):
         """Counts the template generation."""
         super().prepare_for_update(new, old)
         text = (old.metadata.annotations or {}).get(TEMPLATE_GENERATION, "")
-        generation = int(text) if text.isdecimal() else 1
+        generation = int(text) if gonumbers.is_uint(text) else 1
         if new.spec.template != old.spec.template:
             generation += 1
         new.metadata.annotations = {**(new.metadata.annotations or {}), TEMPLATE_GENERATION: str(generation)}

@@ -12,15 +12,12 @@ from typing import Any
 
 from lakh.apis import meta
 from lakh.apis.groups.base import declare
+from lakh.apis.legacyevents import validate_legacy
 from lakh.apis.registry import NAME_COLUMN, Column, Strategy
 from lakh.machinery import times
 from lakh.machinery.errors import FieldError, invalid_value, required
 
 GROUP = "events.k8s.io"
-
-# Bounds of upstream's validation/events.go.
-MAX_FIELD_BYTES = 128
-MAX_NOTE_BYTES = 1024
 
 EVENT_TYPES = ("Normal", "Warning")
 
@@ -163,30 +160,7 @@ def _source(event: Any) -> tuple[str, str]:
 
 
 def _legacy(event: Any) -> list[FieldError]:
-    """What events of any time keep to (legacyValidateEvent). Those with a time of their own say who reports what, and may live elsewhere."""
-    found: list[FieldError] = []
-    here, about = event.metadata.namespace or "", (event.regarding and event.regarding.namespace) or ""
-    if event.eventTime:
-        elsewhere = not about and here not in ("default", "kube-system")
-    else:
-        elsewhere = about != here if about else here not in ("", "default")
-    if elsewhere:
-        found.append(invalid_value("involvedObject.namespace", about, "does not match event.namespace"))
-    if not event.eventTime:
-        return found
-    controller = event.reportingController or ""
-    if not controller:
-        found.append(required("reportingController"))
-    meta.report(meta.check_label_key(controller), "reportingController", controller, found)
-    for path in ("reportingInstance", "action", "reason"):
-        value = getattr(event, path)
-        if not value:
-            found.append(required(path))
-        elif len(value.encode()) > MAX_FIELD_BYTES:
-            found.append(invalid_value(path, "", f"can have at most {MAX_FIELD_BYTES} characters"))
-    if len((event.note or "").encode()) > MAX_NOTE_BYTES:
-        found.append(invalid_value("message", "", f"can have at most {MAX_NOTE_BYTES} characters"))
-    return found
+    return validate_legacy(event, event.regarding, event.note, "reportingController")
 
 
 def _validate_series(event: Any) -> list[FieldError]:

@@ -20,6 +20,7 @@ GROUP = "node.k8s.io"
 class RuntimeClassStrategy(GroupStrategy):
     """Runtime classes."""
 
+    allow_create_on_update = True
     allow_unconditional_update = False
     columns = (
         NAME_COLUMN,

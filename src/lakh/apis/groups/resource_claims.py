@@ -1,6 +1,6 @@
 """Validation of claims, their templates and device classes (upstream's `apis/resource/validation`).
 
-Selectors are compiled, with `device` of any type; upstream's compiler knows the type, and refuses what costs too much by its estimate.
+Selectors are compiled against what is known of devices, and refused when their estimate is too high.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from lakh.apis.conditions import validate_conditions
 from lakh.apis.groups import resource_checks as check
 from lakh.apis.placement import validate_node_selector
 from lakh.apis.resourcelists import is_extended
-from lakh.machinery import addresses, cel
+from lakh.machinery import addresses, cel, cel_device
 from lakh.machinery.errors import (
     FieldError,
     forbidden_field,
@@ -45,7 +45,6 @@ _ONE_OF = "exactly one of `exactly` or `firstAvailable` is required"
 _NOT_A_REQUEST = (
     "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
 )
-_DEVICE = (("device", "dyn"),)
 
 # Requests of a claim → their subrequests.
 RequestNames = Mapping[str, Set[str]]
@@ -153,14 +152,12 @@ def selector(item: Any, path: str, found: list[FieldError]) -> None:
         found.append(too_long(path, MAX_EXPRESSION_BYTES))
         return
     try:
-        result = cel.compile_expression(source, _DEVICE).result
+        cost = cel_device.check(source)
     except cel.ExpressionError as error:
-        found.append(invalid_value(path, source, f"compilation failed: {error}"))
+        found.append(invalid_value(path, source, str(error)))
         return
-    if result not in ("BOOL", "DYN"):
-        found.append(
-            invalid_value(path, source, f"must evaluate to bool or the unknown type, not {result.lower()}")
-        )
+    if cost > cel_device.COST_LIMIT:
+        found.append(forbidden_field(path, "too complex, exceeds cost limit"))
 
 
 def _references(wanted: list[str] | None, requests: RequestNames, path: str, found: list[FieldError]) -> None:

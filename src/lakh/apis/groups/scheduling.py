@@ -105,6 +105,10 @@ class PriorityClassStrategy(GroupStrategy):
         meta.immutable(new.preemptionPolicy, old.preemptionPolicy, "preemptionPolicy", found)
         return found
 
+    def permanent(self, name: str) -> str:
+        """The system's classes stay."""
+        return "this is a system priority class and cannot be deleted" if name in _SYSTEM_VALUES else ""
+
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get priorityclasses` shows it."""
         return [

@@ -12,7 +12,7 @@ from lakh.apis import meta
 from lakh.apis.podspec import validate_pod_template
 from lakh.apis.podspec_warnings import pod_template_warnings
 from lakh.apis.registry import Column
-from lakh.machinery import names
+from lakh.machinery import gonumbers, names
 from lakh.machinery.errors import (
     FieldError,
     forbidden_field,
@@ -126,7 +126,7 @@ def int_or_percent_value(value: str | int | None) -> int:
     """The number in a count or a percentage; 0 for what is neither."""
     if isinstance(value, str):
         digits = value[:-1]
-        return int(digits) if value.endswith("%") and digits.isdecimal() else 0
+        return int(digits) if value.endswith("%") and gonumbers.is_uint(digits) else 0
     return value or 0
 
 

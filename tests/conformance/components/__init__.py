@@ -1,1 +1,0 @@
-"""What Kubernetes' own components ask of an API server: a table each."""

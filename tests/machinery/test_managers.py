@@ -1,0 +1,132 @@
+"""managedFields at rest: from bytes to bytes it is what `apply.update_managed_fields` makes of them."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakh.apis.definitions import schema
+from lakh.apis.podspec_known import fields_key
+from lakh.machinery import managers
+from lakh.machinery.apply import server_side_apply, update_managed_fields
+from lakh.machinery.tracking import Endpoint
+
+from .strategies import deployments
+
+DEFINITION = "io.k8s.api.apps.v1.Deployment"
+NODE = schema().node(DEFINITION)
+STRUCT = schema().struct(DEFINITION)
+T1, T2 = "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"
+WHOLE = Endpoint("apps/v1", NODE)
+STATUS = Endpoint("apps/v1", NODE, "status", ignored=("spec",))
+LABELS_KEPT = Endpoint("apps/v1", NODE, resets={"f:metadata": {"f:labels": {}}})
+
+endpoints = st.sampled_from((WHOLE, STATUS, LABELS_KEPT))
+who = st.sampled_from(("a", "b", ""))
+decode = msgspec.json.Decoder(managers.Entry).decode
+
+
+def at_rest(entries):
+    return msgspec.json.encode([decode(msgspec.json.encode(e)) for e in entries])
+
+
+@given(st.lists(st.tuples(deployments, who, endpoints, st.booleans()), min_size=2, max_size=5))
+def test_it_is_what_decoded_entries_become(writes):
+    first, creator, _, _ = writes[0]
+    entries = update_managed_fields(None, first, [], creator, T1, WHOLE)
+    old = first
+    for new, manager, endpoint, applied in writes[1:]:
+        if applied:
+            outcome = server_side_apply(old, new, entries, manager, T1, endpoint, force=True)
+            old, entries = outcome.obj, outcome.managers
+            continue
+        if not entries:
+            break
+        before, after = (msgspec.convert(o, STRUCT) for o in (old, new))
+        found = managers.update(before, after, at_rest(entries), manager, T2, endpoint)
+        entries = update_managed_fields(before, after, entries, manager, T2, endpoint)
+        assert msgspec.json.decode(found or b"[]") == entries
+        old = new
+
+
+def test_nothing_changed_are_the_same_bytes():
+    obj = msgspec.convert({"metadata": {"name": "a"}, "spec": {"replicas": 1}}, STRUCT)
+    entries = at_rest(update_managed_fields(None, obj, [], "a", T1, WHOLE))
+    assert managers.update(obj, obj, entries, "b", T2, WHOLE) is entries
+
+
+def test_entries_of_other_versions_and_many_are_left_to_others():
+    old, new = (msgspec.convert({"metadata": {"name": "a"}, "spec": {"replicas": n}}, STRUCT) for n in (1, 2))
+    [entry] = update_managed_fields(None, old, [], "a", T1, WHOLE)
+    other = {**entry, "apiVersion": "apps/v1beta1"}
+    assert managers.update(old, new, at_rest([entry]), "b", T2, WHOLE) is not None
+    assert managers.update(old, new, at_rest([other]), "b", T2, WHOLE) is None
+    many = [{**entry, "manager": f"m{i}"} for i in range(10)]
+    assert managers.update(old, new, at_rest(many), "b", T2, WHOLE) is None
+
+
+def test_sets_too_long_to_be_kept():
+    labels = {f"label-{i:04d}": "x" for i in range(400)}
+    old = msgspec.convert({"metadata": {"name": "a", "labels": labels}}, STRUCT)
+    new = msgspec.convert({"metadata": {"name": "a", "labels": {"label-0000": "y"}}}, STRUCT)
+    entries = update_managed_fields(None, old, [], "a", T1, WHOLE)
+    found = managers.update(old, new, at_rest(entries), "b", T2, WHOLE)
+    assert found is not None
+    assert msgspec.json.decode(found) == update_managed_fields(old, new, entries, "b", T2, WHOLE)
+
+
+POD = schema().struct("io.k8s.api.core.v1.Pod")
+PODS = Endpoint("v1", schema().node("io.k8s.api.core.v1.Pod"), ignored=("status",))
+names = st.sampled_from(("a", "b", "c"))
+maps = st.none() | st.dictionaries(names, names, max_size=3)
+owners = st.lists(
+    st.fixed_dictionaries(
+        {"uid": names, "kind": st.just("Job"), "name": names, "apiVersion": st.just("v1")},
+        optional={"controller": st.booleans()},
+    ),
+    max_size=2,
+)
+pods = st.fixed_dictionaries(
+    {
+        "metadata": st.fixed_dictionaries(
+            {"uid": names},
+            optional={
+                "name": names,
+                "generateName": names | st.just(""),
+                "labels": maps,
+                "annotations": maps,
+                "finalizers": st.none() | st.lists(names, max_size=3),
+                "ownerReferences": st.none() | owners,
+            },
+        ),
+    },
+    optional={
+        "spec": st.fixed_dictionaries(
+            {
+                "containers": st.lists(
+                    st.fixed_dictionaries({"name": names}, optional={"image": names}), max_size=2
+                )
+            },
+            optional={"hostname": names | st.just(""), "nodeSelector": maps, "tolerations": st.just([])},
+        ),
+        "status": st.just({"phase": "Running"}),
+    },
+)
+
+
+@given(st.lists(pods, min_size=1, max_size=6))
+def test_new_objects_have_the_fields_that_they_have(plains):
+    for plain in plains + plains:
+        obj = msgspec.convert(plain, POD)
+        key = fields_key(obj.spec) if obj.spec is not None else b""
+        found = managers.create(obj, key, "m", T1, PODS)
+        assert found is not None
+        assert msgspec.json.decode(found or b"[]") == update_managed_fields(None, obj, [], "m", T1, PODS)
+
+
+def test_objects_of_more_parts_are_left_to_others():
+    config_map = msgspec.convert({"data": {"a": "b"}}, schema().struct("io.k8s.api.core.v1.ConfigMap"))
+    assert managers.create(config_map, b"", "m", T1, Endpoint("v1", None)) is None
+    with_status = msgspec.convert({"metadata": {}, "status": {"phase": "Running"}}, POD)
+    assert managers.create(with_status, b"", "m", T1, Endpoint("v1", PODS.shape.node)) is None
