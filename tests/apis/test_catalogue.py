@@ -44,6 +44,13 @@ def example(node: Node, depth: int = 0) -> Any:
             return "2026-01-01T00:00:00Z" if node.format == "date-time" else "1"
 
 
+def without_nulls(value: Any) -> Any:
+    """A value without the fields that are shown though they are absent."""
+    if isinstance(value, dict):
+        return {name: without_nulls(child) for name, child in value.items() if child is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
 @pytest.mark.parametrize("resource", registry().all(), ids=repr)
 def test_every_kind_survives_a_round_trip(resource: Resource) -> None:
     plain = example(schema().node(resource.definition))
@@ -51,7 +58,7 @@ def test_every_kind_survives_a_round_trip(resource: Resource) -> None:
     obj = msgspec.json.decode(msgspec.json.encode(plain), type=struct)
     encoded = msgspec.json.encode(obj)
     assert encoded.startswith(b'{"metadata":{')
-    assert msgspec.json.decode(encoded) == plain
+    assert without_nulls(msgspec.json.decode(encoded)) == plain
     assert msgspec.json.decode(encoded, type=struct) == obj
 
 

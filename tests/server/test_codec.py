@@ -211,3 +211,42 @@ def test_zero_values() -> None:
     assert pod.spec.overhead == {"cpu": "0"}
     budget = decode("policy", "poddisruptionbudgets", {"status": {"disruptedPods": {"a": None}}})
     assert budget.status.disruptedPods == {"a": None}
+
+
+@pytest.mark.parametrize(
+    ("group", "plural", "obj", "shown"),
+    [
+        ("rbac.authorization.k8s.io", "roles", {}, {"rules": None}),
+        (
+            "",
+            "pods",
+            {"status": {"conditions": [{"type": "Ready"}]}},
+            {
+                "status": {
+                    "conditions": [{"type": "Ready", "lastProbeTime": None, "lastTransitionTime": None}]
+                }
+            },
+        ),
+        (
+            "storage.k8s.io",
+            "csinodes",
+            {"spec": {"drivers": [{"name": "d"}]}},
+            {"spec": {"drivers": [{"name": "d", "topologyKeys": None}]}},
+        ),
+        ("discovery.k8s.io", "endpointslices", {"ports": None}, {"endpoints": None, "ports": None}),
+    ],
+)
+def test_what_is_shown_though_absent(group: str, plural: str, obj: Any, shown: Any) -> None:
+    warnings: list[str] = []
+    encoded = codec(group, plural).encode_stored(decode(group, plural, obj, warnings))
+    assert msgspec.json.decode(encoded) == {"metadata": {}, **shown}
+    assert warnings == []
+
+
+def test_duplicates_are_found_beside_what_is_shown_though_absent() -> None:
+    body = b'{"metadata":{"name":"a"},"rules":null,"rules":[]}'
+    with pytest.raises(StatusError, match="duplicate field"):
+        codec("rbac.authorization.k8s.io", "roles").decode(body, "Strict", [])
+    body = b'{"metadata":{"name":"a","name":"b"}}'
+    with pytest.raises(StatusError, match="duplicate field"):
+        codec("rbac.authorization.k8s.io", "roles").decode(body, "Strict", [])

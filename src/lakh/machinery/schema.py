@@ -8,7 +8,8 @@ come
   field is an error, so that only the rare object that has one pays for pruning.
 
 Nodes are built when first asked for and shared; definitions may be recursive, so a node's children are looked up lazily. Every field of a
-Struct may be `None`, which stands for absent, and is not encoded: Go's decoder also takes JSON null for the zero value.
+Struct may be `None`, which stands for absent: Go's decoder also takes JSON null for the zero value. It is not encoded, but for the `nulls`, which
+upstream's types show though there is nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import keyword
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal, Union
 
 import msgspec
@@ -171,10 +172,16 @@ def attribute_name(field: str) -> str:
 
 
 class Schema:
-    """All definitions; hands out nodes and Struct types by definition name."""
+    """All definitions; hands out nodes and Struct types by definition name. `nulls` are fields that are encoded as null when absent."""
 
-    def __init__(self, definitions: Mapping[str, Any], module: str = "lakh.machinery._structs") -> None:
+    def __init__(
+        self,
+        definitions: Mapping[str, Any],
+        module: str = "lakh.machinery._structs",
+        nulls: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
         self._definitions = definitions
+        self._nulls = nulls or {}
         self._nodes: dict[str, Node] = {}
         self._structs: dict[str, Any] = {}
         self._checks: dict[str, Any] = {}
@@ -212,11 +219,14 @@ class Schema:
         raw = self._definitions[definition]
         fields: list[tuple[str, Any, Any]] = []
         rename: dict[str, str] = {}
+        nulls = self._nulls.get(definition, ())
         for name, sub in sorted(raw["properties"].items(), key=lambda field: field[0] != "metadata"):
             attribute = attribute_name(name)
             if attribute != name:
                 rename[attribute] = name
-            fields.append((attribute, Union[self._python_type(sub), None], None))  # noqa: UP007
+            # What is no default is always encoded.
+            absent = msgspec.field(default_factory=type(None)) if name in nulls else None
+            fields.append((attribute, _nullable(self._python_type(sub)), absent))
         struct = msgspec.defstruct(
             definition.rsplit(".", 1)[1],
             fields,

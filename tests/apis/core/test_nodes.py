@@ -33,6 +33,22 @@ def test_golden_defaults(create: Any) -> None:
         "status": {
             "capacity": {"cpu": "192", "memory": "2Ti"},
             "allocatable": {"cpu": "192", "memory": "2Ti"},
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+            "nodeInfo": dict.fromkeys(
+                (
+                    "architecture",
+                    "bootID",
+                    "containerRuntimeVersion",
+                    "kernelVersion",
+                    "kubeProxyVersion",
+                    "kubeletVersion",
+                    "machineID",
+                    "operatingSystem",
+                    "osImage",
+                    "systemUUID",
+                ),
+                "",
+            ),
         },
     }
 

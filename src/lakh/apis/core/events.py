@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lakh.apis import structs
 from lakh.apis.core.base import declare
 from lakh.apis.legacyevents import validate_legacy
 from lakh.apis.registry import NAME_COLUMN, Column, Resource, Strategy
 from lakh.machinery import names, times
 from lakh.machinery.errors import FieldError
+
+_EventSource, _ObjectReference = structs.core("EventSource"), structs.core("ObjectReference")
 
 
 def _involved(name: str) -> Callable[[Any], str]:
@@ -57,6 +60,17 @@ class EventStrategy(Strategy):
         Column("Name", "string", "name", NAME_COLUMN.description, 1),
     )
     selectable_fields = _SELECTABLE
+
+    def default(self, obj: Any) -> None:
+        """What upstream shows though it is empty."""
+        if obj.involvedObject is None:
+            obj.involvedObject = _ObjectReference()
+        if obj.source is None:
+            obj.source = _EventSource()
+        if obj.reportingComponent is None:
+            obj.reportingComponent = ""
+        if obj.reportingInstance is None:
+            obj.reportingInstance = ""
 
     def validate_name(self, name: str) -> list[str]:
         """Anything that fits into a path."""

@@ -32,6 +32,10 @@ from lakh.machinery.errors import (
 
 _NodeSpec = structs.core("NodeSpec")
 _NodeStatus = structs.core("NodeStatus")
+_NodeSystemInfo = structs.core("NodeSystemInfo")
+_NodeDaemonEndpoints, _DaemonEndpoint = structs.core("NodeDaemonEndpoints"), structs.core("DaemonEndpoint")
+
+_UNREPORTED = {name: "" for name in _NodeSystemInfo.__struct_fields__ if name != "swap"}
 
 ROLE_PREFIX = "node-role.kubernetes.io/"
 ROLE_LABEL = "kubernetes.io/role"
@@ -61,7 +65,7 @@ class NodeStrategy(Strategy):
     selectable_fields = _SELECTABLE
 
     def default(self, obj: Any) -> None:
-        """Allocatable is capacity unless given."""
+        """Allocatable is capacity unless given. What upstream shows of a node that no kubelet has reported is there, and empty."""
         if obj.spec is None:
             obj.spec = _NodeSpec()
         if obj.spec.unschedulable is False:
@@ -70,7 +74,13 @@ class NodeStrategy(Strategy):
             obj.spec.podCIDRs = [obj.spec.podCIDR]
         status = obj.status
         if status is None:
-            return
+            status = obj.status = _NodeStatus()
+        if status.nodeInfo is None:
+            status.nodeInfo = _NodeSystemInfo(**_UNREPORTED)
+        if status.daemonEndpoints is None:
+            status.daemonEndpoints = _NodeDaemonEndpoints()
+        if status.daemonEndpoints.kubeletEndpoint is None:
+            status.daemonEndpoints.kubeletEndpoint = _DaemonEndpoint(Port=0)
         if status.capacity:
             canonicalise(status.capacity)
             if status.allocatable is None:

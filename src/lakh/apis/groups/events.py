@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lakh.apis import meta
+from lakh.apis import meta, structs
 from lakh.apis.groups.base import declare
 from lakh.apis.legacyevents import validate_legacy
 from lakh.apis.registry import NAME_COLUMN, Column, Strategy
@@ -33,17 +33,25 @@ _CORE_NAMES = {
 }
 # Upstream validates the internal type: its names are the core ones, but for this one.
 _IMMUTABLE_PATHS = {**_CORE_NAMES, "reportingController": "reportingController"}
+_REPORTER = {"reportingComponent": "", "reportingInstance": ""}
 _EVENTS_NAMES = {core: name for name, core in _CORE_NAMES.items()}
 
 
 def to_core(event: dict[str, Any]) -> dict[str, Any]:
-    """An events.k8s.io/v1 event as a core/v1 one."""
-    return {_CORE_NAMES.get(name, name): value for name, value in event.items()}
+    """An events.k8s.io/v1 event as a core/v1 one, which shows who reports though nobody does."""
+    return {**_REPORTER, **{_CORE_NAMES.get(name, name): value for name, value in event.items()}}
 
 
 def from_core(event: dict[str, Any]) -> dict[str, Any]:
     """A core/v1 event as an events.k8s.io/v1 one."""
-    return {_EVENTS_NAMES.get(name, name): value for name, value in event.items()}
+    return {
+        _EVENTS_NAMES.get(name, name): value
+        for name, value in event.items()
+        if value != "" or name not in _REPORTER
+    }
+
+
+_EventSource, _ObjectReference = structs.core("EventSource"), structs.core("ObjectReference")
 
 
 def _regarding(name: str) -> Callable[[Any], str]:
@@ -81,6 +89,13 @@ class EventStrategy(Strategy):
         Column("Name", "string", "name", NAME_COLUMN.description, 1),
     )
     selectable_fields = _SELECTABLE
+
+    def default(self, obj: Any) -> None:
+        """What upstream shows though it is empty."""
+        if obj.regarding is None:
+            obj.regarding = _ObjectReference()
+        if obj.deprecatedSource is None:
+            obj.deprecatedSource = _EventSource()
 
     def validate(self, obj: Any) -> list[FieldError]:
         """A new event."""
