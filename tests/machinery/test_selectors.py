@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -208,3 +210,42 @@ def test_long_selectors_are_parsed_but_not_kept():
     assert len(parse_fields(fields).requirements) == 500
     many = {"matchExpressions": [{"key": "a", "operator": "In", "values": [f"v{i}" for i in range(100)]}]}
     assert of_label_selector(many).matches({"a": "v99"})
+
+
+@pytest.mark.parametrize(
+    ("text", "selected", "not_selected"),
+    [
+        ("a,a,b", {"a": "1", "b": ""}, {"a": "1"}),
+        ("!a,!b", {"c": "1"}, {"b": "1"}),
+        ("a!=1,a!=2,b notin (3,4)", {"a": "3", "b": "5"}, {"a": "2"}),
+        ("a!=1,b notin (3,4)", {}, {"b": "4"}),
+        ("a=1,a=1,b in (1,2)", {"a": "1", "b": "2"}, {"a": "1", "b": "3"}),
+        ("a in (1,2),a in (2,3)", {"a": "2"}, {"a": "1"}),
+        ("a>1,a>1,a<5", {"a": "3"}, {"a": "5"}),
+    ],
+)
+def test_requirements_of_one_kind_are_tested_together(text: str, selected: Any, not_selected: Any) -> None:
+    selector = selectors.parse(text)
+    assert selector.matches(selected) and not selector.matches(not_selected)
+    assert selector.matches(selected) == all(r.matches(selected) for r in selector.requirements)
+
+
+def test_a_text_as_long_as_a_request_may_have_matches_at_once() -> None:
+    selector = selectors.parse(",".join(f"!a{i}" for i in range(10_000)))
+    labels = CountingLabels({"b": "1"})
+    assert selector.matches(labels)
+    assert labels.looks <= 2
+
+
+class CountingLabels(dict[str, str]):
+    """Labels that count how often they are looked at."""
+
+    looks = 0
+
+    def __iter__(self) -> Any:
+        self.looks += 1
+        return super().__iter__()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.looks += 1
+        return super().get(key, default)

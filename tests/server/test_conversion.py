@@ -203,11 +203,12 @@ async def test_writes(api: Api, hook: Hook) -> None:
 
 
 def fields(answer: Any) -> dict[str, Any]:
-    """The fields of spec by manager and version."""
-    return {
-        (e["manager"], e["apiVersion"].rpartition("/")[2]): sorted(e["fieldsV1"].get("f:spec", ()))
+    """The fields of spec by manager and version, of those who hold any."""
+    held = {
+        (e["manager"], e["apiVersion"].rpartition("/")[2]): sorted({*e["fieldsV1"].get("f:spec", ())} - {"."})
         for e in answer.json["metadata"]["managedFields"]
     }
+    return {manager: names for manager, names in held.items() if names}
 
 
 async def test_server_side_apply_in_both_versions(api: Api, hook: Hook) -> None:
@@ -242,6 +243,28 @@ async def test_server_side_apply_in_both_versions(api: Api, hook: Hook) -> None:
     dry = await api.apply(f"{V2}/dry", host("v2", "dry", host="h"), "two", query="&dryRun=All")
     assert dry.status == 201 and dry.json["spec"] == {"host": "h", "port": 80}
     assert (await api.get(f"{V2}/dry")).status == 404
+
+
+async def test_updates_hold_fields_of_their_version(api: Api, hook: Hook) -> None:
+    made = await api.post(V2, host("v2", host="h"))
+    assert fields(made) == {("tests", "v2"): ["f:host", "f:port"]}
+    changed = made.json
+    changed["spec"]["port"] = 81
+    put = await api.put(f"{V2}/a", changed, user_agent="putter/1")
+    assert fields(put) == {("tests", "v2"): ["f:host"], ("putter", "v2"): ["f:port"]}
+    patched = await api.patch(f"{V2}/a", {"spec": {"host": "i"}}, user_agent="patcher/1")
+    assert fields(patched) == {("putter", "v2"): ["f:port"], ("patcher", "v2"): ["f:host"]}
+    # The stored version's own writers take the fields of both, and are taken from.
+    stored = await api.patch(f"{V1}/a", {"spec": {"hostPort": "j:82"}}, user_agent="stored/1")
+    assert fields(stored) == {("stored", "v1"): ["f:hostPort"]}
+    back = await api.patch(f"{V2}/a", {"spec": {"port": 83}}, user_agent="patcher/1")
+    assert fields(back) == {("patcher", "v2"): ["f:port"]}
+    assert back.json["spec"] == {"host": "j", "port": 83}
+    dry = await api.put(f"{V2}/a?dryRun=All", back.json)
+    assert dry.status == 200 and dry.json["apiVersion"] == "example.com/v2"
+    assert (await api.put(f"{V2}/none", host("v2", "none", host="h"))).status == 404
+    assert (await api.put(f"{V2}/a", host("v2", "b", host="h"))).status == 400
+    assert (await api.put(f"{V2}/a", host("v2", host="h"))).status == 422
 
 
 async def test_a_watch_converts_event_by_event(api: Api) -> None:

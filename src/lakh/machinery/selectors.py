@@ -26,7 +26,7 @@ MAX_CACHED_PARTS = 64
 _BINARY = ("in", "notin", "=", "==", "!=", "gt", "lt")
 _ALL = (*_BINARY, "exists", "!")
 _integer = re.compile(r"[+-]?[0-9]+", re.ASCII).fullmatch
-_token = re.compile(r"[ \t\r\n]*(?:(==|!=|[=!(),<>])|([^ \t\r\n=!(),<>]+))?").match
+_tokens = re.compile(r"(==|!=|[=!(),<>])|([^ \t\r\n=!(),<>]+)").findall
 _INT64 = 1 << 63
 
 
@@ -44,12 +44,13 @@ def _int64(text: str) -> int | None:
 class Requirement:
     """One condition on a label: `key operator values`. Made by `requirement()`, which checks it."""
 
-    __slots__ = ("_bound", "key", "operator", "values")
+    __slots__ = ("_bound", "_set", "key", "operator", "values")
 
     def __init__(self, key: str, operator: Operator, values: tuple[str, ...]) -> None:
         self.key = key
         self.operator: Operator = operator
         self.values = values
+        self._set = frozenset(values)
         self._bound = _int64(values[0]) if operator in ("gt", "lt") else None
 
     def matches(self, labels: Mapping[str, str]) -> bool:
@@ -57,9 +58,9 @@ class Requirement:
         value = labels.get(self.key)
         match self.operator:
             case "=" | "==" | "in":
-                return value is not None and value in self.values
+                return value is not None and value in self._set
             case "!=" | "notin":
-                return value is None or value not in self.values
+                return value is None or value not in self._set
             case "exists":
                 return value is not None
             case "!":
@@ -138,19 +139,34 @@ def requirement(key: str, operator: str, values: Sequence[str]) -> Requirement:
 class Selector:
     """A conjunction of requirements; `nothing` matches no labels whatever."""
 
-    __slots__ = ("_equal", "_others", "_text", "nothing", "requirements")
+    __slots__ = ("_absent", "_equal", "_others", "_present", "_refused", "_text", "nothing", "requirements")
 
     def __init__(self, requirements: Sequence[Requirement] = (), *, nothing: bool = False) -> None:
         self.requirements = tuple(sorted(requirements, key=lambda r: r.key))
         self.nothing = nothing
-        self._equal = tuple(
-            (r.key, r.values[0])
-            for r in self.requirements
-            if r.operator in ("=", "==", "in") and len(r.values) == 1
-        )
-        self._others = tuple(
-            r for r in self.requirements if r.operator not in ("=", "==", "in") or len(r.values) != 1
-        )
+        # What is tested by a look at the labels, however many requirements there are. A dict's keys are as good as a set.
+        equal: dict[tuple[str, str], None] = {}
+        others: dict[tuple[str, str, tuple[str, ...]], Requirement] = {}
+        present: dict[str, None] = {}
+        absent: dict[str, None] = {}
+        refused: dict[str, set[str]] = {}
+        for r in self.requirements:
+            match r.operator:
+                case "=" | "==" | "in" if len(r.values) == 1:
+                    equal[r.key, r.values[0]] = None
+                case "!=" | "notin":
+                    refused.setdefault(r.key, set()).update(r.values)
+                case "exists":
+                    present[r.key] = None
+                case "!":
+                    absent[r.key] = None
+                case _:
+                    others[r.key, r.operator, r.values] = r
+        self._equal = tuple(equal)
+        self._others = tuple(others.values())
+        self._present = frozenset(present)
+        self._absent = frozenset(absent)
+        self._refused = refused
         self._text = ",".join(map(str, self.requirements))
 
     @property
@@ -167,6 +183,15 @@ class Selector:
         for key, value in self._equal:
             if labels.get(key) != value:
                 return False
+        if self._present and not self._present <= labels.keys():
+            return False
+        if self._absent and not self._absent.isdisjoint(labels):
+            return False
+        if self._refused:
+            refused = self._refused
+            for key, value in labels.items():
+                if key in refused and value in refused[key]:
+                    return False
         return all(requirement.matches(labels) for requirement in self._others)
 
     def exact(self, key: str) -> str | None:
@@ -198,20 +223,14 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         # (kind, literal): the kind is a symbol, "in", "notin", "id" or, last, "end".
-        self._tokens: list[tuple[str, str]] = []
+        self._tokens: list[tuple[str, str]] = [
+            (symbol, symbol) if symbol else (word if word in ("in", "notin") else "id", word)
+            for symbol, word in _tokens(text)
+        ]
+        self._tokens.append(("end", ""))
         self._next = 0
-        position = 0
-        while not self._tokens or self._tokens[-1][0] != "end":
-            match = _token(text, position)
-            assert match is not None
-            position = match.end()
-            symbol, word = match.groups()
-            if symbol:
-                self._tokens.append((symbol, symbol))
-            elif word:
-                self._tokens.append((word if word in ("in", "notin") else "id", word))
-            else:
-                self._tokens.append(("end", ""))
+        # Requirements that were read, so that a text that repeats itself is checked once.
+        self._known: dict[tuple[str, str], Requirement] = {}
 
     def _peek(self) -> tuple[str, str]:
         """The next token; `in` and `notin` are words like others wherever no operator is expected."""
@@ -251,12 +270,14 @@ class _Parser:
             kind, key = self._take()
         if kind != "id":
             raise SelectorError(f"found '{key}', expected: identifier")
+        alone = absent or self._peek()[0] in ("end", ",")
+        if alone and (known := self._known.get((key, kind := "!" if absent else "exists"))) is not None:
+            return known
         if messages := names.qualified_name(key):
             raise SelectorError(str(invalid_value("<nil>", key, "; ".join(messages))))
-        if absent:
-            return requirement(key, "!", ())
-        if self._peek()[0] in ("end", ","):
-            return requirement(key, "exists", ())
+        if alone:
+            found = self._known[key, kind] = requirement(key, kind, ())
+            return found
         kind, literal = self._tokens[self._next]
         self._take()
         operator = {">": "gt", "<": "lt"}.get(kind, kind)

@@ -2,27 +2,28 @@
 
 Each verb is the stored version's, done on its store, with what goes in and what comes out converted; the client's version decides about
 validation, pruning, defaults and columns. A patch is applied to the converted object and put back by compare and swap. Watches convert event by
-event, in order. Who applies holds fields of the version that was applied; who updates holds fields of the stored one.
+event, in order. Who writes holds fields of the version that was written.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lakh.apis.custom import CustomResource
 from lakh.machinery import errors
 from lakh.machinery.apply import ApplyConflict
-from lakh.server import http1, listing, tables
+from lakh.server import http1, listing, ownership, tables
 from lakh.server.authn import User
 from lakh.server.codec import FieldValidation, encode_json, load_json
-from lakh.server.context import boolean
+from lakh.server.context import Context, boolean
 from lakh.server.conversion import Plain, Webhook, decided
-from lakh.server.custom_codec import CustomCodec
 from lakh.server.custom_store import CustomStore
 from lakh.server.exchange import Request, Response, Stream, StreamResponse
 from lakh.server.ownership import Applied
-from lakh.server.patches import APPLY_PATCH, parse_patch
+from lakh.server.patches import APPLY_PATCH, Change, parse_patch
 from lakh.server.routing import RequestInfo
 from lakh.server.storage import ResourceStore
 from lakh.store.state import Item
@@ -215,14 +216,70 @@ class Converting:
         self, request: Request, info: RequestInfo, query: dict[str, str], user: User
     ) -> Response | StreamResponse:
         context = self.handlers.context(request, query, user)
-        codec = self.view.codec
-        assert isinstance(codec, CustomCodec)
-        obj = codec.decode(self.handlers.body(request), context.validation, context.warnings)
+        obj = self.view.codec.decode(self.handlers.body(request), context.validation, context.warnings)
+        if info.verb == "update":
+            self.store.check_name(obj.metadata, info.namespace, info.name)
+            return await self._update(request, info, query, context, lambda shown: obj)
+        if self.stored.namespaced and not info.namespace:
+            raise errors.method_not_supported(self.stored.group, self.stored.plural, "create")
         self._validate(obj)
-        body = await self._stored(codec.to_plain(obj))
-        answer = await self._answer(self._passed(request, body, **{"content-type": JSON}), info, query, user)
-        answer.headers += context.warning_headers()
-        return answer
+        ownership.track_create(self.view.codec, obj, context)
+        context.applied = True
+        new = await self._new(obj, context)
+        return await self._written(
+            request, await self.store.create(context, new, info.namespace), True, query, context
+        )
+
+    async def _update(
+        self,
+        request: Request,
+        info: RequestInfo,
+        query: dict[str, str],
+        context: Context,
+        make: Callable[[Plain], Any],
+    ) -> Response:
+        """Puts back what `make` makes of the object as the client sees it. The client's manager holds fields of the client's version."""
+        item = self.store.partition.head(self.store.key(info.namespace, info.name))
+        if item is None:
+            raise await self.store.missing(info.namespace, info.name)
+        await self.store.partition.settle(item.revision)
+        shown = await self._item(item)
+        new, old = make(load_json(self.view.serve(shown))), self.view.decode(shown)
+        if info.subresource == "status":
+            self.view.strategy.prepare_for_status_update(new, old)
+        else:
+            self.view.strategy.prepare_for_update(new, old)
+        self._validate(new)
+        managers = new.metadata.managedFields
+
+        def track() -> None:
+            new.metadata.managedFields = managers
+            ownership.track_update(self.view.codec, self.view.decode(shown), new, context, info.subresource)
+
+        await decided(self.handlers.subresources.connect, track)
+        context.applied = True
+        stored = await self._new(new, context)
+        written, _ = await self.store.update(
+            context, info.namespace, info.name, lambda item, old: stored, subresource=info.subresource
+        )
+        return await self._written(request, written, False, query, context)
+
+    async def _new(self, obj: Any, context: Context) -> Any:
+        """An object of this version as one of the stored version's store."""
+        plain = load_json(await self._stored(self.view.codec.to_plain(obj)))
+        return self.store.codec.convert(plain, FieldValidation.IGNORE, context.warnings)
+
+    async def _written(
+        self, request: Request, written: Item | bytes, created: bool, query: dict[str, str], context: Context
+    ) -> Response:
+        """The answer to a write."""
+        status = 201 if created else 200
+        if isinstance(written, Item):
+            return self._shown(request, await self._item(written), query, status, context)
+        # A dry run's: of an object that is there the answer, of a new one its form at rest.
+        plain = load_json(self.store.codec.serve_unsaved(written) if created else written)
+        (shown,) = await self.webhook.convert([plain], self.resource.api_version)
+        return Response(status, encode_json(shown), headers=context.warning_headers())
 
     def _validate(self, obj: Any) -> None:
         """The client's version has a schema and rules of its own."""
@@ -237,29 +294,21 @@ class Converting:
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
         if kind == APPLY_PATCH:
             return await self._apply(request, info, query, user)
-        context = self.handlers.context(request, query, user)
-        codec = self.view.codec
         change = parse_patch(kind, request.body, self.view)
+        stated = b"resourceVersion" in request.body
         for attempt in range(PATCH_TRIES):
-            item = self.store.partition.head(self.store.key(info.namespace, info.name))
-            if item is None:
-                raise await self.store.missing(info.namespace, info.name)
-            await self.store.partition.settle(item.revision)
-            shown = load_json(self.view.codec.serve((await self._item(item)).value, item.revision))
-            obj = codec.convert(change(shown), context.validation, context.warnings)
-            self._validate(obj)
-            body = await self._stored(codec.to_plain(obj))
-            passed = self._passed(request, body, "PUT", **{"content-type": JSON})
+            context = self.handlers.context(request, query, user)
+            context.patches = True
+            make = partial(self._patched, change, context)
             try:
-                answer = await self._answer(passed, info, query, user, "update")
+                return await self._update(request, info, query, context, make)
             except errors.StatusError as e:
-                said = b"resourceVersion" in request.body
-                if e.code == 409 and not said and attempt < PATCH_TRIES - 1:
-                    continue
-                raise
-            answer.headers += context.warning_headers()
-            return answer
+                if e.code != 409 or stated or attempt == PATCH_TRIES - 1:
+                    raise
         raise AssertionError("unreachable")
+
+    def _patched(self, change: Change, context: Context, shown: Plain) -> Any:
+        return self.view.codec.convert(change(shown), context.validation, context.warnings)
 
     async def _apply(
         self, request: Request, info: RequestInfo, query: dict[str, str], user: User
@@ -288,8 +337,7 @@ class Converting:
             lambda: applied.to(live, info.subresource, info.namespace, info.name),
         )
         self._validate(obj)
-        plain = load_json(await self._stored(self.view.codec.to_plain(obj)))
-        new = self.store.codec.convert(plain, FieldValidation.IGNORE, context.warnings)
+        new = await self._new(obj, context)
         if item is not None and not new.metadata.resourceVersion:
             # What was decided rests on this revision.
             new.metadata.resourceVersion = str(item.revision)
@@ -301,13 +349,7 @@ class Converting:
             subresource=info.subresource,
             create=(lambda: new) if item is None and not info.subresource else None,
         )
-        status = 201 if created else 200
-        if isinstance(written, Item):
-            return self._shown(request, await self._item(written), query, status, context)
-        # A dry run's: of an object that is there the answer, of a new one its form at rest.
-        plain = load_json(self.store.codec.serve_unsaved(written) if created else written)
-        (shown,) = await self.webhook.convert([plain], self.resource.api_version)
-        return Response(status, encode_json(shown), headers=context.warning_headers())
+        return await self._written(request, written, created, query, context)
 
 
 class _Events:
