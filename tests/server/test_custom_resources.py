@@ -572,7 +572,24 @@ class TestVersions:
     async def test_deprecated(self, empty: Api) -> None:
         await define(empty, definition("robots", "Robot", version(deprecated=True)))
         made = await empty.post(ROBOTS, robot())
-        assert made.headers[b"Warning"] == b'299 - "example.com/v1 Robot is deprecated"'
+        assert made.warnings == ['299 - "example.com/v1 Robot is deprecated"']
+        for read in (await empty.get(f"{ROBOTS}/a"), await empty.get(ROBOTS)):
+            assert read.warnings == made.warnings
+
+    async def test_finalizers_without_a_domain(self, empty: Api) -> None:
+        await define(empty, definition())
+        made = await empty.post(
+            ROBOTS, {**robot(), "metadata": {"name": "a", "finalizers": ["b.c", "b", "orphan", "d/e"]}}
+        )
+        prefer, where = "to avoid accidental conflicts with other finalizer writers", "metadata.finalizers"
+        assert made.warnings == [
+            f'299 - "{where}: \\"b\\": prefer a domain-qualified finalizer name {prefer}"',
+            f'299 - "{where}: \\"b.c\\": prefer a domain-qualified finalizer name including a path (/) {prefer}"',
+        ]
+        again = await empty.patch(
+            f"{ROBOTS}/a", {"metadata": {"finalizers": ["b.c", "b"], "labels": {"a": "b"}}}
+        )
+        assert again.warnings == []
 
     async def test_cluster_scope(self, empty: Api) -> None:
         await define(empty, definition(scope="Cluster"))

@@ -30,7 +30,7 @@ A `CustomResourceDefinition` is served from the moment it is `Established`, and 
 | structural schemas | types, pruning, defaults, nullable, all value validations, `allOf`/`anyOf`/`oneOf`/`not`, formats, with upstream's messages; definitions that are not structural are refused |
 | extensions | `x-kubernetes-preserve-unknown-fields`, `-embedded-resource`, `-int-or-string`, `-list-type`, `-list-map-keys`, `-map-type` |
 | CEL rules | `rule`, `message`, `messageExpression`, `reason`, `fieldPath`, `optionalOldSelf`, transition rules, ratcheting with warnings; all of Kubernetes' libraries, macros with two variables. Compiled against the types of the schema when the definition is written, with upstream's messages and estimates of cost. What rules cost is counted while they run, as upstream counts it: 1,000,000 an expression, 10,000,000 an object. Not: expressions nested deeper than 32, `orValue` on what `format.*().validate()` gives, types of lists in lists and of lists in maps (looked at when a rule runs) |
-| versions | any number; conversion `None`, and `Webhook` with v1 and v1beta1 reviews, by URL or service. Server-side apply in every version: managers hold fields of the version they applied, and conflicts are found in each version that somebody holds. Over a webhook, updates through a version that is not stored are held in the stored one's fields, and that one may not change while there are objects |
+| versions | any number; conversion `None`, and `Webhook` with v1 and v1beta1 reviews, by URL or service. Managers hold fields of the version that they wrote, and conflicts are found in each version that somebody holds. Where a webhook converts, the stored version may not change while there are objects, and who writes `scale` holds fields of the stored one |
 | subresources | status, scale |
 | printing, selecting | additional printer columns, short names, categories, selectable fields |
 | conditions | NamesAccepted, Established, Terminating, KubernetesAPIApprovalPolicyConformant |
@@ -55,10 +55,10 @@ _MISSING = """
 | service account tokens | bound to pods, nodes and secrets; no limit on their life time can be set |
 | values in messages | a structured value that upstream prints in Go's way (a security context, a node selector term, a diff of two pod specs) is shown by its JSON names |
 | older invalid objects | an object that an earlier version accepted and today's rules refuse cannot be updated unless it is put right; upstream lets some such values pass |
-| alpha fields of core, apps and batch | kept as sent where upstream drops them: `podCertificate` volumes. The `scheduler.alpha.kubernetes.io` annotations are not read |
-| warnings | not those on the contents of TLS secrets |
+| alpha annotations | those of `scheduler.alpha.kubernetes.io` are not read |
+| warnings | not the one on spaces before a bearer token |
+| request line and headers | 64 KiB together, of which upstream takes 1 MiB |
 | `MutatingAdmissionPolicy` | its expressions are not compiled; some texts of its findings may differ from upstream's |
-| `VolumeAttachment` | an `inlineVolumeSpec` is not validated as a persistent volume's spec |
 | `IPAddress`, `ServiceCIDR` | stored and validated; no controller keeps the finalizer and the `Ready` condition, and services take no addresses from further ranges |
 | CBOR | refused (406, 415), as upstream's v1.36 does: its gate `CBORServingAndStorage` is alpha and off, and clients ask for CBOR only where a server offers it |
 | malformed strategic merge patches | an unknown `$patch`, a missing merge key and the like are 400, where upstream answers 500 |

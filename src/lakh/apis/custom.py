@@ -16,8 +16,8 @@ import msgspec
 
 from lakh.apis.definitions import schema
 from lakh.apis.registry import SCALE, Column, Resource, Scale, Strategy, Subresource, status_of
-from lakh.machinery import dynamic, jsonpath, rules, times
-from lakh.machinery.errors import FieldError, invalid_value
+from lakh.machinery import dynamic, jsonpath, names, rules, times
+from lakh.machinery.errors import FieldError, invalid_value, show
 from lakh.machinery.schema import Node
 from lakh.machinery.shapes import Shape, shape_of
 from lakh.machinery.structural import Structural
@@ -37,6 +37,8 @@ RULES_SKIPPED = FieldError(
 
 # Of one definition; a write needs the object before and after it in each version that somebody applied.
 CONVERSIONS_KEPT = 256
+
+_STANDARD_FINALIZERS = frozenset(("orphan", "foregroundDeletion", "kubernetes"))
 
 # Findings after which rules are not run: what they look at may not be there.
 _BLOCKING = frozenset(
@@ -271,8 +273,10 @@ class CustomStrategy(Strategy):
         return self._findings(new, old)
 
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
-        """The deprecation of the version, and what an update leaves broken."""
-        return [*([self.deprecation] if self.deprecation else ()), *obj.ratcheted]
+        """Finalizers whose names may be others', too, and what an update leaves broken."""
+        added = set(obj.metadata.finalizers or ()).difference((old and old.metadata.finalizers) or ())
+        found = [text for name in sorted(added) for text in _finalizer_warnings(name)] if added else []
+        return [*found, *obj.ratcheted]
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """The printer columns."""
@@ -291,6 +295,18 @@ class CustomStrategy(Strategy):
             },
         }
         return [metadata.name, *(_cell(kind, path(document), now) for kind, path in self._cells)]
+
+
+def _finalizer_warnings(name: str) -> list[str]:
+    """validateKubeFinalizerName of upstream's registry/customresource/validator.go."""
+    field = f"metadata.finalizers: {show(name)}: "
+    found = [field + message for message in names.qualified_name(name)]
+    if "/" not in name and name not in _STANDARD_FINALIZERS:
+        path = " including a path (/)" if "." in name else ""
+        found.append(
+            f"{field}prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers"
+        )
+    return found
 
 
 def _is_path(text: str) -> bool:

@@ -233,12 +233,14 @@ def _shadowed_tokens(projected: Any, tokens: set[str], path: str, found: list[st
 
 def claim_spec_warnings(spec: Any, path: str) -> list[str]:
     """Amounts of storage that are no whole number of bytes."""
-    amount = ((spec.resources and spec.resources.requests) or {}).get("storage")
-    if amount is not None and (milli(amount) or 0) % 1000:
-        return [
-            f'{path}.resources.requests[storage]: fractional byte value "{amount}" is invalid, must be an integer'
-        ]
-    return []
+    found = []
+    for side in ("requests", "limits") if spec.resources is not None else ():
+        amount = (getattr(spec.resources, side) or {}).get("storage")
+        if amount is not None and (milli(amount) or 0) % 1000:
+            found.append(
+                f'{path}.resources.{side}[storage]: fractional byte value "{amount}" is invalid, must be an integer'
+            )
+    return found
 
 
 def _repeated(items: list[Any], field: str, path: str, found: list[str]) -> None:

@@ -57,6 +57,8 @@ class Strategy:
     allow_unconditional_update: bool = True
     # Whether finalizers without a domain are fine: built-in kinds know only three of them.
     any_finalizer: bool = False
+    # The warning that every answer to a request for a deprecated kind carries; empty when it is not deprecated.
+    deprecation: str = ""
     # What writes to an endpoint leave alone beside spec or status, by subresource ("" is the object itself): upstream's GetResetFields.
     resets: Mapping[str, tuple[str, ...]] = {}
     # Where writes leave everything else alone, what they write (`*` any item): upstream's GetResetFieldsFilter.

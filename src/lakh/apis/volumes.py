@@ -71,6 +71,8 @@ def _default_projected(projected: Any) -> None:
     for source in projected.sources or ():
         if source.serviceAccountToken is not None and source.serviceAccountToken.expirationSeconds is None:
             source.serviceAccountToken.expirationSeconds = DEFAULT_TOKEN_EXPIRATION_SECONDS
+        # Off by default in v1.36 (the gate PodCertificateRequest), and dropped then.
+        source.podCertificate = None
         if source.downwardAPI is not None:
             _default_field_refs(source.downwardAPI.items)
 

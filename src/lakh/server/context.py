@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
 # Upstream's limit of a field manager's name.
 FIELD_MANAGER_MAX_BYTES = 128
-# Upstream cuts warnings that would make a header too long.
+# How much warnings say together until each is cut to `WARNING_MAX_CHARACTERS`, as upstream (filters/warning.go).
+WARNINGS_MAX_CHARACTERS = 4096
 WARNING_MAX_CHARACTERS = 256
-WARNINGS_MAX = 50
 
 Admit = Callable[..., None]
 
@@ -24,7 +25,17 @@ Admit = Callable[..., None]
 class Context:
     """One request's circumstances. `now` is its time, the same in all that it writes."""
 
-    __slots__ = ("_admit", "applied", "dry_run", "manager", "now", "user", "validation", "warnings")
+    __slots__ = (
+        "_admit",
+        "applied",
+        "dry_run",
+        "manager",
+        "now",
+        "patched",
+        "user",
+        "validation",
+        "warnings",
+    )
 
     def __init__(
         self,
@@ -35,6 +46,7 @@ class Context:
         validation: str = FieldValidation.WARN,
         admit: Admit | None = None,
         applied: bool = False,
+        patched: bool = False,
     ) -> None:
         self.user = user
         self.manager = manager
@@ -45,6 +57,8 @@ class Context:
         self._admit = admit
         # By server-side apply: field ownership is settled already.
         self.applied = applied
+        # By a patch of any kind.
+        self.patched = patched
 
     def admit(self, verb: str, store: ResourceStore, obj: Any, old: Any, subresource: str = "") -> None:
         """Asks the admission chain; it may change `obj` or raise 403."""
@@ -58,14 +72,29 @@ class Context:
 
     def warning_headers(self) -> tuple[tuple[bytes, bytes], ...]:
         """The `Warning` headers (RFC 7234, code 299)."""
-        return tuple(
-            (b"Warning", b'299 - "%s"' % _quote(text)) for text in dict.fromkeys(self.warnings[:WARNINGS_MAX])
-        )
+        return warning_headers(self.warnings)
+
+
+def warning_headers(warnings: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
+    """Texts as `Warning` headers: each once, all of them if they are short, else the beginning of as many as upstream sends."""
+    texts = [text for text in dict.fromkeys(warnings) if text]
+    if sum(map(len, texts)) > WARNINGS_MAX_CHARACTERS:
+        room, kept = WARNINGS_MAX_CHARACTERS, []
+        for text in texts:
+            if room <= 0:
+                break
+            kept.append(text[:WARNING_MAX_CHARACTERS])
+            room -= len(kept[-1])
+        texts = kept
+    # A text with control characters makes no header.
+    return tuple((b"Warning", b'299 - "%s"' % _quote(text)) for text in texts if not _control(text))
+
+
+_control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 
 
 def _quote(text: str) -> bytes:
-    printable = "".join(c if c.isprintable() else " " for c in text[:WARNING_MAX_CHARACTERS])
-    return printable.replace("\\", "\\\\").replace('"', '\\"').encode()
+    return text.replace("\\", "\\\\").replace('"', '\\"').encode("utf-8", "replace")
 
 
 def boolean(query: dict[str, str], name: str) -> bool:

@@ -298,7 +298,6 @@ class Converting:
         stated = b"resourceVersion" in request.body
         for attempt in range(PATCH_TRIES):
             context = self.handlers.context(request, query, user)
-            context.patches = True
             make = partial(self._patched, change, context)
             try:
                 return await self._update(request, info, query, context, make)

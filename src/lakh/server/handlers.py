@@ -46,7 +46,7 @@ from lakh.server.patches import (
     patched_object,
     patched_parts,
 )
-from lakh.server.rendering import Answer, negotiated, render, to_protobuf, to_yaml
+from lakh.server.rendering import Answer, negotiated, render, to_protobuf, to_yaml, warned
 from lakh.server.reviews import Reviews
 from lakh.server.routing import RequestInfo
 from lakh.server.selecting import Selection
@@ -97,6 +97,11 @@ class Handlers:
 
     def handle(self, request: Request, info: RequestInfo, query: dict[str, str], user: User) -> Answer:
         """Answers a request for a resource; raises StatusError."""
+        answer = self._served(request, info, query, user)
+        deprecation = info.resource.strategy.deprecation
+        return warned(answer, deprecation) if deprecation else answer
+
+    def _served(self, request: Request, info: RequestInfo, query: dict[str, str], user: User) -> Answer:
         store = self.cluster.store(info.resource)
         if store.converted:
             return self._converting(store).handle(request, info, query, user)
@@ -196,6 +201,7 @@ class Handlers:
             validation=field_validation(query),
             admit=self.admit,
             applied=applied,
+            patched=method == "PATCH",
         )
 
     # -- answers ---------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import yaml
 from lakh.machinery import protobuf
 from lakh.machinery.errors import StatusError
 from lakh.server.codec import load_json
+from lakh.server.context import warning_headers
 from lakh.server.exchange import Request, Response, StreamResponse, status_response
 from lakh.server.negotiate import CONTENT_TYPES, Media, accepted
 
@@ -55,6 +56,23 @@ def negotiated(request: Request, answer: Answer) -> Answer:
     if isinstance(answer, StreamResponse):
         return answer
     return _later(answer, media)
+
+
+def warned(answer: Answer, text: str) -> Answer:
+    """An answer with a warning before those that it has."""
+    if isinstance(answer, Response | StreamResponse):
+        headers = dict.fromkeys((*warning_headers((text,)), *answer.headers))
+        answer.headers = tuple(headers)
+        return answer
+    return _warned_later(answer, text)
+
+
+async def _warned_later(
+    answer: Coroutine[Any, Any, Response | StreamResponse], text: str
+) -> Response | StreamResponse:
+    result = warned(await answer, text)
+    assert isinstance(result, Response | StreamResponse)
+    return result
 
 
 async def _later(

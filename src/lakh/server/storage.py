@@ -87,6 +87,31 @@ def leads_to_deletion(new: Any, old: Any) -> bool:
     return old.deletionTimestamp is not None or len(new.finalizers or ()) < len(old.finalizers or ())
 
 
+# Upstream's handlers/rest.go. What an admission plugin may have done is all that is said of patches.
+_OWNERS_TWICE = (
+    ".metadata.ownerReferences contains duplicate entries{}; API server dedups owner references in 1.20+, and may reject such requests as early "
+    "as 1.24; please fix your requests; duplicate UID(s) observed: {}"
+)
+
+
+def _dedupe_owners(metadata: Any, context: Context) -> None:
+    """Owner references that are there more than once stay once, with a warning."""
+    owners = metadata.ownerReferences
+    if owners is None or len(owners) < 2:
+        return
+    kept: list[Any] = []
+    twice: list[str] = []
+    for owner in owners:
+        if owner in kept:
+            twice.append(owner.uid or "")
+        else:
+            kept.append(owner)
+    if twice:
+        metadata.ownerReferences = kept
+        when = " after mutating admission happens" if context.patched else ""
+        context.warn([_OWNERS_TWICE.format(when, ", ".join(twice))])
+
+
 def generate_name(base: str) -> str:
     """A name for `generateName`."""
     return base[:GENERATED_BASE_MAX] + "".join(random.choices(SUFFIX_ALPHABET, k=SUFFIX_LENGTH))
@@ -198,6 +223,7 @@ class ResourceStore:
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
         strategy = self.strategy
         strategy.default(obj)
+        _dedupe_owners(metadata, context)
         metadata.uid = new_uid()
         metadata.creationTimestamp = context.now
         metadata.deletionTimestamp = None
@@ -327,6 +353,7 @@ class ResourceStore:
         strategy, metadata, was = self.strategy, new.metadata, old.metadata
         new.apiVersion = new.kind = None
         strategy.default(new)
+        _dedupe_owners(metadata, context)
         metadata.uid = was.uid
         metadata.creationTimestamp = was.creationTimestamp
         metadata.deletionTimestamp = was.deletionTimestamp

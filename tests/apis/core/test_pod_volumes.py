@@ -600,3 +600,12 @@ def test_persistent_volumes(create: Any, obj: dict[str, Any], expected: list[tup
     obj = copy.deepcopy(obj)
     obj["spec"] = {k: v for k, v in obj["spec"].items() if v is not None}
     assert_found(create("PersistentVolume", obj)[1], "", expected)
+
+
+def test_certificates_of_pods_are_dropped(create: Any) -> None:
+    """dropDisabledFields: the gate PodCertificateRequest is off in v1.36."""
+    certificate = {"signerName": "example.com/s", "keyType": "ED25519", "credentialBundlePath": "b"}
+    sources = [{"podCertificate": certificate}, {"configMap": {"name": "c"}}]
+    new, found = create("Pod", pod("projected", {"sources": sources}))
+    assert found == []
+    assert [s.podCertificate for s in new.spec.volumes[0].projected.sources] == [None, None]

@@ -8,7 +8,6 @@ import pytest
 
 E = "subsets[0]"
 PORT = "must be between 1 and 65535, inclusive"
-DEPRECATED = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 
 
 def endpoints(address: dict[str, Any], *ports: dict[str, Any]) -> dict[str, Any]:
@@ -49,9 +48,8 @@ def test_endpoints(create: Any, obj: dict[str, Any], expected: list[str]) -> Non
 
 # endpointsWarnings
 def test_warnings_about_endpoints(warn: Any) -> None:
-    assert warn("Endpoints", endpoints({"ip": "10.0.0.1"})) == [DEPRECATED]
+    assert warn("Endpoints", endpoints({"ip": "10.0.0.1"})) == []
     assert warn("Endpoints", endpoints({"ip": "2001:DB8::1"})) == [
-        DEPRECATED,
         f'{E}.addresses[0].ip: IPv6 address "2001:DB8::1" should be in RFC 5952 canonical format ("2001:db8::1")',
     ]
 

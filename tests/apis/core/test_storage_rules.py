@@ -153,6 +153,12 @@ def test_warnings(warn: Any) -> None:
     assert warn("PersistentVolumeClaim", claim(size="1.5")) == [
         'spec.resources.requests[storage]: fractional byte value "1500m" is invalid, must be an integer'
     ]
+    old = {**claim(), "metadata": {"annotations": {CLASS: "x"}}}
+    old["spec"]["resources"]["limits"] = {"storage": "1.5"}
+    assert warn("PersistentVolumeClaim", old) == [
+        f'metadata.annotations[{CLASS}]: deprecated since v1.8; use "storageClassName" attribute instead',
+        'spec.resources.limits[storage]: fractional byte value "1500m" is invalid, must be an integer',
+    ]
     assert warn(
         "PersistentVolume",
         volume("beta.kubernetes.io/os", {CLASS: "x"}, persistentVolumeReclaimPolicy="Recycle"),

@@ -205,6 +205,7 @@ ATTACHMENT: dict[str, Any] = {
     "spec": {"attacher": "a", "nodeName": "n", "source": {"persistentVolumeName": "v"}},
     "status": {"attached": False},
 }
+INLINE = "spec.source.inlineVolumeSpec"
 ONE = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
 
 # ValidateVolumeAttachment, ValidateVolumeAttachmentV1 and what they call.
@@ -224,6 +225,47 @@ ATTACHMENT_TABLE: list[tuple[str, Change, list[str]]] = [
         [
             "spec.source.persistentVolumeName: Required value: must specify non empty persistentVolumeName",
             f"spec.source.persistentVolumeName: {subdomain_message('')}",
+        ],
+    ),
+    (
+        "ValidatePersistentVolumeSpec",
+        {
+            "spec.source": {
+                "inlineVolumeSpec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "csi": {"driver": "a", "volumeHandle": "h"},
+                    "persistentVolumeReclaimPolicy": "Retain",
+                    "volumeMode": "Filesystem",
+                }
+            }
+        },
+        [],
+    ),
+    (
+        "ValidatePersistentVolumeSpec",
+        {
+            "spec.source": {
+                "inlineVolumeSpec": {
+                    "capacity": {"storage": "1"},
+                    "claimRef": {"name": "c"},
+                    "local": {"path": "/a"},
+                    "nodeAffinity": {},
+                    "persistentVolumeReclaimPolicy": "Delete",
+                    "storageClassName": "s",
+                    "volumeMode": "Block",
+                }
+            }
+        },
+        [
+            f"{INLINE}.claimRef: Forbidden: may not be specified in the context of inline volumes",
+            f"{INLINE}.capacity: Forbidden: may not be specified in the context of inline volumes",
+            f"{INLINE}.csi: Required value: has to be specified in the context of inline volumes",
+            f"{INLINE}.accessModes: Required value",
+            f"{INLINE}.persistentVolumeReclaimPolicy: Forbidden: may only be Retain in the context of inline volumes",
+            f"{INLINE}.nodeAffinity: Forbidden: may not be specified in the context of inline volumes",
+            f"{INLINE}.nodeAffinity: Required value: Local volume requires node affinity",
+            f"{INLINE}.storageClassName: Forbidden: may not be specified in the context of inline volumes",
+            f"{INLINE}.volumeMode: Forbidden: may not specify volumeMode other than Filesystem in the context of inline volumes",
         ],
     ),
     ("validateNodeName", {"spec.nodeName": "N"}, [f"spec.nodeName: {subdomain_message('N')}"]),

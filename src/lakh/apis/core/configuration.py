@@ -10,6 +10,7 @@ import msgspec
 
 from lakh.apis.core.base import declare
 from lakh.apis.groups.printing import age
+from lakh.apis.keypairs import why_no_pair
 from lakh.apis.meta import immutable, memoised, report
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy, Subresource
 from lakh.machinery import names
@@ -30,10 +31,12 @@ SERVICE_ACCOUNT_NAME = "kubernetes.io/service-account.name"
 _DATA_COLUMN = Column("Data", description="How many keys it has.")
 
 # The keys that a secret of a type must have.
+TLS = "kubernetes.io/tls"
+MOUNTABLE_SECRETS = "kubernetes.io/enforce-mountable-secrets"
 _NEEDED_KEYS = {
     "kubernetes.io/dockercfg": (".dockercfg",),
     "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
-    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+    TLS: ("tls.crt", "tls.key"),
 }
 _JSON_KEYS = (".dockercfg", ".dockerconfigjson")
 
@@ -156,6 +159,15 @@ class SecretStrategy(Strategy):
                     found.append(invalid_value(f"data[{key}]", REDACTED, why))
         return found
 
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """What keeps the certificate and the key of a TLS secret from being used together."""
+        if obj.type != TLS:
+            return []
+        data = obj.data or {}
+        certificate, key = (base64.b64decode(data.get(name) or "") for name in _NEEDED_KEYS[TLS])
+        why = why_no_pair(certificate, key)
+        return [why] if why else []
+
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """The type never changes; an immutable one stays as it is."""
         found: list[FieldError] = []
@@ -172,6 +184,28 @@ class ServiceAccountStrategy(Strategy):
     """ServiceAccounts."""
 
     columns = (NAME_COLUMN, Column("Secrets", description="How many secrets it lists."), AGE_COLUMN)
+
+    def prepare_for_create(self, obj: Any) -> None:
+        """Of a secret only its name matters."""
+        for secret in obj.secrets or ():
+            for name in secret.__struct_fields__:
+                if name != "name":
+                    setattr(secret, name, None)
+
+    def prepare_for_update(self, new: Any, old: Any) -> None:
+        """As on create."""
+        self.prepare_for_create(new)
+
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """The annotation that confines pods to the secrets that are listed, when it is new."""
+        if MOUNTABLE_SECRETS not in (obj.metadata.annotations or {}):
+            return []
+        if old is not None and MOUNTABLE_SECRETS in (old.metadata.annotations or {}):
+            return []
+        return [
+            f"metadata.annotations[{MOUNTABLE_SECRETS}]: deprecated in v1.32+; prefer separate namespaces to isolate access to "
+            "mounted secrets"
+        ]
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get serviceaccounts` shows it."""

@@ -13,11 +13,12 @@ from lakh.machinery.errors import FieldError, not_supported, required
 
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 SHOWN_COUNT = 3
-DEPRECATED = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 
 
 class EndpointsStrategy(Strategy):
     """Endpoints."""
+
+    deprecation = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 
     allow_create_on_update = True
     columns = (
@@ -49,8 +50,8 @@ class EndpointsStrategy(Strategy):
         return found
 
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
-        """Upstream deprecates the kind; addresses are in their usual form."""
-        found = [DEPRECATED]
+        """Addresses that are not in their usual form."""
+        found: list[str] = []
         for index, subset in enumerate(obj.subsets or ()):
             for side in ("addresses", "notReadyAddresses"):
                 for position, address in enumerate(getattr(subset, side) or ()):

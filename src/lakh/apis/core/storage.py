@@ -3,46 +3,35 @@
 from __future__ import annotations
 
 import copy
-import posixpath
 from typing import Any
 
 import msgspec
 
 from lakh.apis import structs
 from lakh.apis.claims import (
-    VOLUME_MODES,
     default_claim_spec,
-    validate_access_modes,
     validate_claim_spec,
 )
 from lakh.apis.core.base import declare
 from lakh.apis.groups.printing import UNSET, age
 from lakh.apis.meta import (
     IMMUTABLE,
-    check_dns_subdomain,
     check_label_key,
     immutable,
     report,
     same,
     spec_difference,
 )
-from lakh.apis.placement import validate_node_selector
 from lakh.apis.podspec_warnings import claim_spec_warnings, node_selector_term_warnings
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strategy
-from lakh.apis.resourcelists import NOT_A_QUANTITY, canonicalise, is_native, milli
-from lakh.apis.volume_sources import (
-    ISCSI_NAME_IS_LONG,
-    PERSISTENT_SOURCES,
-    iscsi_name_is_long,
-    validate_source,
-)
+from lakh.apis.resourcelists import canonicalise, is_native, milli
 from lakh.apis.volumes import default_block_source
+from lakh.apis.volumespec import validate_amount, validate_volume_spec
 from lakh.machinery.errors import (
     FieldError,
     forbidden_field,
     invalid_value,
     not_supported,
-    required,
 )
 
 _ClaimSpec = structs.core("PersistentVolumeClaimSpec")
@@ -51,7 +40,6 @@ _VolumeSpec = structs.core("PersistentVolumeSpec")
 _VolumeStatus = structs.core("PersistentVolumeStatus")
 _VolumeResources = structs.core("VolumeResourceRequirements")
 
-RECLAIM_POLICIES = ("Delete", "Recycle", "Retain")
 _SHORT_MODES = {
     "ReadWriteOnce": "RWO",
     "ReadOnlyMany": "ROX",
@@ -83,27 +71,6 @@ def access_modes(modes: list[str] | None) -> str:
 def _storage_class(obj: Any) -> str:
     beta = (obj.metadata.annotations or {}).get(CLASS_ANNOTATION)
     return beta or obj.spec.storageClassName or ""
-
-
-def _validate_basic(value: Any, path: str, found: list[FieldError]) -> None:
-    amount = milli(value)
-    if amount is None:
-        found.append(invalid_value(path, value, NOT_A_QUANTITY))
-    elif amount < 0:
-        found.append(invalid_value(path, amount // 1000, "must be a valid resource quantity"))
-
-
-def _validate_capacity(capacity: dict[str, Any] | None, found: list[FieldError]) -> None:
-    path = "spec.capacity"
-    if not capacity:
-        found.append(required(path))
-    if not capacity or list(capacity) != ["storage"]:
-        found.append(not_supported(path, capacity or None, ("storage",)))
-    for name, value in (capacity or {}).items():
-        before = len(found)
-        _validate_basic(value, f"{path}[{name}]", found)
-        if (len(found) == before or milli(value) is not None) and (milli(value) or 0) <= 0:
-            found.append(invalid_value(f"{path}[{name}]", value, "must be greater than zero"))
 
 
 # Labels of nodes whose older names a volume's node affinity may leave behind.
@@ -182,13 +149,17 @@ _GONE = (
 )
 
 
+def _class_warnings(obj: Any) -> list[str]:
+    if CLASS_ANNOTATION not in (obj.metadata.annotations or {}):
+        return []
+    return [
+        f'metadata.annotations[{CLASS_ANNOTATION}]: deprecated since v1.8; use "storageClassName" attribute instead'
+    ]
+
+
 def volume_warnings(volume: Any) -> list[str]:
     """All warnings about a persistent volume."""
-    spec, found = volume.spec, list[str]()
-    if CLASS_ANNOTATION in (volume.metadata.annotations or {}):
-        found.append(
-            f'metadata.annotations[{CLASS_ANNOTATION}]: deprecated since v1.8; use "storageClassName" attribute instead'
-        )
+    spec, found = volume.spec, _class_warnings(volume)
     if spec.persistentVolumeReclaimPolicy == "Recycle":
         found.append(
             "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to "
@@ -250,57 +221,8 @@ class PersistentVolumeStrategy(Strategy):
         obj.status = _VolumeStatus(phase="Pending")
 
     def validate(self, obj: Any) -> list[FieldError]:
-        """Modes, capacity, one source (`ValidatePersistentVolumeSpec`)."""
-        found: list[FieldError] = []
-        spec = obj.spec
-        if not spec.accessModes:
-            found.append(required("spec.accessModes"))
-        validate_access_modes(spec.accessModes, "spec.accessModes", found)
-        _validate_capacity(spec.capacity, found)
-        policy = spec.persistentVolumeReclaimPolicy
-        if policy and policy not in RECLAIM_POLICIES:
-            found.append(not_supported("spec.persistentVolumeReclaimPolicy", policy, RECLAIM_POLICIES))
-        affinity = spec.nodeAffinity
-        if affinity is not None:
-            if affinity.required is not None:
-                validate_node_selector(affinity.required, "spec.nodeAffinity.required", found)
-            else:
-                found.append(required("spec.nodeAffinity.required", "must specify required node constraints"))
-        validate_source(spec, PERSISTENT_SOURCES, "spec", found)
-        if iscsi_name_is_long(obj.metadata.name or "", spec.iscsi):
-            found.append(
-                invalid_value("spec.iscsi.targetportal", spec.iscsi.targetPortal or "", ISCSI_NAME_IS_LONG)
-            )
-        if spec.local is not None and affinity is None:
-            found.append(required("spec.nodeAffinity", "Local volume requires node affinity"))
-        if (
-            spec.hostPath is not None
-            and posixpath.normpath(spec.hostPath.path or ".") in ("/", "//")
-            and policy == "Recycle"
-        ):
-            found.append(
-                forbidden_field(
-                    "spec.persistentVolumeReclaimPolicy", "may not be 'recycle' for a hostPath mount of '/'"
-                )
-            )
-        if spec.storageClassName:
-            report(
-                check_dns_subdomain(spec.storageClassName),
-                "spec.storageClassName",
-                spec.storageClassName,
-                found,
-            )
-        if spec.volumeMode is not None and spec.volumeMode not in VOLUME_MODES:
-            found.append(not_supported("spec.volumeMode", spec.volumeMode, VOLUME_MODES))
-        name, where = spec.volumeAttributesClassName, "spec.volumeAttributesClassName"
-        if name is not None:
-            if not name:
-                found.append(required(where, "an empty string is disallowed"))
-            else:
-                report(check_dns_subdomain(name), where, name, found)
-            if spec.csi is None:
-                found.append(required("spec.csi", "has to be specified when using volumeAttributesClassName"))
-        return found
+        """Its spec."""
+        return validate_volume_spec(obj.spec, obj.metadata.name or "", "spec")
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
         """The source and the mode stay; node affinity is set once (`ValidatePersistentVolumeUpdate`)."""
@@ -447,8 +369,8 @@ class PersistentVolumeClaimStrategy(Strategy):
         return found
 
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
-        """Amounts that are no bytes."""
-        return claim_spec_warnings(obj.spec, "spec")
+        """The annotation that named the class before v1.8, and amounts that are no bytes."""
+        return [*_class_warnings(obj), *claim_spec_warnings(obj.spec, "spec")]
 
     def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
         """Capacity, and how far a resize is (`ValidatePersistentVolumeClaimStatusUpdate`)."""
@@ -457,7 +379,7 @@ class PersistentVolumeClaimStrategy(Strategy):
         if status is None:
             return found
         for name, value in (status.capacity or {}).items():
-            _validate_basic(value, f"status.capacity[{name}]", found)
+            validate_amount(value, f"status.capacity[{name}]", found)
         path = "status.allocatedResourceStatus"
         for name, state in (status.allocatedResourceStatuses or {}).items():
             _validate_resource_key(name, path, found)
@@ -468,7 +390,7 @@ class PersistentVolumeClaimStrategy(Strategy):
             before = len(found)
             _validate_resource_key(name, path, found)
             if len(found) == before:
-                _validate_basic(value, f"{path}[{name}]", found)
+                validate_amount(value, f"{path}[{name}]", found)
         return found
 
     def cells(self, obj: Any, now: float) -> list[Any]:

@@ -26,6 +26,7 @@ class BindingStrategy(Strategy):
 class ComponentStatusStrategy(Strategy):
     """ComponentStatuses (deprecated upstream, still served)."""
 
+    deprecation = "v1 ComponentStatus is deprecated in v1.19+"
     columns = (
         NAME_COLUMN,
         Column("Status", description="Status of the component conditions"),

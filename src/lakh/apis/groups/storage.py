@@ -10,6 +10,9 @@ from lakh.apis.groups import printing
 from lakh.apis.groups.base import METADATA_RESETS, GroupStrategy, child, declare
 from lakh.apis.nodelabels import DEPRECATED_LABELS
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, STATUS_METADATA, Column
+from lakh.apis.resourcelists import canonicalise
+from lakh.apis.volumes import default_block_source
+from lakh.apis.volumespec import validate_volume_spec
 from lakh.machinery import names, quantity
 from lakh.machinery.errors import (
     FieldError,
@@ -410,6 +413,8 @@ def _validate_attachment(obj: Any) -> list[FieldError]:
         found.append(
             required("spec.source.persistentVolumeName", "must specify non empty persistentVolumeName")
         )
+    elif inline is not None:
+        found += validate_volume_spec(inline, "", "spec.source.inlineVolumeSpec", inline=True)
     node = spec.nodeName or ""
     meta.report(names.dns_subdomain(node), "spec.nodeName", node, found)
     if status is None:
@@ -444,6 +449,18 @@ class VolumeAttachmentStrategy(GroupStrategy):
         Column("Attached", "boolean", description="Whether the volume is attached."),
         AGE_COLUMN,
     )
+
+    def default(self, obj: Any) -> None:
+        """Of an inline volume what a source has by default, and canonical amounts."""
+        super().default(obj)
+        source = obj.spec.source
+        volume = source.inlineVolumeSpec if source is not None else None
+        if volume is not None:
+            if volume.capacity:
+                canonicalise(volume.capacity)
+            if volume.hostPath is not None and volume.hostPath.type is None:
+                volume.hostPath.type = ""
+            default_block_source(volume)
 
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole attachment."""
