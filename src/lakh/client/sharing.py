@@ -34,12 +34,14 @@ _encode = msgspec.json.Encoder().encode
 class Pool:
     """Values of one type: two of different types may look alike as JSON."""
 
-    __slots__ = ("_limit", "_values")
+    __slots__ = ("_last", "_limit", "_values")
 
     def __init__(self, limit: int = POOL_MAX) -> None:
         """An empty pool that remembers `limit` values."""
         self._limit = limit
         self._values: dict[bytes, Any] = {}
+        self._last: Any = None
+        """Given out last: of a burst of equal ones most are found here."""
 
     def __len__(self) -> int:
         """Values remembered."""
@@ -49,10 +51,14 @@ class Pool:
         """The value that was first seen of those equal to this one. An empty one is as good as any."""
         if not value:
             return value
+        found: T | None = self._last
+        if value == found:
+            return found  # type: ignore[return-value]
         key = _encode(value)
-        found: T | None = self._values.get(key)
+        found = self._values.get(key)
         if found is None:
             if len(self._values) >= self._limit:
                 self._values.clear()
             found = self._values[key] = value
+        self._last = found
         return found

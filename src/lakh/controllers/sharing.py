@@ -13,15 +13,15 @@ from .views import Meta, Node, NodeSpec, Pod
 
 __all__ = ["share_node", "share_pod"]
 
-_labels, _annotations, _owners, _finalizers = Pool(), Pool(), Pool(), Pool()
-_containers, _tolerations, _volumes, _affinities = Pool(), Pool(), Pool(), Pool()
-_conditions, _container_statuses = Pool(), Pool()
+_labels, _annotations, _owners, _finalizers = Pool().one, Pool().one, Pool().one, Pool().one
+_containers, _tolerations, _volumes, _affinities = Pool().one, Pool().one, Pool().one, Pool().one
+_conditions, _container_statuses = Pool().one, Pool().one
 _NO_NODE_SPEC = NodeSpec()
 
 
 def _share_labels(labels: dict[str, str] | None) -> dict[str, str] | None:
     """Pods of an Indexed Job have labels that no other has; all values but one are shared."""
-    found = _labels.one(labels)
+    found = _labels(labels)
     if found is labels and labels:
         for key, value in labels.items():
             labels[key] = intern(value)
@@ -30,9 +30,9 @@ def _share_labels(labels: dict[str, str] | None) -> dict[str, str] | None:
 
 def _share_meta(metadata: Meta) -> None:
     metadata.labels = _share_labels(metadata.labels)
-    metadata.annotations = _annotations.one(metadata.annotations)
-    metadata.ownerReferences = _owners.one(metadata.ownerReferences)
-    metadata.finalizers = _finalizers.one(metadata.finalizers)
+    metadata.annotations = _annotations(metadata.annotations)
+    metadata.ownerReferences = _owners(metadata.ownerReferences)
+    metadata.finalizers = _finalizers(metadata.finalizers)
     if metadata.creationTimestamp is not None:
         metadata.creationTimestamp = intern(metadata.creationTimestamp)
 
@@ -49,14 +49,20 @@ def share_pod(old: Pod | None, new: Pod) -> None:
     else:
         if spec.nodeName is not None:
             spec.nodeName = intern(spec.nodeName)
-        spec.tolerations = _tolerations.one(spec.tolerations)
-        spec.containers = _containers.one(spec.containers)
-        spec.volumes = _volumes.one(spec.volumes)
+        if spec.tolerations is not None:
+            spec.tolerations = _tolerations(spec.tolerations)
+        if spec.containers is not None:
+            spec.containers = _containers(spec.containers)
+        if spec.volumes is not None:
+            spec.volumes = _volumes(spec.volumes)
         if spec.affinity is not None:
-            spec.affinity = _affinities.one(spec.affinity)
-    status.conditions = _conditions.one(status.conditions)
-    status.containerStatuses = _container_statuses.one(status.containerStatuses)
-    status.initContainerStatuses = _container_statuses.one(status.initContainerStatuses)
+            spec.affinity = _affinities(spec.affinity)
+    if status.conditions is not None:
+        status.conditions = _conditions(status.conditions)
+    if status.containerStatuses is not None:
+        status.containerStatuses = _container_statuses(status.containerStatuses)
+    if status.initContainerStatuses is not None:
+        status.initContainerStatuses = _container_statuses(status.initContainerStatuses)
     if status.phase is not None:
         status.phase = intern(status.phase)
     if status.startTime is not None:
@@ -79,7 +85,7 @@ def share_node(old: Node | None, new: Node) -> None:
         metadata.creationTimestamp = intern(metadata.creationTimestamp)
     if spec == _NO_NODE_SPEC:
         new.spec = _NO_NODE_SPEC
-    status.conditions = _conditions.one(status.conditions)
+    status.conditions = _conditions(status.conditions)
 
 
 def _share_changed_meta(before: Meta, after: Meta) -> None:
@@ -91,14 +97,14 @@ def _share_changed_meta(before: Meta, after: Meta) -> None:
     if before.annotations == after.annotations:
         after.annotations = before.annotations
     else:
-        after.annotations = _annotations.one(after.annotations)
+        after.annotations = _annotations(after.annotations)
     if before.ownerReferences == after.ownerReferences:
         after.ownerReferences = before.ownerReferences
     else:
-        after.ownerReferences = _owners.one(after.ownerReferences)
+        after.ownerReferences = _owners(after.ownerReferences)
     if before.finalizers == after.finalizers:
         after.finalizers = before.finalizers
     else:
-        after.finalizers = _finalizers.one(after.finalizers)
+        after.finalizers = _finalizers(after.finalizers)
     if before.creationTimestamp == after.creationTimestamp:
         after.creationTimestamp = before.creationTimestamp

@@ -396,7 +396,8 @@ class Fleet:
             state.stage = _stages.setdefault(stage, stage)
             state.seen = self._wall()
             self._keep_address(state, phase)
-        pods.forget_address(view)
+        if phase != "Pending":
+            pods.share_status(view)
         if state.busy:
             state.again = True
         else:

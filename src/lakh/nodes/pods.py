@@ -222,38 +222,35 @@ def exit_code(pod: PodView) -> int:
     return int(_number(_annotations(pod).exit_code, 0)) & 0xFF
 
 
-_containers: Pool = Pool()
-_annotation_sets: Pool = Pool()
-_container_statuses: Pool = Pool()
-_statuses: Pool = Pool()
+_containers = Pool().one
+_annotation_sets = Pool().one
+_statuses = Pool().one
 
 
 def share(old: PodView | None, new: PodView) -> None:
-    """Makes pods of one template hold one copy of their containers, and those that started in the same second one of their statuses.
-
-    Called by the informer with each version of a pod.
-    """
-    metadata, spec, status = new.metadata, new.spec, new.status
-    if metadata.annotations is not None:
-        metadata.annotations = _annotation_sets.one(metadata.annotations)
+    """Makes pods of one template hold one copy of their containers. Called by the informer with each version of a pod."""
+    metadata, spec = new.metadata, new.spec
+    if old is not None and old.metadata.annotations == metadata.annotations:
+        metadata.annotations = old.metadata.annotations
+    elif metadata.annotations is not None:
+        metadata.annotations = _annotation_sets(metadata.annotations)
     if old is not None and old.spec == spec:
         new.spec = old.spec
-    else:
-        spec.containers = _containers.one(spec.containers)
-        spec.initContainers = _containers.one(spec.initContainers)
-        for name in ("nodeName", "restartPolicy"):
-            if (text := getattr(spec, name)) is not None:
-                setattr(spec, name, intern(text))
-    if status is not None:
-        status.containerStatuses = _container_statuses.one(status.containerStatuses)
-        status.initContainerStatuses = _container_statuses.one(status.initContainerStatuses)
+        return
+    spec.containers = _containers(spec.containers)
+    if spec.initContainers:
+        spec.initContainers = _containers(spec.initContainers)
+    if spec.nodeName is not None:
+        spec.nodeName = intern(spec.nodeName)
+    if spec.restartPolicy is not None:
+        spec.restartPolicy = intern(spec.restartPolicy)
 
 
-def forget_address(pod: PodView) -> None:
-    """The fleet has noted the pod's address: what is left of its status is that of many."""
+def share_status(pod: PodView) -> None:
+    """Makes pods that started in the same second hold one status: the fleet has noted the address, which is the pod's own."""
     if pod.status is not None:
         pod.status.podIP = None
-        pod.status = _statuses.one(pod.status)
+        pod.status = _statuses(pod.status)
 
 
 def step(
