@@ -53,7 +53,7 @@ class Pool:
             return value
         found: T | None = self._last
         if value == found:
-            return found  # type: ignore[return-value]
+            return found
         key = _encode(value)
         found = self._values.get(key)
         if found is None:
