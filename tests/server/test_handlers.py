@@ -478,3 +478,21 @@ class TestServices:
             url, {"metadata": {"name": "c"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}
         )
         assert 30000 <= node_port.json["spec"]["ports"][0]["nodePort"] < 32768
+
+
+async def test_what_an_event_shows_though_it_is_empty_is_nobodys(api: Api) -> None:
+    path = "/api/v1/namespaces/default/events"
+    made = await api.post(path, {"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}})
+    empty = {"firstTimestamp": None, "lastTimestamp": None, "eventTime": None, "source": {}}
+    shown = {**empty, "reportingComponent": "", "reportingInstance": ""}
+    assert {name: made.json[name] for name in shown} == shown
+    (entry,) = made.json["metadata"]["managedFields"]
+    assert entry["fieldsV1"] == {"f:involvedObject": {}}
+    view = (await api.get(f"{path}/e".replace("/api/v1", "/apis/events.k8s.io/v1"))).json
+    assert view["deprecatedSource"] == {} and view["eventTime"] is None
+    assert "reportingController" not in view and "reportingInstance" not in view
+    # An update without them changes nothing.
+    again = await api.put(
+        f"{path}/e", {"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}}
+    )
+    assert again.json == made.json

@@ -61,16 +61,15 @@ class EventStrategy(Strategy):
     )
     selectable_fields = _SELECTABLE
 
-    def default(self, obj: Any) -> None:
-        """What upstream shows though it is empty."""
-        if obj.involvedObject is None:
-            obj.involvedObject = _ObjectReference()
-        if obj.source is None:
-            obj.source = _EventSource()
-        if obj.reportingComponent is None:
-            obj.reportingComponent = ""
-        if obj.reportingInstance is None:
-            obj.reportingInstance = ""
+    def prepare_for_create(self, obj: Any) -> None:
+        """What is empty is there."""
+        super().prepare_for_create(obj)
+        _fill(obj)
+
+    def prepare_for_update(self, new: Any, old: Any) -> None:
+        """As on create."""
+        super().prepare_for_update(new, old)
+        _fill(new)
 
     def validate_name(self, name: str) -> list[str]:
         """Anything that fits into a path."""
@@ -103,6 +102,18 @@ class EventStrategy(Strategy):
             count,
             obj.metadata.name,
         ]
+
+
+def _fill(obj: Any) -> None:
+    """What upstream shows though it is empty. Nobody manages it: the object before the first is empty, too."""
+    if obj.involvedObject is None:
+        obj.involvedObject = _ObjectReference()
+    if obj.source is None:
+        obj.source = _EventSource()
+    if obj.reportingComponent is None:
+        obj.reportingComponent = ""
+    if obj.reportingInstance is None:
+        obj.reportingInstance = ""
 
 
 RESOURCES: tuple[Resource, ...] = (

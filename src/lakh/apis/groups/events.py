@@ -90,12 +90,15 @@ class EventStrategy(Strategy):
     )
     selectable_fields = _SELECTABLE
 
-    def default(self, obj: Any) -> None:
-        """What upstream shows though it is empty."""
-        if obj.regarding is None:
-            obj.regarding = _ObjectReference()
-        if obj.deprecatedSource is None:
-            obj.deprecatedSource = _EventSource()
+    def prepare_for_create(self, obj: Any) -> None:
+        """What is empty is there."""
+        super().prepare_for_create(obj)
+        _fill(obj)
+
+    def prepare_for_update(self, new: Any, old: Any) -> None:
+        """As on create."""
+        super().prepare_for_update(new, old)
+        _fill(new)
 
     def validate(self, obj: Any) -> list[FieldError]:
         """A new event."""
@@ -186,6 +189,14 @@ def _validate_series(event: Any) -> list[FieldError]:
         if not event.series.lastObservedTime:
             found.append(required("series.lastObservedTime"))
     return found
+
+
+def _fill(obj: Any) -> None:
+    """As in the core form."""
+    if obj.regarding is None:
+        obj.regarding = _ObjectReference()
+    if obj.deprecatedSource is None:
+        obj.deprecatedSource = _EventSource()
 
 
 RESOURCES = (
