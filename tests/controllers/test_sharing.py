@@ -74,6 +74,19 @@ def test_a_new_version_keeps_what_has_not_changed() -> None:
     assert newest.spec is new.spec
 
 
+def test_volumes_without_a_claim_are_not_kept() -> None:
+    token = {"name": "kube-api-access-x7k2p", "projected": {}}
+    spec = {"volumes": [token, {"name": "data", "persistentVolumeClaim": {"claimName": "c"}}]}
+    one, two = (msgspec.convert({"metadata": {"name": "a", "uid": "u"}, "spec": spec}, Pod) for _ in range(2))
+    share_pod(None, one)
+    share_pod(one, two)
+    assert one.spec.volumes is not None and [v.name for v in one.spec.volumes] == ["data"]
+    assert two.spec is one.spec
+    plain = msgspec.convert({"metadata": {"name": "a"}, "spec": {"volumes": [token]}}, Pod)
+    share_pod(None, plain)
+    assert plain.spec.volumes is None
+
+
 def test_addresses_of_two_families_stay() -> None:
     both = msgspec.convert(
         {

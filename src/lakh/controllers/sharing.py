@@ -44,6 +44,9 @@ def share_pod(old: Pod | None, new: Pod) -> None:
         _share_meta(new.metadata)
     else:
         _share_changed_meta(old.metadata, new.metadata)
+    if spec.volumes is not None:
+        # Each pod has one with its token, of a name of its own: controllers look at claims only.
+        spec.volumes = [v for v in spec.volumes if v.persistentVolumeClaim or v.ephemeral] or None
     if old is not None and old.spec == spec:
         new.spec = old.spec
     else:
