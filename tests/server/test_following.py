@@ -94,7 +94,10 @@ async def test_clients_watches_end_and_list_anew(api: Api) -> None:
     partition = api.server.cluster.partitions["default"]
     for name in ("a", "b"):
         assert (await api.post(CONFIGMAPS, configmap(name))).status == 201
-    service = {"metadata": {"name": "s"}, "spec": {"clusterIP": "10.96.7.7", "ports": [{"port": 80}]}}
+    service = {
+        "metadata": {"name": "s"},
+        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30777}]},
+    }
     assert (await api.post(SERVICES, service)).status == 201
     version = (await api.get(CONFIGMAPS)).json["metadata"]["resourceVersion"]
     stream = await api.watch(f"{CONFIGMAPS}?watch=1&resourceVersion={version}")
@@ -113,7 +116,7 @@ async def test_clients_watches_end_and_list_anew(api: Api) -> None:
     assert [o["metadata"]["name"] for o in (await api.get(CONFIGMAPS)).json["items"]] == ["b"]
     expired = await api.get(f"{CONFIGMAPS}?watch=1&resourceVersion={version}")
     assert (expired.json["object"]["code"], expired.json["object"]["reason"]) == (410, "Expired")
-    # And what the server itself makes of the services is made anew: the address is free again.
+    # And what the server itself makes of the services is made anew: the port is free again.
     await partition.promote("here")
     assert (await api.post(SERVICES, service)).status == 201
     taken = await api.post(SERVICES, {**service, "metadata": {"name": "t"}})

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest_asyncio
 
-from lakh.server.services import NODE_PORTS, SERVICE_NETWORK
+from lakh.server.serviceaddresses import DEFAULT_RANGE
+from lakh.server.services import NODE_PORTS
 from tests.server.harness import Api
 
 SERVICES = "/api/v1/namespaces/default/services"
@@ -25,7 +26,7 @@ def service(name: str, port: dict[str, Any] | None = None, **spec: Any) -> dict[
 
 async def test_addresses(api: Api) -> None:
     made = (await api.post(SERVICES, service("a"))).json["spec"]
-    assert ipaddress.ip_address(made["clusterIP"]) in SERVICE_NETWORK
+    assert ipaddress.ip_address(made["clusterIP"]) in ipaddress.ip_network(DEFAULT_RANGE)
     assert made["clusterIPs"] == [made["clusterIP"]]
     again = await api.post(SERVICES, service("b", clusterIP=made["clusterIP"]))
     assert again.status == 422 and "already allocated" in again.json["message"]

@@ -43,7 +43,7 @@ _MISSING = """
 
 | what | state |
 | --- | --- |
-| aggregated API servers | `APIService`s are stored; requests are not passed on |
+| aggregated API servers | `APIService`s are stored, those of what is served here are made; requests are not passed on |
 | admission webhooks, admission policies | stored and checked, their expressions against upstream's types; not called |
 | RBAC | stored, not enforced: every credential that the cluster issued may do everything |
 | API priority and fairness | stored, not enforced |
@@ -59,7 +59,7 @@ _MISSING = """
 | warnings | not the one on spaces before a bearer token |
 | request line and headers | 64 KiB together, of which upstream takes 1 MiB |
 | `MutatingAdmissionPolicy` | its expressions are not compiled; some texts of its findings may differ from upstream's |
-| `IPAddress`, `ServiceCIDR` | stored and validated; no controller keeps the finalizer and the `Ready` condition, and services take no addresses from further ranges |
+| `IPAddress`, `ServiceCIDR` | as upstream's allocator has them, for IPv4: services get no IPv6 addresses |
 | CBOR | refused (406, 415), as upstream's v1.36 does: its gate `CBORServingAndStorage` is alpha and off, and clients ask for CBOR only where a server offers it |
 | malformed strategic merge patches | an unknown `$patch`, a missing merge key and the like are 400, where upstream answers 500 |
 | beta and alpha groups | not served, `scheduling.k8s.io/v1alpha2` aside |

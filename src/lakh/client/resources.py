@@ -146,6 +146,8 @@ VOLUMEATTACHMENTS = Resource("storage.k8s.io", "v1", "volumeattachments", "Volum
 INGRESSES = Resource("networking.k8s.io", "v1", "ingresses", "Ingress", True)
 INGRESSCLASSES = Resource("networking.k8s.io", "v1", "ingressclasses", "IngressClass", False)
 NETWORKPOLICIES = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True)
+IPADDRESSES = Resource("networking.k8s.io", "v1", "ipaddresses", "IPAddress", False)
+SERVICECIDRS = Resource("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", False)
 RUNTIMECLASSES = Resource("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", False)
 
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role", True)

@@ -17,7 +17,7 @@ from lakh.client.resources import Resource
 from lakh.client.tasks import TaskGuard
 from lakh.machinery import volumes
 
-from . import claimviews, replicationviews, views
+from . import claimviews, clusterviews, replicationviews, views
 from .pods import controller_of
 from .sharing import share_node, share_pod
 
@@ -51,6 +51,9 @@ VIEWS: dict[Resource, type[Any]] = {
     r.PERSISTENTVOLUMECLAIMS: volumes.ClaimView,
     r.PERSISTENTVOLUMES: volumes.VolumeView,
     r.STORAGECLASSES: volumes.StorageClassView,
+    r.CLUSTERROLES: clusterviews.ClusterRole,
+    r.SERVICECIDRS: clusterviews.ServiceCIDR,
+    r.IPADDRESSES: views.Object,
     r.RESOURCECLAIMS: claimviews.ResourceClaim,
     r.RESOURCECLAIMTEMPLATES: claimviews.ResourceClaimTemplate,
 }

@@ -21,6 +21,7 @@ from lakh.client.leader import LeaderElector
 from lakh.client.metricserver import CHECKS
 from lakh.client.tasks import TaskGuard
 
+from .clusterroles import ClusterRoleAggregation
 from .context import NODE_GRACE_SECONDS, Context, Controller
 from .cronjob import CronJobController
 from .daemonset import DaemonSetController
@@ -38,6 +39,7 @@ from .podgc import PodGarbageCollector
 from .replicaset import ReplicaSetController, ReplicationManager
 from .resourceclaim import ResourceClaimController
 from .serviceaccount import RootCAPublisher, ServiceAccountController
+from .servicecidr import ServiceCIDRController
 from .statefulset import StatefulSetController
 from .tainteviction import TaintEvictionController
 from .ttlafterfinished import TTLAfterFinishedController
@@ -76,6 +78,8 @@ CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
         ClaimProtection,
         VolumeProtection,
         EphemeralVolumeController,
+        ServiceCIDRController,
+        ClusterRoleAggregation,
     )
 }
 """By upstream's name."""

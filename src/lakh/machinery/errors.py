@@ -89,8 +89,17 @@ def not_found(group: str, resource: str, name: str) -> StatusError:
     )
 
 
+class PathNotFound(StatusError):
+    """404: there is no such path. Clients get the plain text of Go's mux, not a Status."""
+
+    TEXT = b"404 page not found\n"
+
+    def __init__(self) -> None:
+        super().__init__(404, "NotFound", "the server could not find the requested resource", {})
+
+
 def path_not_found() -> StatusError:
-    """404: the server has no such path."""
+    """404: a group and version that is served has no such path."""
     return StatusError(404, "NotFound", "the server could not find the requested resource", {})
 
 

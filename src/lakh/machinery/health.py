@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from lakh.machinery.metrics import Registry
 
 ENDPOINTS = ("healthz", "livez", "readyz")
@@ -26,19 +28,37 @@ class Health:
         return f"<Health, {len(self._last)} checks>"
 
     def answer(
-        self, endpoint: str, name: str, checks: dict[str, bool], *, verbose: bool
+        self,
+        endpoint: str,
+        name: str,
+        checks: dict[str, bool],
+        *,
+        verbose: bool,
+        excluded: Collection[str] = (),
     ) -> tuple[int, bytes] | None:
-        """Status and body; `name` is one check's, or empty for all. None when there is no such check."""
+        """Status and body; `name` is one check's, or empty for all but those `excluded`. None when there is no such check."""
         if name:
             if name not in checks:
                 return None
             checks = {name: checks[name]}
-        for one, passed in checks.items():
+            excluded = ()
+        asked = {one: passed for one, passed in checks.items() if one not in excluded}
+        for one, passed in asked.items():
             self._last[one, endpoint] = passed
             self._total.child(one, endpoint, "success" if passed else "error").inc()
-        good = all(checks.values())
+        good = all(asked.values())
         if good and not verbose:
             return 200, b"ok"
-        lines = [f"[{'+' if ok else '-'}]{one} {'ok' if ok else 'failed'}\n" for one, ok in checks.items()]
+        lines = [
+            f"[+]{one} excluded: ok\n"
+            if one in excluded
+            else f"[+]{one} ok\n"
+            if ok
+            else f"[-]{one} failed: reason withheld\n"
+            for one, ok in checks.items()
+        ]
+        if unknown := [f'"{one}"' for one in excluded if one not in checks]:
+            names = ", ".join(unknown)
+            lines.append(f"warn: some health checks cannot be excluded: no matches for {names}\n")
         lines.append(f"{endpoint} check {'passed' if good else 'failed'}\n")
         return 200 if good else 500, "".join(lines).encode()

@@ -14,8 +14,10 @@ import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from lakh.apis.catalogue import registry
 from lakh.machinery import errors, version
@@ -23,6 +25,7 @@ from lakh.machinery.health import ENDPOINTS
 from lakh.machinery.metrics import CONTENT_TYPE
 from lakh.server import backup, certs, fairdump, ownendpoints
 from lakh.server.admission import Admission
+from lakh.server.apiservices import follow_custom_resources, reconcile_api_services
 from lakh.server.authn import ANONYMOUS, Authenticator, User
 from lakh.server.backup import Backups
 from lakh.server.bootstrap import (
@@ -49,10 +52,12 @@ from lakh.server.peers import STATUS_PATH, Dial
 from lakh.server.quotas import DEFAULT, Quotas
 from lakh.server.refusals import status_of
 from lakh.server.rendering import Answer, error_response
-from lakh.server.replication import Replication
+from lakh.server.replication import Replication, own_request
 from lakh.server.reviews import Reviews
+from lakh.server.roles import reconcile_roles
 from lakh.server.routing import RequestInfo, parse_query, resolve
 from lakh.server.selecting import indexed_term
+from lakh.server.serviceaddresses import keep_repairing
 from lakh.server.services import ServiceAddresses
 from lakh.server.subresources import Subresources
 from lakh.server.tokenrequests import bound_objects_exist
@@ -154,16 +159,34 @@ class ApiServer:
                 assert dialler is not None
                 server._join(url, dialler(pki.directory), pki)
             else:
-                await bootstrap(server.cluster, server.transport.port)
+                await bootstrap(
+                    server.cluster, server.transport.port, authentication_config(pki, shared=False)
+                )
+                await reconcile_roles(server.cluster)
+                await reconcile_api_services(server.cluster)
                 own = ownendpoints.own(server.transport.port)
                 await ownendpoints.publish(server.cluster, () if own is None else (own,), BOOTSTRAP_USER)
                 server.ready = True
+                identity = Identity(server.cluster, url, own)
+                server._background.append(
+                    asyncio.create_task(
+                        identity.renew(partial(own_request, server.handle)), name="identity-lease"
+                    )
+                )
         except BaseException:
             lock.release()
             raise
-        server._background.append(asyncio.create_task(expire_events(server.cluster), name="expire-events"))
-        server._background.append(asyncio.create_task(pack_cold(server.cluster), name="pack-cold"))
-        server._background.append(asyncio.create_task(server._repair(), name="repair"))
+        server._background += [
+            asyncio.create_task(expire_events(server.cluster), name="expire-events"),
+            asyncio.create_task(pack_cold(server.cluster), name="pack-cold"),
+            asyncio.create_task(server._repair(), name="repair"),
+            asyncio.create_task(
+                keep_repairing(server.cluster, server.services.addresses), name="service-addresses"
+            ),
+            asyncio.create_task(
+                follow_custom_resources(server.cluster, server.custom.changed), name="api-services"
+            ),
+        ]
         server.metrics.start()
         return server
 
@@ -189,7 +212,7 @@ class ApiServer:
 
     async def _belong(self, identity: Identity, replication: Replication, pki: certs.Pki) -> None:
         await self._bootstrap(replication, pki)
-        await identity.renew(replication)
+        await identity.renew(replication.call)
 
     async def _publish_endpoints(self, identity: Identity, writers: Writers) -> None:
         """Keeps the endpoints of the service `kubernetes` those of the servers that are alive, while the default partition is written here."""
@@ -227,7 +250,11 @@ class ApiServer:
         while not self.ready:
             try:
                 if self.cluster.partitions["default"].is_writer:
-                    await bootstrap(self.cluster, self.transport.port, authentication_config(pki))
+                    await bootstrap(
+                        self.cluster, self.transport.port, authentication_config(pki, shared=True)
+                    )
+                    await reconcile_roles(self.cluster)
+                    await reconcile_api_services(self.cluster)
                 # Two servers with different keys may have begun at once.
                 check_keys(self.cluster.partitions["default"], pki)
                 self.ready = is_bootstrapped(self.cluster)
@@ -452,11 +479,12 @@ class ApiServer:
         if self.replication is not None and path.startswith(STATUS_PATH) and "system:masters" in user.groups:
             return self.replication.internal(request)
         if request.method not in ("GET", "HEAD"):
-            raise errors.path_not_found()
+            raise self._nowhere(path)
         if path == "/version" or path == "/version/":
             return Response(200, VERSION)
         if path.startswith(("/healthz", "/livez", "/readyz")):
-            return self._health(path, query)
+            excluded = [value for name, value in parse_qsl(request.query) if name == "exclude"]
+            return self._health(path, "verbose" in query, excluded)
         if path == "/metrics":
             return Response(200, self.metrics.expose(), CONTENT_TYPE)
         if path.startswith(fairdump.PATH):
@@ -464,7 +492,7 @@ class ApiServer:
                 self.fairness, path.removeprefix(fairdump.PATH), bool(query.get("includeRequestDetails"))
             )
             if text is None:
-                raise errors.path_not_found()
+                raise errors.PathNotFound()
             return Response(200, text, b"text/plain; charset=utf-8")
         if path == backup.PATH:
             return self.backups.handle(request, user)
@@ -472,9 +500,13 @@ class ApiServer:
             answer = part.handle(request, path, query)
             if answer is not None:
                 return answer
-        raise errors.path_not_found()
+        raise self._nowhere(path)
 
-    def _health(self, path: str, query: dict[str, str]) -> Response:
+    def _nowhere(self, path: str) -> errors.StatusError:
+        """404. Below a group and version of upstream's own it is a Status, elsewhere a text: its muxes differ."""
+        return errors.path_not_found() if self.discovery.has_builtin(path) else errors.PathNotFound()
+
+    def _health(self, path: str, verbose: bool, excluded: list[str]) -> Response:
         endpoint, _, name = path.strip("/").partition("/")
         checks = {"ping": True, "log": True}
         for partition_name, partition in self.cluster.partitions.items():
@@ -483,9 +515,9 @@ class ApiServer:
             checks["poststarthook/bootstrap"] = self.ready
             if self.replication is not None:
                 checks |= self.replication.checks()
-        found = self.metrics.health.answer(endpoint, name, checks, verbose="verbose" in query)
+        found = self.metrics.health.answer(endpoint, name, checks, verbose=verbose, excluded=excluded)
         if endpoint not in ENDPOINTS or found is None:
-            raise errors.path_not_found()
+            raise errors.PathNotFound()
         return Response(*found, b"text/plain; charset=utf-8")
 
 

@@ -6,18 +6,28 @@ server runs, `repair` puts back what upstream's servers put back, too, when some
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
 
 from lakh.apis import flowdefaults
 from lakh.apis.groups.scheduling import SYSTEM_PRIORITY_CLASSES
-from lakh.machinery import errors
+from lakh.machinery import errors, times
+from lakh.server import serviceaddresses
 from lakh.server.authn import User
 from lakh.server.certs import FRONT_PROXY_NAME, SHARED_FILES, Pki, PkiError
 from lakh.server.cluster import Cluster
 from lakh.server.context import Context
+from lakh.server.serviceaddresses import (
+    DEFAULT_RANGE_NAME,
+    GROUP,
+    VERSION,
+    ServiceStore,
+    make_default_range,
+)
 from lakh.store.partition import Partition
+from lakh.store.state import Item
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 # What upstream makes only at the start, or has another component make.
@@ -39,6 +49,7 @@ def _objects(port: int) -> list[tuple[str, str, str, str, dict[str, Any]]]:
         ("flowschemas", flowdefaults.schemas()),
     ):
         found += [("flowcontrol.apiserver.k8s.io", "v1", plural, "", plain) for plain in plains]
+    found.append(("", "v1", "configmaps", "kube-system", _token_tracking()))
     found.append(
         (
             "",
@@ -61,17 +72,25 @@ def _objects(port: int) -> list[tuple[str, str, str, str, dict[str, Any]]]:
     return found
 
 
+def _token_tracking() -> dict[str, Any]:
+    """Since when it is recorded which tokens of Secrets are used (upstream's legacytokentracking): never here, for none are issued."""
+    return {
+        "metadata": {"name": "kube-apiserver-legacy-service-account-token-tracking"},
+        "data": {"since": times.now()[:10]},
+    }
+
+
 AUTHENTICATION_KEY = "configmaps/kube-system/extension-apiserver-authentication"
 KEYS_ANNOTATION = "lakh.dev/keys"
 
 
-def authentication_config(pki: Pki) -> dict[str, Any]:
-    """Upstream's ConfigMap of what authenticates clients, with the digests of the keys that all servers must have."""
+def authentication_config(pki: Pki, *, shared: bool) -> dict[str, Any]:
+    """Upstream's ConfigMap of what authenticates clients. `shared`: with the digests of the keys that all servers must have."""
+    metadata: dict[str, Any] = {"name": "extension-apiserver-authentication"}
+    if shared:
+        metadata["annotations"] = {KEYS_ANNOTATION: msgspec.json.encode(pki.fingerprints()).decode()}
     return {
-        "metadata": {
-            "name": "extension-apiserver-authentication",
-            "annotations": {KEYS_ANNOTATION: msgspec.json.encode(pki.fingerprints()).decode()},
-        },
+        "metadata": metadata,
         "data": {
             "client-ca-file": pki.ca_file.read_text(),
             "requestheader-allowed-names": f'["{FRONT_PROXY_NAME}"]',
@@ -81,6 +100,22 @@ def authentication_config(pki: Pki) -> dict[str, Any]:
             "requestheader-username-headers": '["X-Remote-User"]',
         },
     }
+
+
+async def _renew_authentication(cluster: Cluster, wanted: dict[str, Any]) -> None:
+    """The certificates of a data directory are not those of the backup that was restored there."""
+    store = cluster.named("", "v1", "configmaps")
+    name = wanted["metadata"]["name"]
+    item = store.partition.head(store.key("kube-system", name))
+    if item is None or store.decode(item).data == wanted["data"]:
+        return
+
+    def put(found: Item, old: Any) -> Any:
+        new = store.decode(found)
+        new.data = wanted["data"]
+        return new
+
+    await store.update(Context(BOOTSTRAP_USER, manager="kube-apiserver"), "kube-system", name, put)
 
 
 def check_keys(partition: Partition, pki: Pki) -> None:
@@ -112,6 +147,9 @@ _decode_annotated = msgspec.json.Decoder(_Annotated).decode
 
 def is_bootstrapped(cluster: Cluster) -> bool:
     """Whether everything is there, as far as this server has seen."""
+    ranges = cluster.named(GROUP, VERSION, "servicecidrs")
+    if ranges.partition.get(ranges.key("", DEFAULT_RANGE_NAME)) is None:
+        return False
     return not any(_missing(cluster, *found) for found in _objects(0))
 
 
@@ -127,7 +165,13 @@ async def bootstrap(cluster: Cluster, port: int, authentication: dict[str, Any] 
     objects = _objects(port)
     if authentication is not None:
         objects.append(("", "v1", "configmaps", "kube-system", authentication))
+        await _renew_authentication(cluster, authentication)
+    await make_default_range(cluster)
     await _create_missing(cluster, objects)
+    services = cluster.named("", "v1", "services")
+    assert isinstance(services, ServiceStore)
+    if services.addresses is not None:
+        await serviceaddresses.repair(cluster, services.addresses, time.time())
 
 
 async def repair(cluster: Cluster, port: int) -> None:

@@ -7,6 +7,7 @@ import msgspec
 from lakh.apis.custom import CustomResource
 from lakh.apis.registry import Registry, Resource
 from lakh.server.custom_store import CustomResourceDefinitionStore, CustomStore
+from lakh.server.serviceaddresses import ServiceStore
 from lakh.server.storage import CertificateSigningRequestStore, NamespaceStore, ResourceStore
 from lakh.store.partition import Partition
 
@@ -16,6 +17,7 @@ PARTITIONS = ("pods", "nodes", "leases", "events", "default")
 
 STORES: dict[str, type[ResourceStore]] = {
     "namespaces": NamespaceStore,
+    "services": ServiceStore,
     "certificatesigningrequests.certificates.k8s.io": CertificateSigningRequestStore,
     "customresourcedefinitions.apiextensions.k8s.io": CustomResourceDefinitionStore,
 }

@@ -73,6 +73,8 @@ class CustomResources:
         self._deleting: dict[str, Watch] = {}
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        # Set when what is served has changed.
+        self.changed = asyncio.Event()
         self.look_at_all()
         self._watch = Following(self.store.partition, self.store.table, self._on_events, self.look_at_all)
 
@@ -144,6 +146,7 @@ class CustomResources:
                 if self.cluster.registry.get(resource.group, resource.version, resource.plural) is None:
                     self.cluster.registry.add(resource)
             self._installed[name] = _Installed(spec, names, resources, revisions)
+            self.changed.set()
         terminating = definition.metadata.deletionTimestamp is not None
         for resource in self._installed[name].resources:
             if resource.webhook:
@@ -154,6 +157,8 @@ class CustomResources:
 
     def _uninstall(self, name: str) -> None:
         installed = self._installed.pop(name, None)
+        if installed is not None:
+            self.changed.set()
         for resource in installed.resources if installed is not None else ():
             self.cluster.registry.remove(resource)
             self.cluster.forget(resource)

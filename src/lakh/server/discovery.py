@@ -13,9 +13,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from lakh.apis.custom import CustomResource
 from lakh.apis.registry import Registry, Resource
 from lakh.server.codec import encode_json
 from lakh.server.documents import Document, Headers
+from lakh.server.negotiate import CONTENT_TYPES, accepted
+from lakh.server.rendering import to_protobuf, to_yaml
 from lakh.server.transport import Request, Response
 
 # Upstream's order of groups in discovery; others follow by name.
@@ -55,7 +58,8 @@ class Discovery:
         self._generation = -1
         self._groups: dict[str, dict[str, list[Resource]]] = {}
         self._core: Mapping[str, list[Resource]] = {}
-        self._documents: dict[tuple[str, bool], Document] = {}
+        self._plains: dict[str, dict[str, Any]] = {}
+        self._documents: dict[tuple[str, str], Document] = {}
         self._follow()
 
     def _follow(self) -> None:
@@ -67,27 +71,53 @@ class Discovery:
         for resource in self._registry.all():
             self._groups.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
         self._core = self._groups.get("", {})
+        self._plains = {}
         self._documents = {}
 
     def handle(self, request: Request, path: str, query: dict[str, str]) -> Response | None:
         """The document at a path; None when the path is of no document."""
         self._follow()
         path = path.rstrip("/") or "/"
-        aggregated = path in ("/api", "/apis") and _wants_aggregated(request.headers.get("accept", ""))
-        document = self._documents.get((path, aggregated))
+        accept = request.headers.get("accept", "")
+        aggregated = path in ("/api", "/apis") and _wants_aggregated(accept)
+        plain = None
+        if not aggregated:
+            plain = self._plains.get(path)
+            if plain is None:
+                plain = self._plain(path.split("/")[1:])
+                if plain is None:
+                    return None
+                self._plains[path] = plain
+        # The index is JSON for whoever asks.
+        form = AGGREGATED if aggregated else "json" if path == "/" else accepted(accept).media
+        document = self._documents.get((path, form))
         if document is None:
-            document = self._make(path, aggregated)
-            if document is None:
-                return None
-            self._documents[path, aggregated] = document
+            document = self._documents[path, form] = self._make(path, form, plain)
         return document.answer(request, CACHEABLE)
 
-    def _make(self, path: str, aggregated: bool) -> Document | None:
-        if aggregated:
+    def has_builtin(self, path: str) -> bool:
+        """Whether a path is below a group and version in which there is more than custom resources."""
+        self._follow()
+        match path.split("/")[1:]:
+            case ["api", version, *_]:
+                group = ""
+            case ["apis", group, version, *_] if group:
+                pass
+            case _:
+                return False
+        resources = self._groups.get(group, {}).get(version, ())
+        return any(not isinstance(resource, CustomResource) for resource in resources)
+
+    def _make(self, path: str, form: str, plain: dict[str, Any] | None) -> Document:
+        if plain is None:
             names = self._names() if path == "/apis" else [""] * bool(self._core)
             return Document(encode_json(self._aggregated(names)), AGGREGATED_TYPE)
-        plain = self._plain(path.split("/")[1:])
-        return None if plain is None else Document(encode_json(plain))
+        body = encode_json(plain)
+        if form == "protobuf":
+            return Document(
+                to_protobuf(encode_json({"apiVersion": "v1", **plain})), CONTENT_TYPES["protobuf"]
+            )
+        return Document(to_yaml(body), CONTENT_TYPES["yaml"]) if form == "yaml" else Document(body)
 
     def _plain(self, parts: list[str]) -> dict[str, Any] | None:
         match parts:

@@ -14,20 +14,23 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
 
 from lakh.machinery import gonumbers, times
 from lakh.server.cluster import Cluster
+from lakh.server.exchange import Response
 from lakh.server.following import Following
 from lakh.server.ownendpoints import Endpoint
-from lakh.server.replication import Replication
 from lakh.store.errors import StoreError
 from lakh.store.state import Event
 
 log = logging.getLogger(__name__)
+
+# Makes a request in the server's own name: method, path, body.
+OwnRequest = Callable[..., Awaitable[Response]]
 
 NAMESPACE = "kube-system"
 PREFIX = "apiserver-"
@@ -105,19 +108,19 @@ class Identity:
         else:
             self._members.pop(key, None)
 
-    async def renew(self, replication: Replication) -> None:
-        """Runs until cancelled."""
+    async def renew(self, call: OwnRequest) -> None:
+        """Runs until cancelled. `call` makes the requests."""
         while True:
             try:
-                good = await self._renew_once(replication)
+                good = await self._renew_once(call)
                 if good and self._leases.partition.is_writer:
-                    await self._forget_old(replication)
+                    await self._forget_old(call)
             except StoreError as error:
                 log.info("identity lease: %s", error)
                 good = False
             await asyncio.sleep((RENEW_SECONDS if good else RETRY_SECONDS) * random.uniform(0.9, 1.1))
 
-    async def _renew_once(self, replication: Replication) -> bool:
+    async def _renew_once(self, call: OwnRequest) -> bool:
         key = self._leases.key(NAMESPACE, self.name)
         lease: dict[str, Any] = {
             "apiVersion": "coordination.k8s.io/v1",
@@ -141,14 +144,14 @@ class Identity:
             lease["metadata"]["annotations"][ENDPOINT_ANNOTATION] = f"{self.endpoint[0]}:{self.endpoint[1]}"
         there = self._leases.partition.get(key) is not None
         if there:
-            answer = await replication.call("PATCH", f"{LEASE_PATH}/{self.name}", lease)
+            answer = await call("PATCH", f"{LEASE_PATH}/{self.name}", lease)
         else:
-            answer = await replication.call("POST", LEASE_PATH, lease)
+            answer = await call("POST", LEASE_PATH, lease)
         if answer.status not in (200, 201):
             log.info("identity lease: code %d: %r", answer.status, answer.body)
         return answer.status in (200, 201)
 
-    async def _forget_old(self, replication: Replication) -> None:
+    async def _forget_old(self, call: OwnRequest) -> None:
         limit = times.of_seconds(time.time() - DURATION_SECONDS)
         for key in list(self._members):
             item = self._leases.partition.get(key)
@@ -156,4 +159,4 @@ class Identity:
                 continue
             # RFC 3339 in UTC sorts as text.
             if (spec.renewTime or "") < limit:
-                await replication.call("DELETE", f"{LEASE_PATH}/{key.rsplit('/', 1)[1]}")
+                await call("DELETE", f"{LEASE_PATH}/{key.rsplit('/', 1)[1]}")

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from lakh.machinery import protobuf
-from lakh.machinery.errors import StatusError
+from lakh.machinery.errors import PathNotFound, StatusError
 from lakh.server.codec import load_json
 from lakh.server.context import warning_headers
 from lakh.server.exchange import Request, Response, StreamResponse, status_response
@@ -83,7 +83,10 @@ async def _later(
 
 
 def error_response(request: Request, error: StatusError) -> Response:
-    """The Status of an error, in a form that the client accepts if there is one."""
+    """The Status of an error, in a form that the client accepts if there is one; a path that is not there has a plain text."""
+    if isinstance(error, PathNotFound):
+        headers = ((b"X-Content-Type-Options", b"nosniff"),)
+        return Response(404, PathNotFound.TEXT, b"text/plain; charset=utf-8", headers)
     try:
         media = accepted(request.headers.get("accept", "")).media
     except StatusError:

@@ -315,17 +315,7 @@ class Replication:
 
     async def call(self, method: str, path: str, body: Any = None) -> Response:
         """A request of the server itself, wherever its partition is written. Errors come as a Response, too."""
-        path, _, query = path.partition("?")
-        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = {"user-agent": "kube-apiserver", "accept": "application/json", "content-type": kind}
-        data = body if isinstance(body, bytes) else msgspec.json.encode(body) if body is not None else b""
-        connection: Any = Loopback(APISERVER_USER)
-        try:
-            answer = await _answered(self._handle(Request(method, path, query, headers, data, connection)))
-        except errors.StatusError as error:
-            return Response(error.code, error.encode())
-        assert isinstance(answer, Response)
-        return answer
+        return await own_request(self._handle, method, path, body)
 
     # What peers ask
 
@@ -342,6 +332,23 @@ class Replication:
     async def _take_over(self, name: str, holder: str | None) -> Response:
         taken = await self.writers.take_over(name, holder)
         return Response(200 if taken else 409, b"{}")
+
+
+async def own_request(
+    handle: Callable[[Request], Answer], method: str, path: str, body: Any = None
+) -> Response:
+    """A request that a server makes to itself through `handle`. Errors come as a Response, too."""
+    path, _, query = path.partition("?")
+    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    headers = {"user-agent": "kube-apiserver", "accept": "application/json", "content-type": kind}
+    data = body if isinstance(body, bytes) else msgspec.json.encode(body) if body is not None else b""
+    connection: Any = Loopback(APISERVER_USER)
+    try:
+        answer = await _answered(handle(Request(method, path, query, headers, data, connection)))
+    except errors.StatusError as error:
+        return Response(error.code, error.encode())
+    assert isinstance(answer, Response)
+    return answer
 
 
 async def _answered(answer: Answer) -> Response | StreamResponse:

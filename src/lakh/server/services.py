@@ -1,12 +1,12 @@
 """Addresses and ports of services: what upstream's allocators hand out.
 
-The allocations are what the stored services say; an index of them follows the partition, so that it is right after a restart, too. An
-address is taken in the index at once; one whose service did not come to be counts as free.
+An address is taken when there is an IPAddress of its name (`serviceaddresses`); it comes from a range that a ServiceCIDR names. The allocations of
+ports are what the stored services say; an index of them follows the partition, so that it is right after a restart, too. A port is taken in the
+index at once; one whose service did not come to be counts as free.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import random
 from typing import Any
 
@@ -18,11 +18,11 @@ from lakh.apis.core.service_validation import (
 from lakh.machinery import errors
 from lakh.server.cluster import Cluster
 from lakh.server.following import Following
+from lakh.server.serviceaddresses import Addresses, ServiceStore
 from lakh.store.state import Event, Item
 
-SERVICE_NETWORK = ipaddress.ip_network("10.96.0.0/12")
 NODE_PORTS = range(30000, 32768)
-# Random draws before the ranges are searched in order.
+# Random draws before the range is searched in order.
 TRIES = 64
 
 
@@ -31,13 +31,14 @@ class ServiceAddresses:
 
     def __init__(self, cluster: Cluster) -> None:
         self._store = cluster.named("", "v1", "services")
-        self._addresses: dict[str, str] = {}
+        self.addresses = Addresses(cluster)
+        assert isinstance(self._store, ServiceStore)
+        self._store.addresses = self.addresses
         self._ports: dict[int, str] = {}
         self._count_all()
         self._watch = Following(self._store.partition, self._store.table, self._on_events, self._count_all)
 
     def _count_all(self) -> None:
-        self._addresses.clear()
         self._ports.clear()
         for item in self._store.partition.range(self._store.table).items:
             self._count(item)
@@ -49,27 +50,20 @@ class ServiceAddresses:
             if event.item is not None:
                 self._count(event.item)
 
-    def _parts(self, item: Item) -> tuple[list[str], list[int]]:
+    def _ports_of(self, item: Item) -> list[int]:
         spec = self._store.codec.decode_stored(item.value).spec
         if spec is None:
-            return [], []
-        addresses = [a for a in spec.clusterIPs or [spec.clusterIP] if a and a != "None"]
+            return []
         ports = [p.nodePort for p in spec.ports or () if p.nodePort]
         if spec.healthCheckNodePort:
             ports.append(spec.healthCheckNodePort)
-        return addresses, ports
+        return ports
 
     def _count(self, item: Item) -> None:
-        addresses, ports = self._parts(item)
-        self._addresses.update(dict.fromkeys(addresses, item.key))
-        self._ports.update(dict.fromkeys(ports, item.key))
+        self._ports.update(dict.fromkeys(self._ports_of(item), item.key))
 
     def _discount(self, item: Item) -> None:
-        addresses, ports = self._parts(item)
-        for address in addresses:
-            if self._addresses.get(address) == item.key:
-                del self._addresses[address]
-        for port in ports:
+        for port in self._ports_of(item):
             if self._ports.get(port) == item.key:
                 del self._ports[port]
 
@@ -85,19 +79,12 @@ class ServiceAddresses:
         if not spec.clusterIP and spec.clusterIPs:
             return  # validation refuses it
         if spec.clusterIP != "None":
+            kept = old.spec.clusterIP if old is not None and old.spec is not None else None
             if not spec.clusterIP:
-                spec.clusterIP = self._free_address(service)
-            elif self._taken(self._addresses.get(spec.clusterIP), key):
-                raise self._invalid(
-                    service,
-                    errors.invalid_value(
-                        "spec.clusterIPs",
-                        [spec.clusterIP],
-                        f"failed to allocate IP {spec.clusterIP}: provided IP is already allocated",
-                    ),
-                )
-            if not dry_run:
-                self._addresses[spec.clusterIP] = key
+                spec.clusterIP = self._free_address()
+            elif spec.clusterIP != kept and (why := self.addresses.refusal(spec.clusterIP)):
+                why = f"failed to allocate IP {spec.clusterIP}: {why}"
+                raise self._invalid(service, errors.invalid_value("spec.clusterIPs", [spec.clusterIP], why))
         if not spec.clusterIPs:
             spec.clusterIPs = [spec.clusterIP]
         own: set[int] = set()
@@ -178,16 +165,11 @@ class ServiceAddresses:
     def _taken(self, owner: str | None, key: str = "") -> bool:
         return owner is not None and owner != key and self._store.partition.head(owner) is not None
 
-    def _free_address(self, service: Any) -> str:
-        first, size = int(SERVICE_NETWORK.network_address), SERVICE_NETWORK.num_addresses
-        for _ in range(TRIES):
-            address = str(ipaddress.ip_address(first + random.randrange(1, size - 1)))
-            if not self._taken(self._addresses.get(address)):
-                return address
-        for host in SERVICE_NETWORK.hosts():
-            if not self._taken(self._addresses.get(str(host))):
-                return str(host)
-        raise errors.internal("failed to allocate a serviceIP: range is full")
+    def _free_address(self) -> str:
+        address = self.addresses.draw()
+        if address is None:
+            raise errors.internal("failed to allocate a serviceIP: range is full")
+        return address
 
     def _free_port(self, service: Any, own: set[int]) -> int:
         for _ in range(TRIES):

@@ -7,12 +7,13 @@ between; only its commit is awaited. An answer that was judged by a head that is
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import os
 import random
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -44,6 +45,7 @@ ORPHAN_POLICY = "Orphan"
 OWN_SUBRESOURCES = ("approval", "ephemeralcontainers", "finalize", "resize")
 
 Mutate = Callable[[Item, Any], Any]
+T = TypeVar("T")
 
 
 class DeleteOptions(msgspec.Struct, gc=False):
@@ -115,6 +117,13 @@ def _dedupe_owners(metadata: Any, context: Context) -> None:
 def generate_name(base: str) -> str:
     """A name for `generateName`."""
     return base[:GENERATED_BASE_MAX] + "".join(random.choices(SUFFIX_ALPHABET, k=SUFFIX_LENGTH))
+
+
+async def _together(write: Awaitable[T], more: Sequence[Awaitable[Any]]) -> T:
+    """The result of a write, once it and what goes with it are durable."""
+    results: list[Any] = await asyncio.gather(write, *more)
+    result: T = results[0]
+    return result
 
 
 class ResourceStore:
@@ -193,7 +202,9 @@ class ResourceStore:
                 value = self.codec.encode_stored(obj)
             try:
                 if not context.dry_run:
-                    return await self.partition.put(key, value, expect=0, terms=terms)
+                    put = self.partition.put(key, value, expect=0, terms=terms)
+                    more = self.queued(obj, None)
+                    return await (_together(put, more) if more else put)
                 head = self.partition.head(key)
                 if head is None:
                     return value
@@ -206,6 +217,16 @@ class ResourceStore:
                     self.resource.group, self.resource.plural, metadata.name
                 ) from None
         raise AssertionError("unreachable")
+
+    def queue_create(self, context: Context, obj: Any) -> asyncio.Future[Item]:
+        """Queues a new object of the server's own that has a name; done when it is durable. Raises Conflict, 422."""
+        value, terms = self._prepare_create(context, obj)
+        key = self.key(obj.metadata.namespace or "", obj.metadata.name)
+        return self.partition.put(key, value, expect=0, terms=terms)
+
+    def queued(self, new: Any, old: Any) -> Sequence[Awaitable[Any]]:
+        """Called when a write was queued, and nothing came in between: queues what goes with it. None: there was, or will be, no object."""
+        return ()
 
     def _settle_namespace(self, metadata: Any, namespace: str) -> None:
         if not self.resource.namespaced:
@@ -301,11 +322,13 @@ class ResourceStore:
         if context.dry_run:
             return self.codec.serve(value, item.revision), False
         if remove:
-            await self.partition.delete(key, expect=item.revision)
+            deletion = self.partition.delete(key, expect=item.revision)
+            await _together(deletion, self.queued(None, old))
             return Item(key, value, (), item.create_revision, item.revision), False
         essential = leads_to_deletion(new.metadata, old.metadata)
         put = self.partition.put(key, value, expect=item.revision, terms=terms, essential=essential)
-        return await put, False
+        more = self.queued(new, old)
+        return await (_together(put, more) if more else put), False
 
     def check_name(self, new: Any, namespace: str, name: str) -> None:
         """An object that is written is the one that the URL names; raises 400."""
@@ -416,7 +439,8 @@ class ResourceStore:
         uid = obj.metadata.uid
         if not marked:
             if not context.dry_run:
-                event = await self.partition.delete(key, expect=item.revision)
+                deletion = self.partition.delete(key, expect=item.revision)
+                event = await _together(deletion, self.queued(None, obj))
                 return Deleted(Item(key, item.value, (), item.create_revision, event.revision), True, uid)
             return Deleted(item, True, uid)
         terms = self.strategy.terms(obj)

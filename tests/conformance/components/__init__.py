@@ -1,0 +1,1 @@
+"""What Kubernetes' own components ask of an API server: a table each."""

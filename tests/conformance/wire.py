@@ -1,0 +1,140 @@
+"""Requests in the wire forms of client-go's clients, and answers taken apart: what Kubernetes' own components send and read.
+
+Four clients, as client-go has them: *typed* (protobuf both ways), *metadata* (`PartialObjectMetadata`, protobuf first), *dynamic* (JSON) and
+*discovery*. Watches are read frame by frame.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lakh.machinery import protobuf
+
+from .rest import WATCH_SECONDS, Rest
+
+PROTOBUF = protobuf.MEDIA_TYPE
+JSON = "application/json"
+STREAM = f"{PROTOBUF};stream=watch"
+# rest.Config with ContentType protobuf and no AcceptContentTypes: kube-controller-manager, kube-scheduler, kubelet.
+TYPED = f"{PROTOBUF}, */*"
+# What generated clients ask for by themselves since v1.33.
+PREFERRED = f"{PROTOBUF},{JSON}"
+_PARTIAL = "as={};g=meta.k8s.io;v=v1"
+
+
+def partial(kind: str) -> str:
+    """The metadata client's Accept header for `PartialObjectMetadata` or its list."""
+    form = _PARTIAL.format(kind)
+    return f"{PROTOBUF};{form},{JSON};{form},{JSON}"
+
+
+AGGREGATED = ",".join(
+    [f"{JSON};g=apidiscovery.k8s.io;v={v};as=APIGroupDiscoveryList" for v in ("v2", "v2beta1")] + [JSON]
+)
+OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+# A reflector's first request (WatchListClient), and its list where a server has no such watches.
+WATCH_LIST = (
+    f"allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&sendInitialEvents=true"
+    f"&timeoutSeconds={WATCH_SECONDS}&watch=true"
+)
+LIST = "limit=500&resourceVersion=0"
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+def with_query(path: str, query: str) -> str:
+    """A path with one more piece of query."""
+    return f"{path}{'&' if '?' in path else '?'}{query}"
+
+
+class Reply:
+    """An answer: its status, media type, bytes, and the object in them, whichever way it is encoded."""
+
+    def __init__(self, response: Any) -> None:
+        self.status: int = response.status
+        self.headers = response.headers
+        self.media: str = response.headers.get("Content-Type", "")
+        self.body: bytes = response.data
+        self.object: dict[str, Any] = {}
+        if self.media == PROTOBUF:
+            self.object = protobuf.decode(self.body)
+        elif self.media.startswith(JSON):
+            self.object = json.loads(self.body)
+
+    def __repr__(self) -> str:
+        return f"<{self.status} {self.media} {self.object or self.body[:300]!r}>"
+
+
+class Wire:
+    """Requests to one server as one component makes them."""
+
+    def __init__(self, rest: Rest, agent: str = "component", token: str = "") -> None:
+        self._pool, self._host = rest._pool, rest._host
+        self._agent = agent
+        self._token = token
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | bytes | None = None,
+        *,
+        accept: str = TYPED,
+        content_type: str = PROTOBUF,
+    ) -> Reply:
+        """One request; a body is encoded as `content_type` says."""
+        headers = {"User-Agent": f"{self._agent}/v1.36.0 (linux/amd64) kubernetes/0000000", "Accept": accept}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        data: bytes | None = None
+        if body is not None:
+            headers["Content-Type"] = content_type
+            if isinstance(body, bytes):
+                data = body
+            else:
+                data = protobuf.encode(body) if content_type == PROTOBUF else json.dumps(body).encode()
+        return Reply(self._pool.request(method, self._host + path, body=data, headers=headers, retries=False))
+
+    @contextmanager
+    def watch(self, path: str, accept: str = TYPED) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
+        """The events of a watch in protobuf: their types and objects. The path has its query."""
+        headers = {"User-Agent": f"{self._agent}/v1.36.0", "Accept": accept}
+        response = self._pool.request(
+            "GET", self._host + path, headers=headers, preload_content=False, retries=False
+        )
+        try:
+            assert response.status == 200, (path, response.status, response.read()[:500])
+            media = response.headers["Content-Type"]
+            assert media == STREAM, (path, media)
+            yield _events(response)
+        finally:
+            response.close()
+
+
+def _events(response: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    data = b""
+    for chunk in response.stream(None, decode_content=False):
+        data += chunk
+        while len(data) >= 4 and len(data) >= 4 + (size := int.from_bytes(data[:4], "big")):
+            event, data = data[4 : 4 + size], data[4 + size :]
+            parts = protobuf._parts(event)
+            kind, extension = parts[1], parts[2]
+            assert isinstance(kind, bytes) and isinstance(extension, bytes)
+            raw = protobuf._parts(extension)[1]
+            assert isinstance(raw, bytes)
+            yield kind.decode(), protobuf.decode(raw)
+
+
+def initial(events: Iterator[tuple[str, dict[str, Any]]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The objects that a `sendInitialEvents` watch begins with, and the bookmark that ends them."""
+    found = []
+    for kind, obj in events:
+        if kind == "BOOKMARK":
+            assert (obj["metadata"].get("annotations") or {}).get(INITIAL_EVENTS_END) == "true", obj
+            assert obj["metadata"]["resourceVersion"], obj
+            return found, obj
+        assert kind == "ADDED", (kind, obj)
+        found.append(obj)
+    raise AssertionError("the watch ended before its initial events did")
