@@ -172,8 +172,8 @@ def test_every_call_is_answered_as_upstream_does(component: str, rest: Rest, ser
     assert not failures, f"{len(failures)} of {len(COMPONENTS[component])}:\n" + "\n".join(failures)
 
 
-def _collections(rest: Rest) -> list[tuple[str, str, bool]]:
-    """Every collection that can be listed, watched and deleted from: path, kind, whether it is a custom one."""
+def _collections(rest: Rest, *verbs: str) -> list[tuple[str, str]]:
+    """The prefix and resource of every collection that has these verbs, namespaced ones with a namespace."""
     found = []
     for root in ("/api", "/apis"):
         for group in Wire(rest).call("GET", root, accept=AGGREGATED).object["items"]:
@@ -181,19 +181,19 @@ def _collections(rest: Rest) -> list[tuple[str, str, bool]]:
             for version in group["versions"]:
                 prefix = f"/apis/{name}/{version['version']}" if name else f"/api/{version['version']}"
                 for resource in version["resources"]:
-                    if {"delete", "list", "watch"} <= set(resource["verbs"]):
-                        found.append(
-                            (f"{prefix}/{resource['resource']}", resource["responseKind"]["kind"], False)
-                        )
+                    if set(verbs) <= set(resource["verbs"]):
+                        scope = "/namespaces/default" if resource["scope"] == "Namespaced" else ""
+                        found.append((prefix + scope, resource["resource"]))
     return found
 
 
 def test_the_garbage_collectors_monitors(rest: Rest) -> None:
     """Metadata of everything that can be deleted: garbage collector, resource quota, namespace controller."""
     wire = Wire(rest, "kube-controller-manager")
-    found = _collections(rest)
+    found = _collections(rest, "delete", "list", "watch")
     assert len(found) > 50
-    for path, _, _ in found:
+    for prefix, resource in found:
+        path = f"{prefix.removesuffix('/namespaces/default')}/{resource}"
         with wire.watch(with_query(path, WATCH_LIST), accept=partial("PartialObjectMetadata")) as events:
             objects, bookmark = initial(events)
         assert bookmark["kind"] == "PartialObjectMetadata", (path, bookmark)
@@ -203,6 +203,22 @@ def test_the_garbage_collectors_monitors(rest: Rest) -> None:
         assert listed.object["kind"] == "PartialObjectMetadataList", (path, listed)
         names = [item["metadata"]["name"] for item in listed.object.get("items") or ()]
         assert names == [one["metadata"]["name"] for one in objects], path
+
+
+def test_the_namespace_controllers_deletions(rest: Rest) -> None:
+    """Everything in a namespace is deleted by collection, by the metadata client."""
+    wire = Wire(rest, "kube-controller-manager")
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ending"}}
+    assert wire.call("POST", "/api/v1/namespaces", namespace).status == 201
+    found = [c for c in _collections(rest, "deletecollection", "list") if c[0].endswith("/default")]
+    assert len(found) > 25
+    body = {**rows.DELETE, "propagationPolicy": "Background"}
+    for prefix, resource in found:
+        path = f"{prefix.removesuffix('default')}ending/{resource}"
+        gone = wire.call("DELETE", path, body, accept=PREFERRED, content_type=JSON)
+        assert (gone.status, gone.object["kind"][-4:]) == (200, "List"), (path, gone)
+        listed = wire.call("GET", path, accept=partial("PartialObjectMetadataList"))
+        assert listed.object["kind"] == "PartialObjectMetadataList" and not listed.object.get("items"), path
 
 
 def test_a_controllers_token_is_its_service_account(rest: Rest) -> None:

@@ -149,6 +149,8 @@ KUBELET: tuple[Row, ...] = (
             "metadata": {"uid": "UID OF static-kubelet-1"},
             "status": {
                 "$setElementOrder/conditions": [{"type": "PodReadyToStartContainers"}, {"type": "Ready"}],
+                "$setElementOrder/hostIPs": [{"ip": "172.16.0.1"}],
+                "$setElementOrder/podIPs": [{"ip": "10.1.0.9"}],
                 "conditions": [
                     {"type": "PodReadyToStartContainers", "status": "True", "observedGeneration": 1},
                     {"type": "Ready", "status": "True", "lastProbeTime": None, "lastTransitionTime": TIME},

@@ -57,6 +57,8 @@ def _controlled(kind: str, name: str) -> dict[str, Any]:
 
 
 _APPS = "/apis/apps/v1/namespaces/work"
+_ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+_AUTOSCALERS = "/apis/autoscaling/v2/namespaces/work/horizontalpodautoscalers"
 _SLICES = "/apis/discovery.k8s.io/v1/namespaces/work/endpointslices"
 
 
@@ -384,6 +386,145 @@ CONTROLLER_MANAGER: tuple[Row, ...] = (
     Call(
         *("update", f"{WORK}/persistentvolumeclaims/c/status", "PersistentVolumeClaim"),
         status(phase="Bound", accessModes=["ReadWriteOnce"], capacity={"storage": "1Gi"}),
+    ),
+    # serviceaccount-token
+    Call(
+        *("create", f"{WORK}/secrets", "Secret"),
+        obj(
+            *("v1", "Secret", "legacy", "work"),
+            metadata={"annotations": {"kubernetes.io/service-account.name": "default"}},
+            type="kubernetes.io/service-account-token",
+        ),
+    ),
+    Call(
+        *("update", f"{WORK}/secrets/legacy", "Secret"),
+        lambda found: found.update(data={"token": "dG9rZW4=", "namespace": "d29yaw==", "ca.crt": "LQ=="}),
+    ),
+    # resource-claim-controller: a claim for a pod, which the pod's status then names.
+    Call(
+        *("create", "/apis/resource.k8s.io/v1/namespaces/work/resourceclaims", "ResourceClaim"),
+        obj(
+            *("resource.k8s.io/v1", "ResourceClaim", "", "work"),
+            metadata={
+                "generateName": "web-0-gpu-",
+                "annotations": {"resource.kubernetes.io/pod-claim-name": "gpu"},
+            },
+            spec={"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "gpu"}}]}},
+        ),
+    ),
+    Call(
+        *("create", f"{WORK}/pods", "Pod"),
+        obj(
+            *("v1", "Pod", "claiming", "work"),
+            spec={**POD_SPEC, "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "t"}]},
+        ),
+    ),
+    Call(
+        "apply",
+        f"{WORK}/pods/claiming/status?fieldManager=ResourceClaimController&force=true",
+        "Pod",
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "claiming", "namespace": "work"},
+            "status": {"resourceClaimStatuses": [{"name": "gpu", "resourceClaimName": "web-0-gpu-x"}]},
+        },
+    ),
+    # validatingadmissionpolicy-status
+    Call(
+        *("create", f"{_ADMISSION}/validatingadmissionpolicies", "ValidatingAdmissionPolicy"),
+        obj(
+            *("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "p"),
+            spec={
+                "matchConstraints": {
+                    "resourceRules": [
+                        {
+                            "apiGroups": ["none.example"],
+                            "apiVersions": ["v1"],
+                            "operations": ["CREATE"],
+                            "resources": ["nothings"],
+                        }
+                    ]
+                },
+                "validations": [{"expression": "object.metadata.name != ''"}],
+            },
+        ),
+    ),
+    Call(
+        "apply",
+        f"{_ADMISSION}/validatingadmissionpolicies/p/status"
+        "?fieldManager=validatingadmissionpolicy-status-controller&force=true",
+        "ValidatingAdmissionPolicy",
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": "p"},
+            "status": {"observedGeneration": 1, "typeChecking": {}},
+        },
+    ),
+    # horizontal-pod-autoscaler
+    Call(
+        *("create", f"{_AUTOSCALERS}", "HorizontalPodAutoscaler"),
+        obj(
+            *("autoscaling/v2", "HorizontalPodAutoscaler", "h", "work"),
+            spec={
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                "maxReplicas": 3,
+            },
+        ),
+    ),
+    Call(
+        *("update", f"{_AUTOSCALERS}/h/status", "HorizontalPodAutoscaler"),
+        status(
+            currentReplicas=1,
+            desiredReplicas=1,
+            currentMetrics=None,
+            conditions=[
+                {
+                    "type": "ScalingActive",
+                    "status": "False",
+                    "lastTransitionTime": TIME,
+                    "reason": "FailedGetScale",
+                }
+            ],
+        ),
+    ),
+    # cronjob, ttl-after-finished
+    Call(
+        *("create", "/apis/batch/v1/namespaces/work/cronjobs", "CronJob"),
+        obj(
+            *("batch/v1", "CronJob", "often", "work"),
+            spec={
+                "schedule": "*/5 * * * *",
+                "jobTemplate": {"spec": {"template": {"spec": {**POD_SPEC, "restartPolicy": "Never"}}}},
+            },
+        ),
+    ),
+    Call(
+        *("update", "/apis/batch/v1/namespaces/work/cronjobs/often/status", "CronJob"),
+        status(
+            lastScheduleTime=TIME,
+            active=[{"kind": "Job", "namespace": "work", "name": "often-1", "apiVersion": "batch/v1"}],
+        ),
+    ),
+    Call(
+        *("delete", "/apis/batch/v1/namespaces/work/jobs/one", "Job"),
+        {**DELETE, "propagationPolicy": "Foreground", "preconditions": {"uid": "UID OF one"}},
+    ),
+    # volumeattributesclass-protection
+    Call(
+        *("create", "/apis/storage.k8s.io/v1/volumeattributesclasses", "VolumeAttributesClass"),
+        obj(
+            "storage.k8s.io/v1",
+            "VolumeAttributesClass",
+            "gold",
+            driverName="d.example",
+            parameters={"iops": "5"},
+        ),
+    ),
+    Call(
+        *("update", "/apis/storage.k8s.io/v1/volumeattributesclasses/gold", "VolumeAttributesClass"),
+        lambda found: found["metadata"].update(finalizers=["kubernetes.io/vac-protection"]),
     ),
     # resourcequota, disruption
     Call(

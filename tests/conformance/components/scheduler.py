@@ -114,6 +114,24 @@ SCHEDULER: tuple[Row, ...] = (
         content=STRATEGIC_PATCH,
     ),
     Call("delete", f"{PODS}/s1", "Pod", {**DELETE, "preconditions": {"uid": "UID OF s1"}}),
+    # VolumeBinding: a node is chosen for a claim that waits for its first consumer.
+    Call(
+        *("create", "/api/v1/namespaces/default/persistentvolumeclaims", "PersistentVolumeClaim"),
+        obj(
+            *("v1", "PersistentVolumeClaim", "data", "default"),
+            spec={
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": "wait",
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        ),
+    ),
+    Call(
+        *("update", "/api/v1/namespaces/default/persistentvolumeclaims/data", "PersistentVolumeClaim"),
+        lambda found: found["metadata"].update(
+            annotations={"volume.kubernetes.io/selected-node": "sched-node"}
+        ),
+    ),
     # Dynamic resources: a claim is reserved and allocated.
     Call(
         *("create", "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims", "ResourceClaim"),
