@@ -234,6 +234,26 @@ def test_a_controllers_token_is_its_service_account(rest: Rest) -> None:
     assert {"system:serviceaccounts", "system:serviceaccounts:kube-system"} <= set(status["user"]["groups"])
 
 
+def test_the_issuer_of_tokens_is_found_by_openid(rest: Rest) -> None:
+    """What conformance's OIDC test reads: the issuer of a token, and the key that it names."""
+    wire = Wire(rest)
+    row = rows.service_account_token("default", "default")
+    assert isinstance(row, Call) and isinstance(row.body, dict)
+    token = wire.call("POST", row.path, row.body).object["status"]["token"]
+    header, payload = (
+        json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))) for part in token.split(".")[:2]
+    )
+    configuration = wire.call("GET", "/.well-known/openid-configuration")
+    assert (configuration.status, configuration.media) == (200, JSON)
+    assert configuration.headers["Cache-Control"] == "public, max-age=3600"
+    found = configuration.object
+    assert found["issuer"] == payload["iss"]
+    assert header["alg"] in found["id_token_signing_alg_values_supported"]
+    keys = wire.call("GET", "/" + found["jwks_uri"].split("/", 3)[3])
+    assert (keys.status, keys.media) == (200, "application/jwk-set+json")
+    assert header["kid"] in [key["kid"] for key in json.loads(keys.body)["keys"]]
+
+
 @pytest.mark.parametrize("accept", [TYPED, PREFERRED, PROTOBUF, f"{PROTOBUF};stream=watch, {JSON}", STREAM])
 def test_ways_to_ask_for_protobuf(rest: Rest, accept: str) -> None:
     with Wire(rest).watch(with_query("/api/v1/namespaces", WATCH_LIST), accept=accept) as events:

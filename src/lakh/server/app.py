@@ -46,6 +46,7 @@ from lakh.server.expiry import expire_events
 from lakh.server.fairness import Fairness, Grant, Rejected
 from lakh.server.handlers import Handlers
 from lakh.server.identity import Identity
+from lakh.server.issuerdiscovery import IssuerDiscovery
 from lakh.server.metrics import Record, ServerMetrics, timed
 from lakh.server.openapi import OpenApi
 from lakh.server.peers import STATUS_PATH, Dial
@@ -91,6 +92,7 @@ class ApiServer:
         self.custom = CustomResources(cluster, self.watching)
         self.discovery = Discovery(cluster.registry)
         self.openapi = OpenApi(cluster.registry)
+        self.issuer: IssuerDiscovery | None = None
         self.backups = Backups(cluster, self.watching.turn)
         self.fairness = Fairness(cluster, self.metrics.registry)
         authenticator.on_certificate = self.metrics.certificates.observe
@@ -155,6 +157,7 @@ class ApiServer:
                 raise
             url = f"https://{f'[{address}]' if ':' in address else address}:{server.transport.port}"
             pki.write_kubeconfigs(url)
+            server.issuer = IssuerDiscovery(issuer, url)
             if engine.shared:
                 assert dialler is not None
                 server._join(url, dialler(pki.directory), pki)
@@ -496,6 +499,8 @@ class ApiServer:
             return Response(200, text, b"text/plain; charset=utf-8")
         if path == backup.PATH:
             return self.backups.handle(request, user)
+        if self.issuer is not None and (found := self.issuer.handle(request, path)) is not None:
+            return found
         for part in (self.discovery, self.openapi):
             answer = part.handle(request, path, query)
             if answer is not None:
