@@ -508,7 +508,7 @@ class ApiServer:
         raise self._nowhere(path)
 
     def _nowhere(self, path: str) -> errors.StatusError:
-        """404. Below a group and version of upstream's own it is a Status, elsewhere a text: its muxes differ."""
+        """404. Below a group of upstream's own it is a Status, elsewhere a text: its muxes differ."""
         return errors.path_not_found() if self.discovery.has_builtin(path) else errors.PathNotFound()
 
     def _health(self, path: str, verbose: bool, excluded: list[str]) -> Response:

@@ -96,17 +96,20 @@ class Discovery:
         return document.answer(request, CACHEABLE)
 
     def has_builtin(self, path: str) -> bool:
-        """Whether a path is below a group and version in which there is more than custom resources."""
+        """Whether a path is below a group in which there is more than custom resources."""
         self._follow()
         match path.split("/")[1:]:
-            case ["api", version, *_]:
+            case ["api", *_]:
                 group = ""
-            case ["apis", group, version, *_] if group:
+            case ["apis", group, *_] if group:
                 pass
             case _:
                 return False
-        resources = self._groups.get(group, {}).get(version, ())
-        return any(not isinstance(resource, CustomResource) for resource in resources)
+        return any(
+            not isinstance(resource, CustomResource)
+            for resources in self._groups.get(group, {}).values()
+            for resource in resources
+        )
 
     def _make(self, path: str, form: str, plain: dict[str, Any] | None) -> Document:
         if plain is None:
