@@ -34,7 +34,6 @@ from lakh.server.bootstrap import (
     bootstrap,
     check_keys,
     is_bootstrapped,
-    repair,
 )
 from lakh.server.cluster import PARTITIONS, Cluster
 from lakh.server.codec import encode_json
@@ -47,6 +46,7 @@ from lakh.server.fairness import Fairness, Grant, Rejected
 from lakh.server.handlers import Handlers
 from lakh.server.identity import Identity
 from lakh.server.issuerdiscovery import IssuerDiscovery
+from lakh.server.keeping import Keeper
 from lakh.server.metrics import Record, ServerMetrics, timed
 from lakh.server.openapi import OpenApi
 from lakh.server.peers import STATUS_PATH, Dial
@@ -179,10 +179,13 @@ class ApiServer:
         except BaseException:
             lock.release()
             raise
+        keeper = Keeper(
+            server.cluster, server.transport.port, lambda: server.ready, publishes=not engine.shared
+        )
         server._background += [
             asyncio.create_task(expire_events(server.cluster), name="expire-events"),
             asyncio.create_task(pack_cold(server.cluster), name="pack-cold"),
-            asyncio.create_task(server._repair(), name="repair"),
+            asyncio.create_task(keeper.run(), name="keeper"),
             asyncio.create_task(
                 keep_repairing(server.cluster, server.services.addresses), name="service-addresses"
             ),
@@ -233,20 +236,6 @@ class ApiServer:
                     log.info("endpoints of the API servers: %s", e)
             # Servers ask each other twice a second, and each answer is a change.
             await writers.change()
-
-    async def _repair(self) -> None:
-        """Puts back what every cluster has when somebody deletes it, while the default partition is written here."""
-        while True:
-            await asyncio.sleep(ownendpoints.RECONCILE_SECONDS)
-            if not self.ready or not self.cluster.partitions["default"].is_writer:
-                continue
-            try:
-                await repair(self.cluster, self.transport.port)
-                if self.replication is None:
-                    own = ownendpoints.own(self.transport.port)
-                    await ownendpoints.publish(self.cluster, () if own is None else (own,), BOOTSTRAP_USER)
-            except (StoreError, errors.StatusError) as e:
-                log.warning("repair: %s", e)
 
     async def _bootstrap(self, replication: Replication, pki: certs.Pki) -> None:
         """Until the cluster has what every cluster has: the writer creates it, the others wait for it."""
