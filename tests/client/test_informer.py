@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakh.client import errors
+from lakh.client import informer as informer_module
 from lakh.client.informer import Informer
 from lakh.client.resources import PODS
 from lakh.client.types import ObjectMeta, object_key
@@ -237,6 +238,19 @@ async def test_versions_of_an_object_share_their_names_and_what_share_says(api):
     assert second.metadata.name is first.metadata.name
     assert informer.by_index("namespace", "ns") == [second]
     assert replay.items["ns/a"] is second and not replay.wrong
+
+
+async def test_what_is_listed_anew_unchanged_is_not_kept_twice(api):
+    api.put("pods", "ns/a")
+    api.put("pods", "ns/b")
+    async with api.client() as client:
+        informer = Informer(client, PODS, View)
+        await informer._list()
+        before = dict(informer.items)
+        api.put("pods", "ns/b", x=1)
+        fresh, _ = await informer._fetch(None, informer_module._Yielder())
+    assert fresh["ns/a"] is before["ns/a"]
+    assert fresh["ns/b"].x == 1 and before["ns/b"].x == 0
 
 
 async def test_a_late_handler_gets_all_items(api):

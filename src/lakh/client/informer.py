@@ -308,11 +308,7 @@ class Informer(Generic[T]):
                 await yielder.pause()
         for key, new in fresh.items():
             old = self.items.get(key)
-            if (
-                old is None
-                or old.metadata.resourceVersion != new.metadata.resourceVersion
-                or old.metadata.uid != new.metadata.uid
-            ):
+            if old is None or not _same_version(old, new):
                 self._put(key, new)
             if yielder.due():
                 await yielder.pause()
@@ -347,6 +343,9 @@ class Informer(Generic[T]):
                 continue
             for item in page.items:
                 key = object_key(item)
+                known = self.items.get(key)
+                if known is not None and _same_version(known, item):
+                    item = known  # of a million that are listed anew, few are in memory twice
                 fresh[key] = item
                 if deliver is not None:
                     deliver(key, item)
@@ -375,6 +374,12 @@ class Informer(Generic[T]):
                     self._apply(event)
                     if yielder.due():
                         await yielder.pause()
+
+
+def _same_version(one: Any, other: Any) -> bool:
+    """Whether two views of one name show the same version of the same object."""
+    before, after = one.metadata, other.metadata
+    return bool(before.resourceVersion == after.resourceVersion and before.uid == after.uid)
 
 
 class _Yielder:

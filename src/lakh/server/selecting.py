@@ -18,22 +18,31 @@ from lakh.store.state import Item
 
 
 class _MetadataView(msgspec.Struct, gc=False):
-    labels: dict[str, str] | None = None
+    labels: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _LabelsView(msgspec.Struct, gc=False):
     metadata: _MetadataView
 
 
-_decode_labels = msgspec.json.Decoder(_LabelsView).decode
-_NO_LABELS: dict[str, str] = {}
+_find_labels = msgspec.json.Decoder(_LabelsView).decode
+_decode_labels = msgspec.json.Decoder(dict[str, str] | None).decode
+_known: dict[bytes, dict[str, str]] = {}
+"""Labels by their JSON: items made from one template hold one dictionary."""
+KNOWN_MAX = 16_384
 
 
 def labels_of(item: Item) -> dict[str, str]:
     """The labels of an item; decoded once."""
     labels = item.cache
     if labels is None:
-        labels = item.cache = _decode_labels(item.value).metadata.labels or _NO_LABELS
+        encoded = bytes(_find_labels(item.value).metadata.labels)
+        labels = _known.get(encoded)
+        if labels is None:
+            if len(_known) >= KNOWN_MAX:
+                _known.clear()
+            labels = _known[encoded] = _decode_labels(encoded) or {}
+        item.cache = labels
     return labels  # type: ignore[no-any-return]
 
 
