@@ -250,3 +250,33 @@ def test_duplicates_are_found_beside_what_is_shown_though_absent() -> None:
     body = b'{"metadata":{"name":"a","name":"b"}}'
     with pytest.raises(StatusError, match="duplicate field"):
         codec("rbac.authorization.k8s.io", "roles").decode(body, "Strict", [])
+
+
+@pytest.mark.parametrize(
+    ("group", "plural", "status", "shown"),
+    [
+        (
+            "",
+            "pods",
+            {"containerStatuses": [{"name": "c", "ready": None, "state": {"terminated": {}}}]},
+            {
+                "containerStatuses": [
+                    {
+                        "name": "c",
+                        "state": {"terminated": {"exitCode": 0, "startedAt": None, "finishedAt": None}},
+                        "lastState": {},
+                        "ready": False,
+                        "restartCount": 0,
+                        "image": "",
+                        "imageID": "",
+                    }
+                ]
+            },
+        ),
+        ("apps", "statefulsets", {"replicas": 1}, {"replicas": 1, "availableReplicas": 0}),
+        ("storage.k8s.io", "volumeattachments", {"attached": None}, {"attached": False}),
+    ],
+)
+def test_statuses_are_shown_whole(group: str, plural: str, status: Any, shown: Any) -> None:
+    encoded = codec(group, plural).encode_stored(decode(group, plural, {"status": status}))
+    assert msgspec.json.decode(encoded)["status"] == shown

@@ -54,6 +54,31 @@ _NULLS = {
     f"{_EXTENSIONS}.CustomResourceDefinitionStatus": ("conditions", "storedVersions"),
 }
 
+# Fields of statuses that are shown with their zero values, for the same reason. A new object has them from its strategy; a client's status may leave
+# them out.
+_ZEROS = {
+    f"{_CORE}.ContainerStateTerminated": ("exitCode",),
+    f"{_CORE}.ContainerStatus": ("name", "state", "lastState", "ready", "restartCount", "image", "imageID"),
+    f"{_CORE}.ReplicationControllerStatus": ("replicas",),
+    "io.k8s.api.apps.v1.DaemonSetStatus": (
+        "currentNumberScheduled",
+        "numberMisscheduled",
+        "desiredNumberScheduled",
+        "numberReady",
+    ),
+    "io.k8s.api.apps.v1.ReplicaSetStatus": ("replicas",),
+    "io.k8s.api.apps.v1.StatefulSetStatus": ("replicas", "availableReplicas"),
+    "io.k8s.api.autoscaling.v1.HorizontalPodAutoscalerStatus": ("currentReplicas", "desiredReplicas"),
+    "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerStatus": ("desiredReplicas",),
+    "io.k8s.api.policy.v1.PodDisruptionBudgetStatus": (
+        "disruptionsAllowed",
+        "currentHealthy",
+        "desiredHealthy",
+        "expectedPods",
+    ),
+    f"{_STORAGE}.VolumeAttachmentStatus": ("attached",),
+}
+
 
 @cache
 def schema() -> Schema:
@@ -61,4 +86,4 @@ def schema() -> Schema:
     path = resources.files("kubernetes_validate").joinpath(
         f"kubernetes-json-schema/v{KUBERNETES_VERSION}.0-local/_definitions.json"
     )
-    return Schema(msgspec.json.decode(path.read_bytes())["$defs"], nulls=_NULLS)
+    return Schema(msgspec.json.decode(path.read_bytes())["$defs"], nulls=_NULLS, zeros=_ZEROS)

@@ -67,7 +67,8 @@ def _quantity(value: Any) -> Any:
 
 def _time(text: str, micro: bool) -> str | None:
     try:
-        return times.decode(text, micro)
+        settled = times.decode(text, micro)
+        return text if settled == text else settled
     except times.TimeError as e:
         raise LiteralError(str(e)) from None
 

@@ -9,7 +9,7 @@ come
 
 Nodes are built when first asked for and shared; definitions may be recursive, so a node's children are looked up lazily. Every field of a
 Struct may be `None`, which stands for absent: Go's decoder also takes JSON null for the zero value. It is not encoded, but for the `nulls`, which
-upstream's types show though there is nothing.
+upstream's types show though there is nothing; `zeros` are shown as the zero values that they have from the start.
 """
 
 from __future__ import annotations
@@ -143,6 +143,7 @@ def _node_type(raw: Mapping[str, Any], definition: str | None) -> NodeType:
             return "any"
 
 
+_SCALARS: dict[str, Any] = {"string": str, "integer": int, "boolean": bool}
 _INTEGERS = {
     "int32": Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)],
     "int64": Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)],
@@ -172,16 +173,20 @@ def attribute_name(field: str) -> str:
 
 
 class Schema:
-    """All definitions; hands out nodes and Struct types by definition name. `nulls` are fields that are encoded as null when absent."""
+    """All definitions; hands out nodes and Struct types by definition name. `nulls` are fields that are encoded as null when absent,
+    `zeros` those that are never absent: strings, numbers, booleans and structs.
+    """
 
     def __init__(
         self,
         definitions: Mapping[str, Any],
         module: str = "lakh.machinery._structs",
         nulls: Mapping[str, Collection[str]] | None = None,
+        zeros: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._definitions = definitions
         self._nulls = nulls or {}
+        self._zeros = zeros or {}
         self._nodes: dict[str, Node] = {}
         self._structs: dict[str, Any] = {}
         self._checks: dict[str, Any] = {}
@@ -219,14 +224,19 @@ class Schema:
         raw = self._definitions[definition]
         fields: list[tuple[str, Any, Any]] = []
         rename: dict[str, str] = {}
-        nulls = self._nulls.get(definition, ())
+        nulls, zeros = self._nulls.get(definition, ()), self._zeros.get(definition, ())
         for name, sub in sorted(raw["properties"].items(), key=lambda field: field[0] != "metadata"):
             attribute = attribute_name(name)
             if attribute != name:
                 rename[attribute] = name
+            python_type = self._python_type(sub)
             # What is no default is always encoded.
-            absent = msgspec.field(default_factory=type(None)) if name in nulls else None
-            fields.append((attribute, _nullable(self._python_type(sub)), absent))
+            if name in zeros:
+                zero = python_type if "$ref" in sub else _SCALARS[_node_type(sub, None)]
+                fields.append((attribute, python_type, msgspec.field(default_factory=zero)))
+            else:
+                absent = msgspec.field(default_factory=type(None)) if name in nulls else None
+                fields.append((attribute, _nullable(python_type), absent))
         struct = msgspec.defstruct(
             definition.rsplit(".", 1)[1],
             fields,

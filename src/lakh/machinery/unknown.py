@@ -52,7 +52,7 @@ def _unknown(value: Any, node: Node | None, path: str, found: list[str], depth: 
 def prune(obj: Any, node: Node | None) -> Any:
     """The object without the fields that the schema does not have. Unchanged parts are shared.
 
-    Null stands for an absent field; as an item of a list or a value of a map it becomes the type's zero value, as Go decodes it.
+    Null stands for an absent field, and goes; as an item of a list or a value of a map it becomes the type's zero value, as Go decodes it.
     """
     if node is None:
         return obj
@@ -61,7 +61,7 @@ def prune(obj: Any, node: Node | None) -> Any:
         return {
             name: prune(child, below) if isinstance(child, (dict, list)) else child
             for name, child in obj.items()
-            if (below := node.field(name)) is not None
+            if child is not None and (below := node.field(name)) is not None
         }
     if kind == "map" and isinstance(obj, dict):
         element = node.element
