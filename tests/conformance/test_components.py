@@ -254,6 +254,21 @@ def test_the_issuer_of_tokens_is_found_by_openid(rest: Rest) -> None:
     assert header["kid"] in [key["kid"] for key in json.loads(keys.body)["keys"]]
 
 
+def test_long_lists_are_compressed_protobuf(rest: Rest) -> None:
+    wire = Wire(rest)
+    path = "/api/v1/namespaces/kube-public/configmaps"
+    for n in range(5):
+        body = rows.obj("v1", "ConfigMap", f"long-{n}", "kube-public", data={"text": "so long " * 8_000})
+        assert wire.call("POST", path, body).status == 201
+    listed = wire.call("GET", with_query(path, LIST))
+    assert (listed.media, listed.headers["Content-Encoding"]) == (PROTOBUF, "gzip")
+    names = [item["metadata"]["name"] for item in listed.object["items"]]
+    assert names == [f"long-{n}" for n in range(5)]
+    # Watches are not.
+    with wire.watch(with_query(path, WATCH_LIST)) as events:
+        assert [one["metadata"]["name"] for one in initial(events)[0]] == names
+
+
 @pytest.mark.parametrize("accept", [TYPED, PREFERRED, PROTOBUF, f"{PROTOBUF};stream=watch, {JSON}", STREAM])
 def test_ways_to_ask_for_protobuf(rest: Rest, accept: str) -> None:
     with Wire(rest).watch(with_query("/api/v1/namespaces", WATCH_LIST), accept=accept) as events:

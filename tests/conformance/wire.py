@@ -75,6 +75,11 @@ class Wire:
         self._agent = agent
         self._token = token
 
+    def _headers(self, accept: str) -> dict[str, str]:
+        # Go's transport asks for gzip by itself.
+        agent = f"{self._agent}/v1.36.0 (linux/amd64) kubernetes/0000000"
+        return {"User-Agent": agent, "Accept": accept, "Accept-Encoding": "gzip"}
+
     def call(
         self,
         method: str,
@@ -85,7 +90,7 @@ class Wire:
         content_type: str = PROTOBUF,
     ) -> Reply:
         """One request; a body is encoded as `content_type` says."""
-        headers = {"User-Agent": f"{self._agent}/v1.36.0 (linux/amd64) kubernetes/0000000", "Accept": accept}
+        headers = self._headers(accept)
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         data: bytes | None = None
@@ -100,7 +105,7 @@ class Wire:
     @contextmanager
     def watch(self, path: str, accept: str = TYPED) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
         """The events of a watch in protobuf: their types and objects. The path has its query."""
-        headers = {"User-Agent": f"{self._agent}/v1.36.0", "Accept": accept}
+        headers = self._headers(accept)
         response = self._pool.request(
             "GET", self._host + path, headers=headers, preload_content=False, retries=False
         )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest_asyncio
 
 from lakh.server.serviceaddresses import DEFAULT_RANGE
-from lakh.server.services import NODE_PORTS
+from lakh.server.services import DYNAMIC_PORTS, NODE_PORTS
 from tests.server.harness import Api
 
 SERVICES = "/api/v1/namespaces/default/services"
@@ -38,7 +38,7 @@ async def test_addresses(api: Api) -> None:
 async def test_node_ports(api: Api) -> None:
     made = (await api.post(SERVICES, service("a", type="NodePort"))).json
     port = made["spec"]["ports"][0]["nodePort"]
-    assert port in NODE_PORTS
+    assert port in DYNAMIC_PORTS
     taken = await api.post(SERVICES, service("b", {"nodePort": port}, type="NodePort"))
     assert taken.status == 422 and "provided port is already allocated" in taken.json["message"]
     outside = await api.post(SERVICES, service("b", {"nodePort": 80}, type="NodePort"))

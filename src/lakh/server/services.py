@@ -7,6 +7,7 @@ index at once; one whose service did not come to be counts as free.
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -22,6 +23,8 @@ from lakh.server.serviceaddresses import Addresses, ServiceStore
 from lakh.store.state import Event, Item
 
 NODE_PORTS = range(30000, 32768)
+# The lower ones are for who asks for one by number (KEP-3668): a 32nd of them, at least 16 and at most 128.
+DYNAMIC_PORTS: range = NODE_PORTS[min(max(16, len(NODE_PORTS) // 32), 128) :]
 # Random draws before the range is searched in order.
 TRIES = 64
 
@@ -173,10 +176,10 @@ class ServiceAddresses:
 
     def _free_port(self, service: Any, own: set[int]) -> int:
         for _ in range(TRIES):
-            port = random.choice(NODE_PORTS)
+            port = random.choice(DYNAMIC_PORTS)
             if port not in own and not self._taken(self._ports.get(port)):
                 return port
-        for port in NODE_PORTS:
+        for port in itertools.chain(DYNAMIC_PORTS, NODE_PORTS):
             if port not in own and not self._taken(self._ports.get(port)):
                 return port
         raise errors.internal("failed to allocate a nodePort: range is full")
