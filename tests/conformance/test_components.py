@@ -110,6 +110,10 @@ class Player:
             body(found.object)
             body = found.object
         content = row.content or (APPLY_PATCH if row.verb == "apply" else PROTOBUF)
+        if isinstance(body, dict) and body.get("kind") == "DeleteOptions" and content == PROTOBUF:
+            # Typed clients write options as a kind of their own group and version.
+            parts = row.path.split("/")
+            body = {**body, "apiVersion": "/".join(parts[2:4]) if parts[1] == "apis" else parts[2]}
         method = METHODS.get(row.verb, "DELETE" if row.verb.startswith("delete") else "GET")
         reply = self.wire.call(method, row.path, self._filled(body), accept=row.accept, content_type=content)
         self._check(row, reply)

@@ -7,6 +7,7 @@ Four clients, as client-go has them: *typed* (protobuf both ways), *metadata* (`
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,12 +42,48 @@ WATCH_LIST = (
     f"&timeoutSeconds={WATCH_SECONDS}&watch=true"
 )
 LIST = "limit=500&resourceVersion=0"
+ZERO_TIME = "0001-01-01T00:00:00Z"
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 def with_query(path: str, query: str) -> str:
     """A path with one more piece of query."""
     return f"{path}{'&' if '?' in path else '?'}{query}"
+
+
+_ZEROS: dict[str, Any] = {"b": False, "i": 0, "l": 0, "s": "", "t": ZERO_TIME, "u": ZERO_TIME}
+
+
+def go_encoded(obj: dict[str, Any]) -> bytes:
+    """An object as Go's generated code writes it: every field that is no pointer, list or map, whether it is set or not; and a status."""
+    kind = protobuf.message_of(obj["apiVersion"], obj["kind"])
+    filled = _filled(obj, kind)
+    if "status" in {field.name for field in kind.fields}:
+        filled.setdefault("status", {})
+    return protobuf.encode({**filled, "apiVersion": obj["apiVersion"], "kind": obj["kind"]})
+
+
+def _filled(obj: dict[str, Any], kind: protobuf.Message) -> dict[str, Any]:
+    pointers = set(re.findall(r"(\S+)=\d+\?", protobuf._table()[0][kind.name]))
+    filled = dict(obj)
+    for field in kind.fields:
+        value = obj.get(field.name)
+        if field.code != "m":
+            if value is None and not field.shape and field.name not in pointers and field.code in _ZEROS:
+                filled[field.name] = _ZEROS[field.code]
+            continue
+        of_field = protobuf.message(field.message)
+        if of_field.union:
+            continue
+        if field.name == "*":
+            filled |= _filled(obj, of_field)
+        elif field.shape == "[]" and value:
+            filled[field.name] = [_filled(item, of_field) for item in value]
+        elif field.shape == "{}" and value:
+            filled[field.name] = {name: _filled(item, of_field) for name, item in value.items()}
+        elif isinstance(value, dict):
+            filled[field.name] = _filled(value, of_field)
+    return filled
 
 
 class Reply:
@@ -99,7 +136,7 @@ class Wire:
             if isinstance(body, bytes):
                 data = body
             else:
-                data = protobuf.encode(body) if content_type == PROTOBUF else json.dumps(body).encode()
+                data = go_encoded(body) if content_type == PROTOBUF else json.dumps(body).encode()
         return Reply(self._pool.request(method, self._host + path, body=data, headers=headers, retries=False))
 
     @contextmanager

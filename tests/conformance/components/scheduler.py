@@ -78,7 +78,7 @@ SCHEDULER: tuple[Row, ...] = (
         {
             "apiVersion": "v1",
             "kind": "Binding",
-            "metadata": {"name": "s1", "namespace": "default"},
+            "metadata": {"name": "s1", "namespace": "default", "uid": "UID OF s1"},
             "target": {"kind": "Node", "name": "sched-node"},
         },
     ),
