@@ -60,7 +60,7 @@ def established(rest: Rest, made: dict[str, Any]) -> dict[str, Any]:
 
     def probe() -> dict[str, Any] | None:
         found: dict[str, Any] = rest.get(f"{DEFINITIONS}/{made['metadata']['name']}").ok(200)
-        conditions = {c["type"]: c["status"] for c in found.get("status", {}).get("conditions", [])}
+        conditions = {c["type"]: c["status"] for c in found.get("status", {}).get("conditions") or ()}
         return found if conditions.get("Established") == "True" else None
 
     found = eventually(probe, "Established")
