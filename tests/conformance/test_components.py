@@ -225,7 +225,7 @@ def test_the_namespace_controllers_deletions(rest: Rest) -> None:
         assert listed.object["kind"] == "PartialObjectMetadataList" and not listed.object.get("items"), path
 
 
-def test_a_controllers_token_is_its_service_account(rest: Rest) -> None:
+def test_a_controllers_token_is_its_service_account(rest: Rest, server: Server) -> None:
     wire = Wire(rest, "kube-controller-manager")
     account = rows.obj("v1", "ServiceAccount", "some-controller", "kube-system")
     assert wire.call("POST", f"{rows.SYSTEM}/serviceaccounts", account).status == 201
@@ -236,6 +236,16 @@ def test_a_controllers_token_is_its_service_account(rest: Rest) -> None:
     status = wire.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review).object["status"]
     assert status["user"]["username"] == "system:serviceaccount:kube-system:some-controller"
     assert {"system:serviceaccounts", "system:serviceaccounts:kube-system"} <= set(status["user"]["groups"])
+    # The controller's own client: informers and writes in its name.
+    own = wire.with_token(token, server.data / "pki" / "ca.crt")
+    me = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    who = own.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", me).object["status"]
+    assert who["userInfo"]["username"] == "system:serviceaccount:kube-system:some-controller"
+    with own.watch(with_query("/api/v1/namespaces", WATCH_LIST)) as events:
+        assert initial(events)[0]
+    path = f"{rows.SYSTEM}/configmaps"
+    made = own.call("POST", path, rows.obj("v1", "ConfigMap", "of-a-controller", "kube-system"))
+    assert made.object["metadata"]["managedFields"][0]["manager"] == "kube-controller-manager"
 
 
 def test_the_issuer_of_tokens_is_found_by_openid(rest: Rest) -> None:

@@ -6,11 +6,15 @@ Four clients, as client-go has them: *typed* (protobuf both ways), *metadata* (`
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import urllib3
 
 from lakh.machinery import protobuf
 
@@ -107,15 +111,24 @@ class Reply:
 class Wire:
     """Requests to one server as one component makes them."""
 
-    def __init__(self, rest: Rest, agent: str = "component", token: str = "") -> None:
+    def __init__(self, rest: Rest, agent: str = "component") -> None:
         self._pool, self._host = rest._pool, rest._host
         self._agent = agent
-        self._token = token
+        self._token = ""
+
+    def with_token(self, token: str, authority: Path) -> Wire:
+        """The same server, asked by whom a bearer token stands for, over connections without a certificate."""
+        other = copy.copy(self)
+        other._pool, other._token = urllib3.PoolManager(ca_certs=str(authority)), token
+        return other
 
     def _headers(self, accept: str) -> dict[str, str]:
         # Go's transport asks for gzip by itself.
         agent = f"{self._agent}/v1.36.0 (linux/amd64) kubernetes/0000000"
-        return {"User-Agent": agent, "Accept": accept, "Accept-Encoding": "gzip"}
+        headers = {"User-Agent": agent, "Accept": accept, "Accept-Encoding": "gzip"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        return headers
 
     def call(
         self,
@@ -128,8 +141,6 @@ class Wire:
     ) -> Reply:
         """One request; a body is encoded as `content_type` says."""
         headers = self._headers(accept)
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
         data: bytes | None = None
         if body is not None:
             headers["Content-Type"] = content_type

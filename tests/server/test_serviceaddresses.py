@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import time
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from lakh.server import serviceaddresses
-from lakh.server.serviceaddresses import DEFAULT_RANGE, ORPHAN_SECONDS, repair
+from lakh.server.serviceaddresses import DEFAULT_RANGE, ORPHAN_SECONDS, keep_repairing, repair
 from tests.server.harness import Api
 
 SERVICES = "/api/v1/namespaces/default/services"
@@ -172,3 +173,29 @@ async def test_addresses_of_no_service_go_after_a_while(api: Api) -> None:
     assert await mended(api) == 0
     assert await mended(api, later=ORPHAN_SECONDS + 2) == 1
     assert "10.96.9.9" not in await names(api)
+
+
+async def test_what_somebody_deletes_comes_back_at_once(api: Api) -> None:
+    address = (await api.post(SERVICES, service("a"))).json["spec"]["clusterIP"]
+    cluster, known = api.server.cluster, api.server.services.addresses
+    task = asyncio.create_task(keep_repairing(cluster, known))
+    try:
+        await asyncio.sleep(0)
+        version = (await api.get(ADDRESSES)).json["metadata"]["resourceVersion"]
+        stream = await api.watch(f"{ADDRESSES}?watch=1&resourceVersion={version}")
+        await api.delete(f"{ADDRESSES}/{address}")
+        gone, back = await stream.until(2)
+        assert (gone["type"], back["type"]) == ("DELETED", "ADDED")
+        assert back["object"]["spec"]["parentRef"]["name"] == "a"
+        version = (await api.get(RANGES)).json["metadata"]["resourceVersion"]
+        stream = await api.watch(f"{RANGES}?watch=1&resourceVersion={version}")
+        await api.delete(f"{RANGES}/kubernetes")
+        events = await stream.until(3)
+        assert [event["type"] for event in events] == ["DELETED", "ADDED", "MODIFIED"]
+        assert events[-1]["object"]["status"]["conditions"][0]["status"] == "True"
+        # An address whose service goes with it stays away.
+        await api.delete(f"{SERVICES}/a")
+        assert address not in await names(api)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
