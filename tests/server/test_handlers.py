@@ -500,3 +500,28 @@ async def test_what_an_event_shows_though_it_is_empty_is_nobodys(api: Api) -> No
         f"{path}/e", {"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}}
     )
     assert again.json == made.json
+
+
+async def test_a_volume_says_since_when_it_is_in_its_phase(api: Api) -> None:
+    path = "/api/v1/persistentvolumes"
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "capacity": {"storage": "1Gi"},
+        "hostPath": {"path": "/a"},
+    }
+    status = (await api.post(path, {"metadata": {"name": "v"}, "spec": spec})).json["status"]
+    assert status["phase"] == "Pending" and status["lastPhaseTransitionTime"]
+
+    async def patched(**changes: str) -> dict[str, str]:
+        return (await api.patch(f"{path}/v/status", {"status": changes})).json["status"]
+
+    stated = await patched(phase="Available", lastPhaseTransitionTime="2020-01-01T00:00:00Z")
+    assert stated["lastPhaseTransitionTime"] == "2020-01-01T00:00:00Z"
+    assert (await patched(message="m"))["lastPhaseTransitionTime"] == "2020-01-01T00:00:00Z"
+    changed = await patched(phase="Bound")
+    assert changed["lastPhaseTransitionTime"] > "2020-01-01T00:00:00Z"
+
+
+async def test_a_limit_range_without_a_name_gets_one(api: Api) -> None:
+    made = await api.post("/api/v1/namespaces/default/limitranges", {"spec": {"limits": [{"type": "Pod"}]}})
+    assert made.status == 201 and len(made.json["metadata"]["name"]) == 36

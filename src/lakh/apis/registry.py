@@ -87,6 +87,10 @@ class Strategy:
     def default(self, obj: Any) -> None:
         """Fills in defaults (upstream's SetDefaults functions). Idempotent. Called on every decode of a client's object."""
 
+    def unnamed(self) -> str:
+        """The name of a new object that has none; empty where that is wrong, or `generateName` decides."""
+        return ""
+
     def prepare_for_create(self, obj: Any) -> None:
         """Clears what a client may not set on create."""
         if self.has_status:

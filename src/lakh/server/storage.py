@@ -189,6 +189,8 @@ class ResourceStore:
         """Stores a new object that a client sent. Bytes instead of an item: what a dry run would have stored."""
         metadata = obj.metadata
         self._settle_namespace(metadata, namespace)
+        if not metadata.name:
+            metadata.name = self.strategy.unnamed() or None
         generated = not metadata.name and metadata.generateName
         for attempt in range(GENERATE_NAME_TRIES):
             if generated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from lakh.apis import structs
@@ -48,6 +49,10 @@ class LimitRangeStrategy(Strategy):
 
     allow_create_on_update = True
     columns = (NAME_COLUMN, Column("Created At", "date", "", AGE_COLUMN.description))
+
+    def unnamed(self) -> str:
+        """A random one, whatever `generateName` says (the strategy's PrepareForCreate)."""
+        return str(uuid.uuid4())
 
     def default(self, obj: Any) -> None:
         """For containers a default limit is at most the maximum, a default request the limit."""

@@ -27,6 +27,7 @@ from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column, Resource, Strate
 from lakh.apis.resourcelists import canonicalise, is_native, milli
 from lakh.apis.volumes import default_block_source
 from lakh.apis.volumespec import validate_amount, validate_volume_spec
+from lakh.machinery import times
 from lakh.machinery.errors import (
     FieldError,
     forbidden_field,
@@ -217,8 +218,18 @@ class PersistentVolumeStrategy(Strategy):
         default_block_source(spec)
 
     def prepare_for_create(self, obj: Any) -> None:
-        """A new volume is Pending."""
-        obj.status = _VolumeStatus(phase="Pending")
+        """A new volume is Pending, from now on."""
+        obj.status = _VolumeStatus(phase="Pending", lastPhaseTransitionTime=times.now())
+
+    def prepare_for_status_update(self, new: Any, old: Any) -> None:
+        """Who changes the phase and says no new time of it gets the current one."""
+        super().prepare_for_status_update(new, old)
+        status, was = new.status, old.status or _VolumeStatus()
+        since = status.lastPhaseTransitionTime
+        if status.phase == was.phase:
+            status.lastPhaseTransitionTime = since or was.lastPhaseTransitionTime
+        elif since is None or since == was.lastPhaseTransitionTime:
+            status.lastPhaseTransitionTime = times.now()
 
     def validate(self, obj: Any) -> list[FieldError]:
         """Its spec."""
