@@ -1,6 +1,8 @@
 import copy
 
+import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from lakh.apis.definitions import schema
 from lakh.machinery import fieldset, typed
@@ -132,3 +134,25 @@ def test_any_json_is_survived(a, b):
         typed.merge(a, b, shape)
         typed.problems(a, shape)
         typed.remove(a, fieldset.of_shape(b, shape), shape)
+
+
+items = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "name": st.sampled_from(("a", "b", "c", 1, None)),
+            "image": st.sampled_from(("x", "y")),
+            "ports": st.lists(st.fixed_dictionaries({"containerPort": st.integers(1, 2)}), max_size=2),
+        },
+    )
+    | st.just("no map"),
+    max_size=4,
+)
+
+
+@given(items, items)
+def test_lists_by_text_are_compared_as_any_other(old, new):
+    found = typed.compare({"spec": {"containers": old}}, {"spec": {"containers": new}}, POD)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(typed, "_by_text", lambda items, key: None)
+        assert found == typed.compare({"spec": {"containers": old}}, {"spec": {"containers": new}}, POD)

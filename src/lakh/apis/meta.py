@@ -77,16 +77,25 @@ def validate_driver_name(name: str | None, path: str, found: list[FieldError]) -
 
 
 def validate_object_meta(
-    meta: Any, *, namespaced: bool, name_rule: NameRule, path: str = "metadata", any_finalizer: bool = False
+    meta: Any,
+    *,
+    namespaced: bool,
+    name_rule: NameRule,
+    path: str = "metadata",
+    any_finalizer: bool = False,
+    stored: Any = None,
 ) -> list[FieldError]:
-    """All findings on the metadata of a new object; 2 µs for a usual one. `any_finalizer`: they need no domain."""
+    """All findings on the metadata of an object; 2 µs for a usual one. `any_finalizer`: they need no domain.
+
+    `stored`: the metadata of the object that it is an update of, whose names were looked at when it was created.
+    """
     found: list[FieldError] = []
-    if meta.generateName:
+    if meta.generateName and (stored is None or meta.generateName != stored.generateName):
         for message in name_rule(names.mask_trailing_dash(meta.generateName)):
             found.append(invalid_value(f"{path}.generateName", meta.generateName, message))
     if not meta.name:
         found.append(required(f"{path}.name", "name or generateName is required"))
-    else:
+    elif stored is None or meta.name != stored.name:
         for message in name_rule(meta.name):
             found.append(invalid_value(f"{path}.name", meta.name, message))
     if namespaced:

@@ -31,6 +31,7 @@ SET_ORDER = "$setElementOrder/"
 DELETE_FROM = "$deleteFromPrimitiveList/"
 
 JSONObject = dict[str, Any]
+_SCALARS = frozenset((str, int, bool, float))
 
 
 def apply(original: JSONObject, patch: JSON, node: Node | None) -> JSONObject:
@@ -62,7 +63,7 @@ def _merge_map(original: JSONObject, patch: Mapping[str, Any], node: Node | None
     # What hardly a patch of a controller or kubelet lacks: names and values.
     merged = dict(original)
     for key, value in patch.items():
-        if value.__class__ is str:
+        if value.__class__ in _SCALARS:
             merged[key] = value
         elif value is None or (_directs(value) and not isinstance(merged.get(key), dict)):
             # A directive that meets no map goes with all that is beside it.
@@ -145,7 +146,7 @@ def _plain(value: JSON) -> JSON:
     if isinstance(value, dict):
         out: JSONObject = {}
         for name, child in value.items():
-            if child.__class__ is not str:
+            if child.__class__ not in _SCALARS:
                 if child is None or _directs(child):
                     continue
                 if isinstance(child, (dict, list)):

@@ -43,7 +43,9 @@ def _compare(old: Any, new: Any, shape: Shape, changed: FieldSet, removed: Field
             if value is None:
                 continue
             previous = before.get(name)
-            if previous is not None and previous == value and previous.__class__ is value.__class__:
+            if previous is value or (
+                previous is not None and previous == value and previous.__class__ is value.__class__
+            ):
                 continue
             key, below = shape.field(name) if kind == "struct" else (field_key(name), shape.element)
             if previous is None:
@@ -55,6 +57,20 @@ def _compare(old: Any, new: Any, shape: Shape, changed: FieldSet, removed: Field
                 key, below = shape.field(name) if kind == "struct" else (field_key(name), shape.element)
                 removed[key] = added(value, below)
         return
+    if kind == "list-map" and len(shape.keys) == 1:
+        of_old, of_new = _by_text(old, shape.keys[0]), _by_text(new, shape.keys[0])
+        if of_old is not None and of_new is not None:
+            element = shape.element
+            for text, item in of_new.items():
+                previous = of_old.get(text)
+                if previous is None:
+                    changed[shape.item_key(item)] = added(item, element)
+                elif previous != item:
+                    _step(shape.item_key(item), previous, item, element, changed, removed)
+            for text, item in of_old.items():
+                if text not in of_new:
+                    removed[shape.item_key(item)] = added(item, element)
+            return
     old_items = keyed(old if isinstance(old, list) else [], shape)
     new_items = keyed(new if isinstance(new, list) else [], shape)
     for key, item in new_items.items():
@@ -69,6 +85,19 @@ def _compare(old: Any, new: Any, shape: Shape, changed: FieldSet, removed: Field
     for key, item in old_items.items():
         if key not in new_items:
             removed[key] = EMPTY if item is DUPLICATED else added(item, shape.element)
+
+
+def _by_text(items: Any, key: str) -> dict[str, Any] | None:
+    """The items of a list by a field, where all are maps and have a text of their own there: most lists. None: it is another one."""
+    if items.__class__ is not list:
+        return None
+    out: dict[str, Any] = {}
+    for item in items:
+        text = item.get(key) if item.__class__ is dict else None
+        if text.__class__ is not str:
+            return None
+        out[text] = item
+    return out if len(out) == len(items) else None
 
 
 def _of_key(items: list[Any], key: str, shape: Shape) -> list[Any]:

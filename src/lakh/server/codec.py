@@ -242,7 +242,8 @@ class Codec:
         if isinstance(api_version, str | None) and isinstance(kind, str | None):
             self._check_kind(api_version, kind)
         try:
-            obj = self.checked(plain)
+            obj = msgspec.convert(plain, self.struct)
+            msgspec.convert(plain, self._checks)
         except msgspec.ValidationError:
             strange = unknown.unknown_fields(plain, self.node)
             pruned = unknown.prune(plain, self.node)
@@ -259,11 +260,13 @@ class Codec:
             obj.metadata = self.metadata_type()
         return obj
 
-    def checked(self, plain: dict[str, Any]) -> Any:
-        """Plain JSON values as an object; raises `msgspec.ValidationError` where `convert` looks closer."""
-        obj = msgspec.convert(plain, self.struct)
-        msgspec.convert(plain, self._checks)
-        return obj
+    def merged(self, plain: dict[str, Any], patch: dict[str, Any]) -> Any:
+        """What a merge of `patch` into a stored object gave, as an object; raises `msgspec.ValidationError` where `convert` looks closer.
+
+        Times, quantities and bytes are what was stored, or the patch's.
+        """
+        msgspec.convert(patch, self._checks)
+        return msgspec.convert(plain, self.struct)
 
     def to_plain(self, obj: Any) -> dict[str, Any]:
         """An object as plain JSON values, as clients see it."""

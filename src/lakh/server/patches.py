@@ -87,8 +87,9 @@ def patched_parts(kind: str, patch: Any, old: Any, codec: Codec, change: Change)
         value = getattr(old, attribute)
         if value is not None:
             before[name] = msgspec.to_builtins(value)
+    after = change(before)
     try:
-        new = codec.checked(change(before))
+        new = codec.merged(after, patch)
     except msgspec.ValidationError:
         return None
     if new.metadata is None and "metadata" in patch:

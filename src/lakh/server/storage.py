@@ -398,6 +398,7 @@ class ResourceStore:
             namespaced=self.resource.namespaced,
             name_rule=strategy.validate_name,
             any_finalizer=strategy.any_finalizer,
+            stored=was,
         )
         findings += meta.validate_object_meta_update(
             metadata, was, any_finalizer=strategy.any_finalizer, common=bool(findings)
