@@ -25,7 +25,8 @@ MAX_KEY_BYTES = 16_384
 _OWN = "#"
 _HIDDEN = b"#####"
 _encode = msgspec.json.Encoder().encode
-_drawn = re.compile(rb'"' + ACCESS_VOLUME_PREFIX.encode() + rb'([bcdfghjklmnpqrstvwxz2456789]{5})"').search
+_PREFIX = b'"' + ACCESS_VOLUME_PREFIX.encode()
+_is_drawn = re.compile(rb'[bcdfghjklmnpqrstvwxz2456789]{5}"').match
 
 
 def fields_key(spec: Any) -> bytes:
@@ -59,11 +60,10 @@ class KnownSpecs:
         key = fields_key(spec)
         if _HIDDEN in key or b'"ephemeral":' in key or len(key) > MAX_KEY_BYTES:
             return None
-        found = _drawn(key)
-        if found is not None:
-            name = found.group(1)
-            prefix = ACCESS_VOLUME_PREFIX.encode()
-            key = key.replace(prefix + name, prefix + _HIDDEN)
+        at = key.find(_PREFIX)
+        if at >= 0 and _is_drawn(key, at + len(_PREFIX)):
+            name = key[at + 1 : at + len(_PREFIX) + len(_HIDDEN)]
+            key = key.replace(name, _PREFIX[1:] + _HIDDEN)
         return key
 
     def add(self, key: bytes) -> None:

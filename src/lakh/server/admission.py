@@ -298,10 +298,9 @@ class Admission:
         if spec is None:
             return
         tolerations = spec.tolerations or []
+        tolerated = {t.key or "" for t in tolerations if t.effect in (None, "", "NoExecute")}
         for key in (NOT_READY, UNREACHABLE):
-            if not any(
-                (not t.key or t.key == key) and t.effect in (None, "", "NoExecute") for t in tolerations
-            ):
+            if key not in tolerated and "" not in tolerated:
                 tolerations = [
                     *tolerations,
                     self._toleration(

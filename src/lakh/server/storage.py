@@ -32,6 +32,9 @@ from lakh.store.state import Item
 # Alphabet and length of generated name suffixes (apimachinery's util/rand): no vowels, no look-alikes.
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 SUFFIX_LENGTH = 5
+# A suffix is two pairs of letters and one more.
+_PAIRS = tuple(a + b for a in SUFFIX_ALPHABET for b in SUFFIX_ALPHABET)
+_SUFFIXES = len(SUFFIX_ALPHABET) ** SUFFIX_LENGTH
 # A generated name is cut so that with its suffix it fits a DNS label.
 GENERATED_BASE_MAX = 63 - SUFFIX_LENGTH
 # How often a generated name that is taken is drawn anew.
@@ -116,7 +119,9 @@ def _dedupe_owners(metadata: Any, context: Context) -> None:
 
 def generate_name(base: str) -> str:
     """A name for `generateName`."""
-    return base[:GENERATED_BASE_MAX] + "".join(random.choices(SUFFIX_ALPHABET, k=SUFFIX_LENGTH))
+    rest, last = divmod(int(random.random() * _SUFFIXES), len(SUFFIX_ALPHABET))
+    first, second = divmod(rest, len(_PAIRS))
+    return base[:GENERATED_BASE_MAX] + _PAIRS[first] + _PAIRS[second] + SUFFIX_ALPHABET[last]
 
 
 async def _together(write: Awaitable[T], more: Sequence[Awaitable[Any]]) -> T:
