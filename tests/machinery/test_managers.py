@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lakh.apis.definitions import schema
 from lakh.apis.podspec_known import fields_key
 from lakh.machinery import managers
-from lakh.machinery.apply import server_side_apply, update_managed_fields
+from lakh.machinery.apply import current_managers, server_side_apply, update_managed_fields
 from lakh.machinery.tracking import Endpoint
 
 from .strategies import deployments
@@ -130,3 +130,34 @@ def test_objects_of_more_parts_are_left_to_others():
     assert managers.create(config_map, b"", "m", T1, Endpoint("v1", None)) is None
     with_status = msgspec.convert({"metadata": {}, "status": {"phase": "Running"}}, POD)
     assert managers.create(with_status, b"", "m", T1, Endpoint("v1", PODS.shape.node)) is None
+
+
+entries = st.lists(
+    st.fixed_dictionaries(
+        {"apiVersion": st.just("v1"), "operation": st.sampled_from(("Update", "Apply", "Other"))},
+        optional={
+            "manager": who,
+            "fieldsType": st.sampled_from(("FieldsV1", "FieldsV2")),
+            "fieldsV1": st.sampled_from(({"f:a": {}, "f:b": {}}, {"f:b": {}, "f:a": {}}, {"nonsense": {}})),
+            "time": st.sampled_from((T1, "2026-01-01T01:00:00+01:00", T2)),
+        },
+    )
+    | st.just({}),
+    max_size=3,
+)
+
+
+@given(entries, entries)
+def test_what_clients_send_counts_as_ever(before, sent):
+
+    stored = [
+        {"fieldsType": "FieldsV1", "fieldsV1": {"f:a": {}}, **e}
+        for e in before
+        if e.get("operation") != "Other" and e
+    ] or [{"apiVersion": "v1", "operation": "Update"}]
+    for text in (sent, stored, stored[::-1]):
+        expected = current_managers(stored, text)
+        found = managers.base(msgspec.json.encode(text), at_rest(stored))
+        assert msgspec.json.decode(found or b"[]") == expected
+        if expected == stored:
+            assert found == at_rest(stored)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from lakh.machinery import fieldset
-from lakh.machinery.apply import MAX_UPDATE_MANAGERS, changes_between, created
+from lakh.machinery.apply import MAX_UPDATE_MANAGERS, changes_between, created, current_managers
 from lakh.machinery.fieldset import EMPTY, FieldSet
 from lakh.machinery.tracking import Endpoint
 
@@ -168,6 +168,28 @@ def _order(entry: Entry) -> tuple[str, ...]:
         entry.subresource or "",
     )
 
+
+def base(sent: bytes, at_rest: bytes) -> bytes:
+    """The entries that an update starts from whose client sent some itself, b"" for none: `apply.current_managers` of both.
+
+    Most clients send what they have read, which may be older than what is at rest.
+    """
+    if sent == at_rest:
+        return at_rest
+    small = len(sent) + len(at_rest) <= MAX_CACHED_BYTES
+    return (_cached_base if small else _base)(sent, at_rest)
+
+
+def _base(sent: bytes, at_rest: bytes) -> bytes:
+    before = _decode_any(at_rest)
+    found = current_managers(before, _decode_any(sent))
+    if found == before:
+        return at_rest
+    # Through `Entry`, which has the order of fields at rest.
+    return _encode(_decode(_encode(found))) if found else b""
+
+
+_cached_base = lru_cache(CACHE_ENTRIES)(_base)
 
 _Part = tuple[bytes, bytes, bool, bool]
 

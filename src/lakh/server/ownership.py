@@ -8,9 +8,18 @@ import msgspec
 
 from lakh.machinery import apply as ssa
 from lakh.machinery import errors
+from lakh.machinery.managers import base as base_at_rest
 from lakh.machinery.managers import create as create_at_rest
 from lakh.machinery.managers import update as update_at_rest
-from lakh.server.codec import Codec, FieldValidation, MalformedError, load_json, read_apply, yaml_findings
+from lakh.server.codec import (
+    Codec,
+    FieldValidation,
+    MalformedError,
+    encode_json,
+    load_json,
+    read_apply,
+    yaml_findings,
+)
 from lakh.server.context import Context
 
 # Of ManagedFieldsEntry, as its Struct encodes them: unchanged entries must be unchanged bytes.
@@ -65,14 +74,17 @@ def track_update(
     if context.applied:
         return
     if at_rest:
-        if subresource or new.metadata.managedFields is None:
-            new.metadata.managedFields = None
-            entries = update_at_rest(
-                old, new, at_rest, context.manager, context.now, codec.endpoint(subresource)
-            )
-            if entries is not None:
-                new.metadata.managedFields = msgspec.Raw(entries) if entries else None
-                return
+        sent = new.metadata.managedFields
+        new.metadata.managedFields = None
+        base = at_rest if subresource or sent is None else base_at_rest(encode_json(sent), at_rest)
+        if not base:
+            # Whoever reset the entries wants none until the next apply.
+            return
+        entries = update_at_rest(old, new, base, context.manager, context.now, codec.endpoint(subresource))
+        if entries is not None:
+            new.metadata.managedFields = msgspec.Raw(entries) if entries else None
+            return
+        new.metadata.managedFields = sent
         old.metadata.managedFields = load_json(at_rest)
     before, after = _shallow(old.metadata.managedFields), _shallow(new.metadata.managedFields)
     entries_before = ssa.current_managers(before, after, subresource=subresource)
