@@ -15,14 +15,13 @@ from typing import Any
 import msgspec
 
 from lakh.apis.definitions import schema
+from lakh.apis.embedded import OBJECT_META, EmbeddedObjects
 from lakh.apis.registry import SCALE, Column, Resource, Scale, Strategy, Subresource, status_of
-from lakh.machinery import dynamic, jsonpath, names, rules, times
-from lakh.machinery.errors import FieldError, invalid_value, show
+from lakh.machinery import dynamic, jsonpath, names, rules, structural_validation, times
+from lakh.machinery.errors import FieldError, invalid_value, show, show_go
 from lakh.machinery.schema import Node
 from lakh.machinery.shapes import Shape, shape_of
 from lakh.machinery.structural import Structural
-
-OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 NAME_COLUMN = Column("Name", "string", "name", "Name must be unique within a namespace.")
 AGE_JSON_PATH = ".metadata.creationTimestamp"
@@ -34,6 +33,9 @@ RULES_SKIPPED = FieldError(
     "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors "
     "to complete validation",
 )
+
+# Of a scale subresource: math.MaxInt32.
+MAX_REPLICAS = 2**31 - 1
 
 # Of one definition; a write needs the object before and after it in each version that somebody applied.
 CONVERSIONS_KEPT = 256
@@ -140,6 +142,12 @@ class CustomResource(Resource):
     versions: CustomVersions = None  # type: ignore[assignment]
 
     @property
+    def embedded(self) -> EmbeddedObjects:
+        """The objects inside its objects."""
+        assert isinstance(self.strategy, CustomStrategy)
+        return self.strategy.embedded
+
+    @property
     def list_name(self) -> str:
         """The kind of its lists, as the definition names it."""
         return self.list_kind
@@ -155,6 +163,7 @@ class CustomStrategy(Strategy):
         self.api_version = api_version
         self.kind = kind
         self.structural = structural
+        self.embedded = EmbeddedObjects(structural.node)
         self.rules = rules.compile_rules(structural.raw)
         subresources = version.subresources
         self.has_status = subresources is not None and subresources.status is not None
@@ -221,11 +230,16 @@ class CustomStrategy(Strategy):
         """By schema and rules."""
         return self._findings(obj, None)
 
-    def _findings(self, obj: Any, old: Any | None) -> list[FieldError]:
+    def _findings(self, obj: Any, old: Any | None, *, of_status: bool = False) -> list[FieldError]:
         document = self.document(obj)
         before = self.document(old) if old is not None else None
-        found = self.structural.validate(document, before)
-        found += self._scale_findings(obj)
+        if of_status:
+            found = self._status_findings(obj.content, old.content)
+        else:
+            found = self.structural.validate(document, before)
+            if self.embedded:
+                found += self.embedded.validate(obj.content)
+        found += self._scale_findings(obj, of_status)
         if self.rules is not None:
             if any(f.reason in _BLOCKING for f in found):
                 found.append(RULES_SKIPPED)
@@ -235,13 +249,40 @@ class CustomStrategy(Strategy):
                 obj.ratcheted = [str(f) for f in ratcheted]
         return found
 
-    def _scale_findings(self, obj: Any) -> list[FieldError]:
+    def _status_findings(self, new: dict[str, Any], old: dict[str, Any]) -> list[FieldError]:
+        """Of an update of status only this is looked at, as an object of its own."""
+        raw = (self.structural.raw.get("properties") or {}).get("status")
+        if raw is None or "status" not in new:
+            return []
+        return [
+            FieldError(f.reason, f"status.{f.field}" if f.field else "status", f.text)
+            for f in structural_validation.findings(new["status"], raw, old.get("status"))
+        ]
+
+    def _scale_findings(self, obj: Any, of_status: bool) -> list[FieldError]:
+        scale = self.scale
+        if scale is None:
+            return []
         found: list[FieldError] = []
-        if self.scale is not None:
-            for path in (self.scale.spec_replicas, self.scale.status_replicas):
-                count = dynamic.get(obj.content, path)
-                if isinstance(count, int) and count < 0:
-                    found.append(invalid_value(path, count, "should be a non-negative integer"))
+        counts = (scale.status_replicas,) if of_status else (scale.spec_replicas, scale.status_replicas)
+        for path in counts:
+            count = dynamic.get(obj.content, path)
+            if count is None:
+                continue
+            if not isinstance(count, int) or isinstance(count, bool):
+                found.append(invalid_value(f".{path}", 0, _accessor_error(path, count, "int64")))
+            elif count < 0:
+                found.append(invalid_value(f".{path}", count, "should be a non-negative integer"))
+            elif count > MAX_REPLICAS:
+                found.append(
+                    invalid_value(f".{path}", count, f"should be less than or equal to {MAX_REPLICAS}")
+                )
+        if scale.selector:
+            text = dynamic.get(obj.content, scale.selector)
+            if text is not None and not isinstance(text, str):
+                found.append(
+                    invalid_value(f".{scale.selector}", "", _accessor_error(scale.selector, text, "string"))
+                )
         return found
 
     def prepare_for_update(self, new: Any, old: Any) -> None:
@@ -269,8 +310,8 @@ class CustomStrategy(Strategy):
                 setattr(new.metadata, name, getattr(old.metadata, name))
 
     def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
-        """By schema and rules."""
-        return self._findings(new, old)
+        """By the schema of status, and the rules."""
+        return self._findings(new, old, of_status=True)
 
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
         """Finalizers whose names may be others', too, and what an update leaves broken."""
@@ -307,6 +348,21 @@ def _finalizer_warnings(name: str) -> list[str]:
             f"{field}prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers"
         )
     return found
+
+
+_GO_TYPES = {
+    bool: "bool",
+    int: "int64",
+    float: "float64",
+    str: "string",
+    dict: "map[string]interface {}",
+    list: "[]interface {}",
+}
+
+
+def _accessor_error(path: str, value: Any, expected: str) -> str:
+    """As unstructured.NestedInt64 and its like say it."""
+    return f".{path} accessor error: {show_go(value)} is of the type {_GO_TYPES[type(value)]}, expected {expected}"
 
 
 def _is_path(text: str) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 from lakh.apis.custom import OBJECT_META, CustomResource, Unstructured, object_meta_node
 from lakh.apis.definitions import schema
-from lakh.machinery import dynamic, unknown
+from lakh.machinery import dynamic, errors, unknown
 from lakh.machinery.tracking import Versions
 from lakh.server.codec import Codec, FieldValidation, load_json, yaml_findings
 
@@ -67,12 +67,33 @@ class CustomCodec(Codec):
         for name, value in (("apiVersion", api_version), ("kind", kind)):
             if not isinstance(value, str | None):
                 raise self._malformed(f"json: cannot unmarshal into Go struct field .{name} of type string")
-        self._check_kind(api_version, kind)
+        if not kind:
+            raise self._malformed(f"Object 'Kind' is missing in '{_encode_content(plain).decode()}'")
+        self._check_kind(api_version, "")
         found = findings or []
         metadata = self._metadata(plain.pop("metadata", None), found)
+        wrong_type = [
+            errors.invalid_value(name, value or "", f"must be {expected}")
+            for name, value, expected in (
+                ("kind", kind, self.kind),
+                ("apiVersion", api_version, self.api_version),
+            )
+            if value != expected
+        ]
+        if wrong_type:
+            raise errors.invalid(self.resource.group, kind, metadata.name or "", wrong_type)
         found += self.resource_schema.prune(plain)
+        embedded = self.resource.embedded
+        if embedded:
+            pruned, wrong = embedded.settle(plain, drop=False)
+            if wrong is not None:
+                raise self._malformed(str(wrong))
+            found += pruned
         self._report(found, validation, warnings)
         self.resource_schema.default(plain)
+        if embedded:
+            # Defaults may have brought metadata, too.
+            embedded.settle(plain, drop=True)
         return Unstructured(metadata, plain)
 
     def _metadata(self, plain: Any, found: list[str]) -> Any:
@@ -116,6 +137,8 @@ class CustomCodec(Codec):
         metadata = msgspec.convert(plain.pop("metadata"), self.struct)
         self.resource_schema.prune(plain)
         self.resource_schema.default(plain)
+        if self.resource.embedded:
+            self.resource.embedded.settle(plain, drop=True)
         return Unstructured(metadata, plain)
 
     def split_stored(self, value: bytes) -> tuple[Any, bytes]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lakh.apis.custom import CustomResource
-from lakh.apis.registry import Registry, Resource
+from lakh.apis.registry import Registry, Resource, Subresource
 from lakh.server.codec import encode_json
 from lakh.server.documents import Document, Headers
 from lakh.server.negotiate import CONTENT_TYPES, accepted
@@ -48,6 +48,12 @@ OTHER_PATHS = ("/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v
 AGGREGATED = "apidiscovery.k8s.io"
 AGGREGATED_TYPE = b"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 CACHEABLE: Headers = ((b"Cache-Control", b"public"),)
+
+
+def _subresources(resource: Resource) -> list[tuple[str, Subresource]]:
+    """In the order in which upstream lists them: by name, but of custom resources status first."""
+    found = sorted(resource.subresources.items())
+    return found[::-1] if isinstance(resource, CustomResource) else found
 
 
 class Discovery:
@@ -178,7 +184,7 @@ class Discovery:
             if "watch" in resource.verbs:  # it is stored, not computed
                 entry["storageVersionHash"] = storage_version_hash(resource)
             listed.append(entry)
-            for name, sub in sorted(resource.subresources.items()):
+            for name, sub in _subresources(resource):
                 below: dict[str, Any] = {
                     "name": f"{resource.plural}/{name}",
                     "singularName": "",
@@ -238,7 +244,7 @@ def _aggregated_resource(resource: Resource) -> dict[str, Any]:
                 },
                 "verbs": sorted(sub.verbs),
             }
-            for name, sub in sorted(resource.subresources.items())
+            for name, sub in _subresources(resource)
         ]
     return entry
 

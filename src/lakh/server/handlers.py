@@ -118,6 +118,9 @@ class Handlers:
         resource = info.resource
         if verb not in resource.verbs or (verb == "create" and info.name):
             raise _not_allowed()
+        if resource.namespaced and not info.namespace and verb not in ("list", "watch"):
+            # Only these go across namespaces.
+            raise errors.path_not_found() if isinstance(resource, CustomResource) else _not_allowed()
         if verb == "get":
             return self._get(request, store, info, query)
         if verb == "list":
@@ -125,18 +128,13 @@ class Handlers:
         if verb == "watch":
             return self._watch(request, store, info, query)
         if verb == "create":
-            if resource.namespaced and not info.namespace:
-                raise _not_allowed()
             virtual = self.reviews.handler(resource)
             if virtual is not None:
                 if negotiate.accepted(request.headers.get("accept", "")).shape != "object":
                     raise errors.not_acceptable(negotiate.SERVED)
                 return negotiated(request, virtual(request, info, user))
             return self._create(request, store, info, query, user)
-        if not info.name and (
-            verb in ("update", "patch")
-            or (verb == "deletecollection" and resource.namespaced and not info.namespace)
-        ):
+        if not info.name and verb in ("update", "patch"):
             raise _not_allowed()
         if verb == "update":
             return self._update(request, store, info, query, user, "")

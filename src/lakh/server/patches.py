@@ -35,23 +35,24 @@ def content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip()
 
 
-def parse_patch(kind: str, body: bytes, store: ResourceStore) -> Change:
-    """A patch as a function on plain objects; raises 400 and 415."""
-    return change_of(kind, load_patch(kind, body, store), store)
+def parse_patch(kind: str, body: bytes, store: ResourceStore, *, strategic_too: bool = True) -> Change:
+    """A patch as a function on plain objects; raises 400 and 415. `strategic_too`: whether the object that it is of takes strategic ones."""
+    return change_of(kind, load_patch(kind, body, store, strategic_too=strategic_too), store)
 
 
-def load_patch(kind: str, body: bytes, store: ResourceStore) -> Any:
+def load_patch(kind: str, body: bytes, store: ResourceStore, *, strategic_too: bool = True) -> Any:
     """A patch as plain JSON; raises 400 and 415."""
+    strategic_too = strategic_too and store.codec.strategic
     if kind == JSON_PATCH:
         return jsonpatch.check(_read(body, "error decoding patch: "))
-    if kind == MERGE_PATCH or (kind == STRATEGIC_PATCH and store.codec.strategic):
+    if kind == MERGE_PATCH or (kind == STRATEGIC_PATCH and strategic_too):
         what = "error decoding patch: " if kind == MERGE_PATCH else ""
         patch = _read(body, what)
         if not isinstance(patch, dict):
             raise errors.bad_request(what + _no_map(patch))
         return patch
     raise errors.unsupported_media_type(
-        PATCH_TYPES if store.codec.strategic else [t for t in PATCH_TYPES if t != STRATEGIC_PATCH]
+        PATCH_TYPES if strategic_too else [t for t in PATCH_TYPES if t != STRATEGIC_PATCH]
     )
 
 

@@ -140,7 +140,7 @@ class Subresources:
             kind = content_type(request)
             if kind == APPLY_PATCH:
                 return await self._apply_scale(handlers, request, info, query, user, store)
-            change = parse_patch(kind, request.body, scale_store)  # type: ignore[arg-type]
+            change = parse_patch(kind, request.body, scale_store, strategic_too=store.codec.strategic)  # type: ignore[arg-type]
 
         def mutate(item: Item, old: Any) -> Any:
             scale = wanted if change is None else None

@@ -528,8 +528,16 @@ def _type_meta(properties: Raw, path: str, is_root: bool, found: list[FieldError
         )
 
 
-def _defaults(raw: Raw, path: str, forbidden: str, found: list[FieldError], level: str = "root") -> None:
-    """`forbidden` says why there must be no default: in metadata they would be of what every object has."""
+def _defaults(
+    raw: Raw,
+    path: str,
+    forbidden: str,
+    found: list[FieldError],
+    level: str = "root",
+    in_metadata: bool = False,
+) -> None:
+    """`forbidden` says why there must be no default: in metadata they would be of what every object has. `in_metadata`: of an embedded object, where
+    what is unknown goes anyway."""
     default = raw.get("default")
     if default is not None and forbidden:
         found.append(forbidden_field(f"{path}.default", f"must not be set {forbidden}"))
@@ -538,7 +546,7 @@ def _defaults(raw: Raw, path: str, forbidden: str, found: list[FieldError], leve
         pruned = dynamic.clone(default)
         part = Structural({"type": "object", "properties": {"v": raw}}, _NO_METADATA)
         part.prune(holder := {"v": pruned})
-        if holder["v"] != default:
+        if holder["v"] != default and not in_metadata:
             found.append(invalid_value(at, default, "must not have unknown fields"))
         part.default(holder)
         found += structural_validation.findings_at(holder["v"], raw, at)
@@ -547,7 +555,10 @@ def _defaults(raw: Raw, path: str, forbidden: str, found: list[FieldError], leve
         name = where.removeprefix("properties[").removesuffix("]")
         if level == "root" and where.startswith("properties[") and name in _META:
             why = f"in top-level {name}"
-        _defaults(sub, f"{path}.{where}", why, found, "below")
+        inside = in_metadata or (
+            where == "properties[metadata]" and bool(raw.get("x-kubernetes-embedded-resource"))
+        )
+        _defaults(sub, f"{path}.{where}", why, found, "below", inside)
 
 
 _META = ("metadata", "kind", "apiVersion")
