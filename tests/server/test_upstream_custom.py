@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from .harness import Answer, Api
-from .test_custom_resources import DEFINITIONS, define
+from .test_custom_resources import DEFINITIONS, define, until
 
 OBJECT = {"type": "object"}
 FREE: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
@@ -416,3 +416,100 @@ class TestMetadata:
         await schema()
         live = (await api.get(f"{FOOS}/a")).json
         assert (live["spec"], live["status"]) == ({"a": "a", "b": "B"}, {"a": "A", "b": "B"})
+
+
+PORTS = {
+    "type": "array",
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["containerPort", "protocol"],
+    "items": {
+        "type": "object",
+        "required": ["containerPort"],
+        "properties": {
+            "containerPort": {"type": "integer", "format": "int32"},
+            "name": {"type": "string"},
+            "protocol": {"type": "string", "default": "SCTP"},
+        },
+    },
+}
+
+
+class TestApply:
+    """test/integration/apiserver/apply/apply_crd_test.go."""
+
+    async def test_keys_that_are_defaulted(self, api: Api) -> None:
+        """TestDefaultMissingKeyCRD: a key's default is the schema's."""
+        await define(api, foos({"type": "object", "properties": {"ports": PORTS}}))
+        first = await api.apply(f"{FOOS}/a", foo(ports=[{"name": "x", "containerPort": 80}]), "one")
+        assert first.status == 201, first
+        second = foo(ports=[{"name": "y", "containerPort": 80, "protocol": "SCTP"}])
+        answer = await api.apply(f"{FOOS}/a", second, "two")
+        refused(answer, 409)
+        (cause,) = answer.json["details"]["causes"]
+        assert cause["field"] == '.ports[containerPort=80,protocol="SCTP"].name'
+
+    async def test_keys_without_default(self, api: Api) -> None:
+        """TestApplyCRDStructuralSchema."""
+        ports = copy.deepcopy(PORTS)
+        del ports["items"]["properties"]["protocol"]["default"]
+        ports["items"]["required"] = ["containerPort", "protocol"]
+        await define(api, foos({"type": "object", "properties": {"ports": ports}}))
+        tcp = {"name": "x", "containerPort": 80, "protocol": "TCP"}
+        refused(
+            await api.apply(f"{FOOS}/a", foo(ports=[{"name": "x", "containerPort": 80}]), "one"),
+            400,
+            '.ports: element 0: associative list with keys has an element that omits key field "protocol" (and doesn\'t have default value)',
+        )
+        refused(
+            await api.apply(f"{FOOS}/a", foo(ports=[tcp, tcp]), "one"),
+            400,
+            '.ports: duplicate entries for key [containerPort=80,protocol="TCP"]',
+        )
+        assert (await api.apply(f"{FOOS}/a", foo(ports=[tcp]), "one")).status == 201
+        beside = foo(ports=[{"name": "y", "containerPort": 8080, "protocol": "TCP"}])
+        both = await api.apply(f"{FOOS}/a", beside, "two")
+        assert [p["name"] for p in both.json["ports"]] == ["x", "y"]
+
+    async def test_defaults_in_atoms_change_nothing(self, api: Api) -> None:
+        """TestNoOpApplyWithDefaultsSameResourceVersionCRD."""
+        reference = {
+            "type": "object",
+            "x-kubernetes-map-type": "atomic",
+            "properties": {"name": {"type": "string"}, "namespace": {"type": "string", "default": "d"}},
+        }
+        await define(api, foos({"type": "object", "properties": {"ref": reference}}))
+        first = await api.apply(f"{FOOS}/a", foo(ref={"name": "m\n"}), "one")
+        again = await api.apply(f"{FOOS}/a", foo(ref={"name": "m\n"}), "one")
+        assert first.status == 201, first
+        assert first.json["metadata"]["resourceVersion"] == again.json["metadata"]["resourceVersion"]
+
+    async def test_while_the_definition_goes(self, api: Api) -> None:
+        """TestApplyCRDuringCRDFinalization."""
+        body = noxus()
+        body["metadata"]["finalizers"] = ["test.example.com/f"]
+        await define(api, body)
+        await api.delete(f"{DEFINITIONS}/noxus.mygroup.example.com")
+        await until(api, "noxus.mygroup.example.com", "Terminating")
+        why = "create not allowed while custom resource definition is terminating"
+        refused(await api.apply(f"{NOXUS}/a", noxu(), "one"), 403, why)
+        refused(await api.post(NOXUS, noxu()), 405, why)
+
+
+class TestSchemas:
+    """TestNonStructuralSchemaConditionForCRDV1, TestForbiddenFieldsInSchema: findings that name what is wrong."""
+
+    @pytest.mark.parametrize(
+        ("schema", "text"),
+        [
+            ({"metadata": {"type": "object", "minimum": 42}}, "properties[metadata]: Forbidden: must not specify anything other than name and generateName"),
+            ({"a": {"type": "array", "items": [{"type": "string"}]}}, "properties[a].items: Forbidden: items must be a schema object and not an array"),
+            (
+                {"a": {"type": "array", "items": {"type": "string"}, "not": {"items": [{"type": "string"}]}}},
+                "properties[a].not.items: Forbidden: items must be a schema object and not an array",
+            ),
+            ({"a": {"type": "object", "not": {"$ref": "x"}}}, "properties[a].not.$ref: Forbidden: $ref is not supported"),
+            ({"a": {"type": "array", "items": {"type": "string"}, "uniqueItems": True}}, "properties[a].uniqueItems: Forbidden: uniqueItems cannot be set to true"),
+        ],
+    )  # fmt: skip
+    async def test_refused(self, api: Api, schema: dict[str, Any], text: str) -> None:
+        refused(await api.post(DEFINITIONS, foos({"type": "object", "properties": schema})), 422, text)

@@ -42,6 +42,10 @@ _FREE_FORM = (
 )
 
 
+# List-map keys that Kubernetes' types default; the published schemas do not say so.
+KEY_DEFAULTS = {"protocol": "TCP"}
+
+
 class Node:
     """One place of a schema: its type, and how lists and maps merge there.
 
@@ -94,6 +98,10 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.type} {self.definition or ''}>"
+
+    def key_default(self, key: str) -> Any:
+        """The default of a key of this list's items, None when it has none."""
+        return KEY_DEFAULTS.get(key)
 
     def field(self, name: str) -> Node | None:
         """The node of a struct's field; None when there is no such field."""

@@ -15,9 +15,6 @@ import msgspec
 from lakh.machinery.schema import Node
 
 Kind = Literal["leaf", "struct", "map", "list-map", "list-set"]
-
-# List-map keys that Kubernetes' types default; the published schemas do not say so.
-KEY_DEFAULTS = {"protocol": "TCP"}
 # Distinct names of containers, ports, conditions and finalizers in a cluster are few.
 CACHE_ENTRIES = 65536
 # Longer ones are not kept, so that a client cannot fill memory with them.
@@ -116,7 +113,7 @@ class Shape:
         for key in self.keys:
             value = item.get(key)
             if value is None:
-                value = KEY_DEFAULTS.get(key)
+                value = self.node.key_default(key) if self.node is not None else None
                 if value is None:
                     raise KeyMissingError(
                         f'associative list with keys has an element that omits key field "{key}" '

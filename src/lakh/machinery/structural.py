@@ -92,6 +92,11 @@ class StructuralNode(Node):
         """All declared fields."""
         return iter(self._fields.items())
 
+    def key_default(self, key: str) -> Any:
+        """The default of a key of this list's items, None when it has none."""
+        field = self.element.field(key)
+        return field.raw.get("default") if isinstance(field, StructuralNode) else None
+
     @property
     def element(self) -> Node:
         """The node of a list's items or a map's values; of what has no schema the node itself."""

@@ -17,6 +17,9 @@ from lakh.store.state import Item
 CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 
 
+TERMINATING = "create not allowed while custom resource definition is terminating"
+
+
 class CustomStore(ResourceStore):
     """The objects of one version of a custom resource. `terminating`: its definition is being deleted, so there will be no new ones."""
 
@@ -33,10 +36,14 @@ class CustomStore(ResourceStore):
         return CustomCodec(resource)
 
     async def create(self, context: Context, obj: Any, namespace: str) -> Item | bytes:
-        """Stores a new object; raises 405 while the definition is being deleted."""
+        """Stores a new object; raises 405 while the definition is being deleted, to a server-side apply 403."""
         if self.terminating:
+            if context.applied:
+                raise errors.forbidden(
+                    self.resource.group, self.resource.plural, obj.metadata.name, TERMINATING
+                )
             error = errors.method_not_supported(self.resource.group, self.resource.plural, "create")
-            error.message = "create not allowed while custom resource definition is terminating"
+            error.message = TERMINATING
             raise error
         return await super().create(context, obj, namespace)
 

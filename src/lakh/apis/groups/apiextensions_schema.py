@@ -281,6 +281,7 @@ def _logic(raw: Raw, spine: Raw, path: str, skip: bool, found: list[FieldError],
         return
     if _malformed(raw, path, found):
         return
+    _unsupported(raw, path, found)
     for keyword, why in _NOT_IN_LOGIC.items():
         if raw.get(keyword) or (
             keyword in ("default", "additionalProperties") and raw.get(keyword) is not None
@@ -518,7 +519,8 @@ def _type_meta(properties: Raw, path: str, is_root: bool, found: list[FieldError
     if metadata.get("type") != "object":
         found.append(invalid_value(f"{at}.type", metadata.get("type") or "", "must be object"))
     extra = set(metadata.get("properties") or ()) - {"name", "generateName"}
-    shape = {k for k in metadata if k.startswith("x-kubernetes-") or k in ("additionalProperties", "items")}
+    # Defaults are looked at elsewhere.
+    shape = {k for k, v in metadata.items() if v and k not in ("type", "properties", "default")}
     if is_root and (extra or shape):
         found.append(
             forbidden_field(
