@@ -101,9 +101,13 @@ class ServiceAddresses:
         kept: dict[tuple[str | None, int | None], int] = {}
         if old is not None and old.spec is not None:
             kept = {(p.protocol, p.port): p.nodePort for p in old.spec.ports or () if p.nodePort}
+        # One port of several protocols, say of DNS, is one node port, too.
+        shared = {p.port: p.nodePort for p in reversed(spec.ports or ()) if p.nodePort}
         for index, port in enumerate(spec.ports or ()):
             if not port.nodePort:
-                port.nodePort = kept.get((port.protocol, port.port)) or self._free_port(service, own)
+                found = kept.get((port.protocol, port.port)) or shared.get(port.port)
+                port.nodePort = found or self._free_port(service, own)
+                shared.setdefault(port.port, port.nodePort)
             elif self._taken(self._ports.get(port.nodePort), key):
                 raise self._invalid(
                     service,

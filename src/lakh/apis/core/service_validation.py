@@ -40,8 +40,8 @@ def is_headless(service: Any) -> bool:
 
 
 def needs_cluster_ip(service: Any) -> bool:
-    """Whether the server has to allocate (or confirm) a cluster IP."""
-    return service.spec.type in ("ClusterIP", "LoadBalancer", "NodePort") and not is_headless(service)
+    """Whether a service has a cluster IP, be it `None`."""
+    return service.spec.type in ("ClusterIP", "LoadBalancer", "NodePort")
 
 
 def needs_node_ports(service: Any) -> bool:

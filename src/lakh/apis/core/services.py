@@ -12,6 +12,7 @@ from lakh.apis.core.base import declare, spec_field
 from lakh.apis.core.service_validation import (
     ONCE_SET,
     is_externally_accessible,
+    is_headless,
     is_load_balancer,
     needs_cluster_ip,
     needs_health_check_node_port,
@@ -198,10 +199,15 @@ class ServiceStrategy(Strategy):
         spec = obj.spec
         if spec.type == "ExternalName":
             return
+        # A headless service without a selector brings its own addresses, of both families unless it says otherwise.
+        own_addresses = is_headless(obj) and not spec.selector
         if not spec.ipFamilyPolicy:
-            spec.ipFamilyPolicy = "SingleStack"
+            both = own_addresses or len(spec.ipFamilies or ()) == 2
+            spec.ipFamilyPolicy = "RequireDualStack" if both else "SingleStack"
         if not spec.ipFamilies:
             spec.ipFamilies = ["IPv6" if spec.clusterIP and ":" in spec.clusterIP else "IPv4"]
+        if own_addresses and len(spec.ipFamilies) == 1 and spec.ipFamilyPolicy != "SingleStack":
+            spec.ipFamilies = [*spec.ipFamilies, "IPv6" if spec.ipFamilies == ["IPv4"] else "IPv4"]
 
     def validate(self, obj: Any) -> list[FieldError]:
         """A service's type, ports, addresses and policies."""
