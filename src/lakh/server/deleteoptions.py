@@ -38,6 +38,12 @@ def delete_options(request: Request, query: dict[str, str]) -> DeleteOptions:
             options.orphanDependents = boolean(query, "orphanDependents")
         if "dryRun" in query:
             options.dryRun = [query["dryRun"]]
+    check_delete_options(options)
+    return options
+
+
+def check_delete_options(options: DeleteOptions) -> None:
+    """Refuses options with all findings: upstream's ValidateDeleteOptions. Raises 422."""
     findings = []
     if options.propagationPolicy is not None and options.orphanDependents is not None:
         findings.append(
@@ -59,4 +65,3 @@ def delete_options(request: Request, query: dict[str, str]) -> DeleteOptions:
     findings += check_dry_run(options.dryRun or ())
     if findings:
         raise errors.invalid("meta.k8s.io", "DeleteOptions", "", findings)
-    return options

@@ -16,6 +16,7 @@ from lakh.server.cluster import Cluster
 from lakh.server.codec import Codec, FieldValidation, encode_json, load_json, read_apply
 from lakh.server.connect import Connect
 from lakh.server.context import Context, boolean
+from lakh.server.deleteoptions import check_delete_options
 from lakh.server.patches import APPLY_PATCH, content_type, parse_patch
 from lakh.server.routing import RequestInfo
 from lakh.server.storage import DeleteOptions, ResourceStore
@@ -309,12 +310,16 @@ class Subresources:
         store: ResourceStore,
     ) -> Response:
         context = handlers.context(request, query, user)
-        eviction = self._evictions.decode(handlers.body(request), context.validation, context.warnings)
-        if eviction.metadata.name and eviction.metadata.name != info.name:
+        body = handlers.body(request)
+        # Clients of an older time say v1beta1, and mean the same.
+        body = body.replace(b'"policy/v1beta1"', b'"policy/v1"', 1)
+        eviction = self._evictions.decode(body, context.validation, context.warnings)
+        if (eviction.metadata.name or "") != info.name:
             raise errors.bad_request("name in URL does not match name in Eviction object")
         options = DeleteOptions()
         if eviction.deleteOptions is not None:
             options = msgspec.convert(msgspec.to_builtins(eviction.deleteOptions), DeleteOptions)
+            check_delete_options(options)
             if options.dryRun:
                 context.dry_run = True
         if self.replication is not None:
