@@ -403,9 +403,7 @@ class TestObjects:
         assert made.json["message"].startswith('Robot.example.com "a" is invalid: ')
         assert text in made.json["message"]
 
-    @pytest.mark.parametrize(
-        "body", [b"[]", b"{", b'{"kind":"Other"}', b'{"metadata":{"labels":[]}}', b'{"kind":5}', b"null"]
-    )
+    @pytest.mark.parametrize("body", [b"[]", b"{", b'{"metadata":{"labels":[]}}', b'{"kind":5}', b"null"])
     async def test_bad_input(self, api: Api, body: bytes) -> None:
         assert (await api.post(ROBOTS, body)).status == 400
 
@@ -601,7 +599,7 @@ class TestVersions:
 class TestDocuments:
     async def test_discovery(self, api: Api) -> None:
         listed = (await api.get(f"{GROUP}/v1")).json["resources"]
-        assert [r["name"] for r in listed] == ["robots", "robots/scale", "robots/status"]
+        assert [r["name"] for r in listed] == ["robots", "robots/status", "robots/scale"]
         assert listed[0]["shortNames"] == ["rb"]
         assert listed[0]["categories"] == ["all"]
         aggregated = await api.get(

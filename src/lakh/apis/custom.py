@@ -233,7 +233,7 @@ class CustomStrategy(Strategy):
     def _findings(self, obj: Any, old: Any | None, *, of_status: bool = False) -> list[FieldError]:
         document = self.document(obj)
         before = self.document(old) if old is not None else None
-        if of_status:
+        if of_status and old is not None:
             found = self._status_findings(obj.content, old.content)
         else:
             found = self.structural.validate(document, before)

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from lakh.apis.custom import OBJECT_META, CustomResource, Unstructured, object_meta_node
+from lakh.apis.custom import CustomResource, Unstructured, object_meta_node
 from lakh.apis.definitions import schema
+from lakh.apis.embedded import OBJECT_META
 from lakh.machinery import dynamic, errors, unknown
 from lakh.machinery.tracking import Versions
 from lakh.server.codec import Codec, FieldValidation, load_json, yaml_findings

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lakh.apis.custom import OBJECT_META, CustomResource
+from lakh.apis.custom import CustomResource
+from lakh.apis.embedded import OBJECT_META
 from lakh.server.openapi_schemas import REF_PREFIX, Rendered, Version
 
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
