@@ -74,7 +74,7 @@ def dangling(schema: dict[str, Any]) -> list[tuple[str, str]]:
     """Status and reason of the condition; nothing without a flow schema."""
     if schema["kind"] != "FlowSchema":
         return []
-    conditions = schema.get("status", {}).get("conditions", [])
+    conditions = schema.get("status", {}).get("conditions") or ()
     return [(c["status"], c["reason"]) for c in conditions if c["type"] == "Dangling"]
 
 
