@@ -69,6 +69,8 @@ class Strategy:
     keeps_parts: bool = True
     # Finalizers of garbage collection by default: "background" for all but a few old kinds.
     default_propagation: str = "Background"
+    # What is said to a client that deletes an object and leaves its dependents to that.
+    propagation_warning: str = ""
     columns: tuple[Column, ...] = (NAME_COLUMN, Column("Created At", "date", "", AGE_COLUMN.description))
     # Where an object's row stands in a table, if not by name.
     row_order: Callable[[Any], Any] | None = None

@@ -470,15 +470,24 @@ class Handlers:
         if why := store.strategy.permanent(info.name):
             raise errors.forbidden(store.resource.group, store.resource.plural, info.name, why)
         done = await store.delete(context, info.namespace, info.name, options)
-        return self._deleted(request, store, info.name, done, query)
+        warning = store.strategy.propagation_warning
+        if warning and options.propagationPolicy is None and options.orphanDependents is None:
+            context.warn([warning])
+        return self._deleted(request, store, info.name, done, query, context)
 
     def _deleted(
-        self, request: Request, store: ResourceStore, name: str, done: Deleted, query: dict[str, str]
+        self,
+        request: Request,
+        store: ResourceStore,
+        name: str,
+        done: Deleted,
+        query: dict[str, str],
+        context: Context,
     ) -> Response:
         """The answer to a delete: the object while it waits, else a Status."""
         resource = store.resource
         if not done.gone or (resource.plural in RETURN_DELETED and not resource.group):
-            return self._item(store, done.item, self.accepted(request, store), query)
+            return self._item(store, done.item, self.accepted(request, store), query, context=context)
         details = {"name": name, "kind": resource.plural, "uid": done.uid}
         if resource.group:
             details["group"] = resource.group
@@ -490,7 +499,8 @@ class Handlers:
             "details": details,
         }
         return render(
-            Response(200, encode_json(status)), negotiate.accepted(request.headers.get("accept", "")).media
+            Response(200, encode_json(status), headers=context.warning_headers()),
+            negotiate.accepted(request.headers.get("accept", "")).media,
         )
 
     async def _delete_collection(

@@ -54,6 +54,10 @@ class JobStrategy(GroupStrategy):
     generation = True
     # The oldest promise of batch/v1: deleting a Job leaves its pods, unless the client says otherwise.
     default_propagation = "Orphan"
+    propagation_warning = (
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+        "propagationPolicy=Orphan to suppress this warning"
+    )
     selectable_fields = _JOB_FIELDS
     columns = (
         NAME_COLUMN,
