@@ -729,3 +729,16 @@ class TestScale:
         assert answer.status == 200, answer
         live = await api.get(f"{DEPLOYMENTS}/a")
         assert (live.json["spec"]["replicas"], owners_of_replicas(live)) == (1, {"applier"})
+
+    @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "ReplicaSet"])
+    async def test_forms(self, api: Api, kind: str) -> None:
+        """TestGetScaleSubresourceAsTableForAllBuiltins."""
+        path = f"/apis/apps/v1/namespaces/default/{kind.lower()}s/a/scale"
+        await api.apply(path.removesuffix("/scale"), workload(kind, "a", replicas=3), "applier")
+        table = (await api.get(path, accept="application/json;as=Table;g=meta.k8s.io;v=v1")).json
+        assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+        (row,) = table["rows"]
+        assert row["cells"][:3] == ["a", 3, 0]
+        assert (row["object"]["kind"], row["object"]["metadata"]["name"]) == ("PartialObjectMetadata", "a")
+        form = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+        assert (await api.get(path, accept=form)).json["kind"] == "PartialObjectMetadata"

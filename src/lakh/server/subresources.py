@@ -10,7 +10,7 @@ from lakh.apis.custom import CustomResource, Unstructured
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
 from lakh.machinery import dynamic, errors, selectors
-from lakh.server import ownership, tokenrequests
+from lakh.server import negotiate, ownership, tables, tokenrequests
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.codec import Codec, FieldValidation, encode_json, load_json, read_apply
@@ -75,7 +75,7 @@ class Subresources:
             case "scale":
                 if info.verb == "get":
                     item = store.get(info.namespace, info.name)
-                    return Response(200, encode_json(self._scale_of(store, item)))
+                    return self._get_scale(request, query, self._scale_of(store, item))
                 return self._write_scale(handlers, request, info, query, user, store)
             case "binding":
                 return self._bind(handlers, request, info, query, user, info.name)
@@ -94,6 +94,12 @@ class Subresources:
                 )
 
     # -- scale -----------------------------------------------------------------------------------------------------------------
+
+    def _get_scale(self, request: Request, query: dict[str, str], scale: dict[str, Any]) -> Response:
+        shape = negotiate.accepted(request.headers.get("accept", ""), many=False).shape
+        if shape == "table":
+            return Response(200, tables.of_scale(scale, tables.include_object(query)))
+        return Response(200, encode_json(tables.metadata_of(scale) if shape == "metadata" else scale))
 
     def _scale_of(self, store: ResourceStore, item: Item) -> dict[str, Any]:
         """The Scale of an object, as plain JSON."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import msgspec
 
-from lakh.apis.registry import Column
-from lakh.machinery import errors
+from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
+from lakh.machinery import errors, times
 from lakh.server.codec import encode_json
 from lakh.server.storage import ResourceStore
 from lakh.store.state import Item
@@ -106,3 +107,41 @@ def single(
         row(store, item, include, revision),
         TABLE_TAIL,
     )
+
+
+_SCALE_COLUMNS = (
+    NAME_COLUMN,
+    Column("Desired", "integer", description="Number of instances that are wanted."),
+    Column("Available", "integer", description="Number of instances that there are."),
+    AGE_COLUMN,
+)
+
+
+def of_scale(scale: dict[str, Any], include: str) -> bytes:
+    """A Scale as a table of one row."""
+    metadata = scale["metadata"]
+    shown: dict[str, Any] = {
+        "cells": [
+            metadata["name"],
+            scale["spec"]["replicas"],
+            scale["status"]["replicas"],
+            times.age(metadata.get("creationTimestamp"), time.time()),
+        ]
+    }
+    if include == "Metadata":
+        shown["object"] = metadata_of(scale)
+    elif include == "Object":
+        shown["object"] = scale
+    return (
+        b'{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":%s,"columnDefinitions":%s,"rows":[%s]}'
+        % (
+            encode_json({"resourceVersion": metadata["resourceVersion"]}),
+            column_definitions(_SCALE_COLUMNS),
+            encode_json(shown),
+        )
+    )
+
+
+def metadata_of(plain: dict[str, Any]) -> dict[str, Any]:
+    """A plain object as PartialObjectMetadata."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": plain["metadata"]}
