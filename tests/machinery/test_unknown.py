@@ -148,3 +148,30 @@ def test_any_bytes_are_survived(raw):
 def test_the_search_for_duplicates_is_bounded():
     raw = b'{"a":[' + b"1," * unknown.MAX_TOKENS + b'1],"a":1}'
     assert unknown.duplicate_fields(raw) == []
+
+
+@pytest.mark.parametrize(
+    ("obj", "text"),
+    [
+        ({"metadata": "x"}, "cannot restore struct from: string"),
+        ({"metadata": {"labels": "x"}}, "cannot restore map from string"),
+        ({"metadata": {"labels": {"a": 1}}}, "cannot convert int64 to string"),
+        ({"metadata": {"labels": {"a": True}}}, "unrecognized type: string"),
+        ({"metadata": {"labels": {"a": 1.5}}}, "unrecognized type: string"),
+        ({"spec": {"template": {"spec": {"containers": {}}}}}, "cannot restore slice from map"),
+        ({"spec": {"replicas": "3"}}, "unrecognized type: int32"),
+        ({"spec": {"replicas": 1.5}}, "cannot convert float64 to int32"),
+        ({"spec": {"paused": 1}}, "unrecognized type: bool"),
+        (
+            {"spec": {"strategy": {"rollingUpdate": {"maxSurge": []}}}},
+            "json: cannot unmarshal array into Go value of type int32",
+        ),
+    ],
+)
+def test_what_a_strategic_patch_made_is_restored(obj, text):
+    assert unknown.restore_error(obj, NODE) == text
+
+
+def test_what_fits_is_restored():
+    assert unknown.restore_error(deployment(), NODE) is None
+    assert unknown.restore_error({"spec": {"replicas": "3"}}, None) is None

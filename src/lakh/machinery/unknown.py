@@ -187,6 +187,9 @@ def _unquote(text: bytes) -> str:
     return name if isinstance(name, str) else ""
 
 
+QUANTITY_FORM = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+
+
 def type_error(obj: Any, node: Node | None, kind: str = "") -> str | None:
     """Why a decoded object does not fit its schema, as Go's decoder would say it; None when it does.
 
@@ -197,58 +200,103 @@ def type_error(obj: Any, node: Node | None, kind: str = "") -> str | None:
         return None
     if obj is None:
         return _message(None, _go_type(node), "", "")
-    return _mismatch(obj, node, "", kind or _type_name(node), 0)
-
-
-def _mismatch(value: Any, node: Node, path: str, owner: str, depth: int) -> str | None:
-    if value is None or depth > MAX_DEPTH:
+    misfit = _misfit(obj, node, "", kind or _type_name(node), 0)
+    if misfit is None:
         return None
-    wanted = _go_type(node)
+    value, node, path, owner = misfit
+    if node.type == "quantity":
+        return QUANTITY_FORM
+    return _message(value, "int32" if node.type == "int-or-string" else _go_type(node), path, owner)
+
+
+def restore_error(obj: Any, node: Node | None) -> str | None:
+    """Why a decoded object does not fit its schema, as upstream says it of what a strategic patch made; None when it does.
+
+    There no JSON is decoded, but maps are turned into structs (apimachinery's pkg/runtime/converter.go).
+    """
+    misfit = _misfit(obj, node, "", "", 0) if node is not None else None
+    if misfit is None:
+        return None
+    value, node, _, _ = misfit
+    got = _go_kind(value)
     match node.type:
         case "struct":
-            if not isinstance(value, dict):
-                return _message(value, wanted, path, owner)
-            name = _type_name(node)
-            for field, child in value.items():
-                below = node.field(field)
-                if below is not None:
-                    where = f"{path}.{field}" if path else field
-                    if text := _mismatch(child, below, where, name, depth + 1):
-                        return text
+            return f"cannot restore struct from: {got}"
         case "map":
-            if not isinstance(value, dict):
-                return _message(value, wanted, path, owner)
-            for child in value.values():
-                if text := _mismatch(child, node.element, path, owner, depth + 1):
-                    return text
+            return f"cannot restore map from {got}"
         case "list":
-            if not isinstance(value, list):
-                return _message(value, wanted, path, owner)
-            for child in value:
-                if text := _mismatch(child, node.element, path, owner, depth + 1):
-                    return text
+            return f"cannot restore slice from {got}"
+        case "quantity":
+            return QUANTITY_FORM
+        case "int-or-string":
+            return _message(value, "int32", "", "")
+    wanted = _go_type(node)
+    # What Go can convert at all, but JSON does not.
+    if got in ("int64", "float64") and (wanted != "string" or got == "int64") and wanted != "bool":
+        return f"cannot convert {got} to {wanted}"
+    return f"unrecognized type: {wanted}"
+
+
+def _go_kind(value: Any) -> str:
+    match value:
+        case bool():
+            return "bool"
+        case str():
+            return "string"
+        case int():
+            return "int64"
+        case float():
+            return "float64"
+        case list():
+            return "slice"
+        case _:
+            return "map"
+
+
+Misfit = tuple[Any, Node, str, str]
+"""A value, what it should be, where it is, and the type that it is in."""
+
+
+def _misfit(value: Any, node: Node, path: str, owner: str, depth: int) -> Misfit | None:
+    """The first value that does not fit."""
+    if value is None or depth > MAX_DEPTH:
+        return None
+    fits = True
+    match node.type:
+        case "struct":
+            if fits := isinstance(value, dict):
+                name = _type_name(node)
+                for field, child in value.items():
+                    below = node.field(field)
+                    if below is not None:
+                        where = f"{path}.{field}" if path else field
+                        if found := _misfit(child, below, where, name, depth + 1):
+                            return found
+        case "map":
+            if fits := isinstance(value, dict):
+                for child in value.values():
+                    if found := _misfit(child, node.element, path, owner, depth + 1):
+                        return found
+        case "list":
+            if fits := isinstance(value, list):
+                for child in value:
+                    if found := _misfit(child, node.element, path, owner, depth + 1):
+                        return found
         case "string":
-            if not isinstance(value, str):
-                return _message(value, wanted, path, owner)
+            fits = isinstance(value, str)
         case "boolean":
-            if not isinstance(value, bool):
-                return _message(value, wanted, path, owner)
+            fits = isinstance(value, bool)
         case "number":
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                return _message(value, wanted, path, owner)
+            fits = isinstance(value, (int, float)) and not isinstance(value, bool)
         case "integer":
             bits = _INTEGER_BITS.get(node.format or "", 64)
-            if isinstance(value, bool) or not isinstance(value, int):
-                return _message(value, wanted, path, owner)
-            if not -(1 << (bits - 1)) <= value < 1 << (bits - 1):
-                return _message(value, wanted, path, owner)
+            fits = isinstance(value, int) and not isinstance(value, bool)
+            fits = fits and -(1 << (bits - 1)) <= value < 1 << (bits - 1)
         case "quantity":
-            if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-                return "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+            fits = isinstance(value, (str, int, float)) and not isinstance(value, bool)
         case "int-or-string":
-            if isinstance(value, bool) or not isinstance(value, (str, int)):
-                return _message(value, "int32", path, owner)
-    return None
+            fits = isinstance(value, (str, int)) and not isinstance(value, bool)
+    return None if fits else (value, node, path, owner)
 
 
 def _type_name(node: Node) -> str:

@@ -140,9 +140,11 @@ def patched_object(
     except MalformedError as e:
         if kind == STRATEGIC_PATCH:
             shown = errors.show_go(load_json(body))
+            why = unknown.restore_error(unknown.prune(patched, codec.node), codec.node) or e.why
         else:
             shown = _encode_sorted(patched).decode()
-        raise errors.invalid("", "", "", [errors.invalid_value("patch", shown, e.why)]) from None
+            why = e.why
+        raise errors.invalid("", "", "", [errors.invalid_value("patch", shown, why)]) from None
 
 
 def _another_kind(patched: dict[str, Any], codec: Codec) -> str:
