@@ -79,6 +79,21 @@ async def test_last_missed_time_is_served_once(client: FakeClient) -> None:
     assert len(client.all(JOBS)) == 1
 
 
+async def test_a_day_that_never_comes(client: FakeClient) -> None:
+    context = make_context(client)
+    put(client, schedule="0 0 31 2 *")
+    await drain(CronJobController(context))
+    assert client.all(JOBS) == []
+    recorder = context.recorder("cronjob-controller")
+    assert recorder.events == [  # type: ignore[attr-defined]
+        (
+            "Warning",
+            "InvalidSchedule",
+            "invalid schedule: 0 0 31 2 * : time difference between two schedules is less than 1 second",
+        )
+    ]
+
+
 async def test_forbid_and_replace(client: FakeClient) -> None:
     controller = CronJobController(make_context(client))
     put(client, concurrencyPolicy="Forbid")

@@ -226,6 +226,10 @@ class CronJobController(Controller):
         if found.next is not None:
             self.queue.add_after(key, found.next - now + NEXT_DELTA_SECONDS)
         if found.last is None:
+            if found.next is None:
+                why = "time difference between two schedules is less than 1 second"
+                message = f"invalid schedule: {cron.spec.schedule} : {why}"  # such as 31 February
+                self._event(cron, "Warning", "InvalidSchedule", message)
             return
         if found.missed > MAX_MISSED:
             self._event(
