@@ -50,3 +50,45 @@ def test_what_is_refused(source: str, why: str) -> None:
 def test_policies_without_variables() -> None:
     with pytest.raises(cel.ExpressionError, match="undeclared reference to 'variables'"):
         cel_admission.checker(NAMES, None).check("variables.a")
+
+
+class TestMutations:
+    @pytest.mark.parametrize(
+        ("source", "kind"),
+        [
+            ("Object{spec: Object.spec{replicas: object.spec.replicas + 1}}", "Object"),
+            (
+                "Object{metadata: Object.metadata{labels: {'a': variables.a}}, spec: Object.spec{metadata: 1}}",
+                "Object",
+            ),
+            ("Object{?metadata: optional.none()}", "Object"),
+            (
+                "[JSONPatch{op: 'add', path: '/metadata/labels/' + jsonpatch.escapeKey('a/b'), value: 'x'}]",
+                "list(JSONPatch)",
+            ),
+            (
+                "object.spec.containers.map(c, JSONPatch{op: 'test', path: '/x', value: Object.spec{x: c}})",
+                "list(JSONPatch)",
+            ),
+            ("has(object.x) ? [JSONPatch{op: 'remove', path: '/x'}] : []", "list(JSONPatch)"),
+            ("object.spec", "dyn"),
+            ("Object.spec{a: 1}", "Object.spec"),
+        ],
+    )
+    def test_types(self, source: str, kind: str) -> None:
+        assert cel_admission.mutation_type(NAMES, ("a",), source) == kind
+
+    @pytest.mark.parametrize(
+        ("source", "why"),
+        [
+            ("Object{spec: Object.spec{a: nope}}", "<input>:1:29: undeclared reference to 'nope'"),
+            ("Object{spec: Object.spec{a: 1}} == 1", r"applied to '\(Object, int\)'"),
+            ("Object.spec{a: 1} == 1", r"applied to '\(Object.spec, int\)'\n \| Object.spec\{a: 1\} == 1"),
+            ("JSONPatch{op: 1}", "expected type of field 'op' is 'string' but provided type is 'int'"),
+            ("JSONPatch{nope: 1}", "undefined field 'nope'"),
+            ("Object{", "Syntax error"),
+        ],
+    )
+    def test_what_is_refused(self, source: str, why: str) -> None:
+        with pytest.raises(cel.ExpressionError, match=why):
+            cel_admission.mutation_type(NAMES, None, source)

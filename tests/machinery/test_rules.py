@@ -210,3 +210,70 @@ class TestTransitions:
         assert says(raw, {"l": [{"n": "b", "v": 0}, {"n": "a", "v": 1}]}, old) == [
             "spec.l[1]: Invalid value: grows"
         ]
+
+    def test_the_version_of_an_object_is_not_held_to_its_past(self) -> None:
+        """It is the request's: that it is as it was says nothing."""
+        rule = [{"rule": "self == 'v1'"}]
+        raw = {
+            "type": "object",
+            "properties": {"apiVersion": {**STRING, rules.KEY: rule}, "a": {**STRING, rules.KEY: rule}},
+        }
+        compiled = rules.compile_rules(raw)
+        assert compiled is not None
+        obj = {"apiVersion": "v2", "a": "v2"}
+        found, warned = compiled.findings(obj, obj)
+        assert [str(f) for f in found] == ["apiVersion: Invalid value: \"v2\": failed rule: self == 'v1'"]
+        assert [str(f) for f in warned] == ["a: Invalid value: \"v2\": failed rule: self == 'v1'"]
+
+
+class TestMessages:
+    """What an expression says is taken when it is one line of at most five kilobytes."""
+
+    @pytest.mark.parametrize(
+        ("expression", "text"),
+        [
+            ("' a message '", "a message"),
+            ("''", "plain"),
+            ("'   '", "plain"),
+            ("'a\\nb'", "plain"),
+            ("'\\n a \\n'", "a"),
+            ("self.words.join(',')", "plain"),
+            ("'x ' + [1, 2][self.n]", "plain"),
+            ("string(self.n)", "5"),
+        ],
+    )
+    def test_fallback(self, expression: str, text: str) -> None:
+        raw = schema(
+            {"rule": "self.n < 3", "message": "plain", "messageExpression": expression},
+            n=INTEGER,
+            words={"type": "array", "items": {**STRING, "maxLength": 100}, "maxItems": 100},
+        )
+        if expression.startswith("'x ' + ["):
+            raw["properties"]["spec"][rules.KEY][0]["messageExpression"] = "'x ' + ['a'][self.n]"
+        assert says(raw, {"n": 5, "words": ["x" * 99] * 60}) == [f"spec: Invalid value: {text}"]
+
+    def test_budget(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rule = {"rule": "self.n < 3", "messageExpression": "'a' + self.s"}
+        raw = schema(
+            rule, {"rule": "self.n < 2", "message": "second"}, n=INTEGER, s={**STRING, "maxLength": 9}
+        )
+        monkeypatch.setattr(rules, "OBJECT_BUDGET", 3 + 3 + 3)
+        assert says(raw, {"n": 5, "s": "b"}) == ["spec: Invalid value: ab", "spec: Invalid value: second"]
+        monkeypatch.setattr(rules, "OBJECT_BUDGET", 3 + 2)
+        assert says(raw, {"n": 5, "s": "b"}) == [
+            'spec: Invalid value: "object": messageExpression evaluation failed due to running out of cost budget, no further validation '
+            "rules will be run"
+        ]
+
+    def test_the_budget_is_the_object_s(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        item = {**INTEGER, rules.KEY: [{"rule": "self > 0"}]}
+        raw = schema(l={"type": "array", "items": item, "maxItems": 9})
+        monkeypatch.setattr(rules, "OBJECT_BUDGET", 6)
+        assert says(raw, {"l": [1, 2, 3]}) == []
+        assert says(raw, {"l": [1, 2, 3, 4]}) == [
+            f'spec.l[3]: Invalid value: "integer": {rules.OUT_OF_BUDGET}'
+        ]
+        monkeypatch.setattr(rules, "OBJECT_BUDGET", 7)
+        assert says(raw, {"l": [1, 2, 3, 0, 5]}) == [
+            f'spec.l[3]: Invalid value: "integer": {rules.OUT_OF_BUDGET}'
+        ]

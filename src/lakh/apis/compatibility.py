@@ -58,7 +58,7 @@ _MISSING = """
 | alpha annotations | those of `scheduler.alpha.kubernetes.io` are not read |
 | warnings | not the one on spaces before a bearer token |
 | request line and headers | 64 KiB together, of which upstream takes 1 MiB |
-| `MutatingAdmissionPolicy` | its expressions are not compiled; some texts of its findings may differ from upstream's |
+| `MutatingAdmissionPolicy` | some texts of its findings may differ from upstream's |
 | `IPAddress`, `ServiceCIDR` | as upstream's allocator has them, for IPv4: services get no IPv6 addresses |
 | CBOR | refused (406, 415), as upstream's v1.36 does: its gate `CBORServingAndStorage` is alpha and off, and clients ask for CBOR only where a server offers it |
 | malformed strategic merge patches | an unknown `$patch`, a missing merge key and the like are 400, where upstream answers 500 |

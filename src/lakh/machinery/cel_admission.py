@@ -6,13 +6,16 @@ declarations to check expressions against. `object`, `oldObject` and `params` ca
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from lakh.machinery.cel import ExpressionError
 from lakh.machinery.cel_check import Checker
 from lakh.machinery.cel_decl import Decl, declare
 from lakh.machinery.cel_functions import Function
+from lakh.machinery.cel_names import STRING
 
 # Of policies whose variables are alike.
 CHECKERS_KEPT = 32
@@ -110,9 +113,7 @@ _NAMESPACE = _object(
 )
 
 
-@lru_cache(CHECKERS_KEPT)
-def checker(names: tuple[str, ...], variables: tuple[str, ...] | None) -> Checker:
-    """For expressions of the variables `names`; `variables` are a policy's own (any type), None where there are none."""
+def _declared(names: tuple[str, ...], variables: tuple[str, ...] | None) -> dict[str, Decl | str]:
     declared: dict[str, Decl | str] = {}
     for name in names:
         match name:
@@ -127,4 +128,51 @@ def checker(names: tuple[str, ...], variables: tuple[str, ...] | None) -> Checke
                 declared[name] = "dyn"
     if variables is not None:
         declared["variables"] = Decl("object", 2, 0, None, {name: Decl("dyn", 1) for name in variables})
-    return Checker(declared, _AUTHORIZER, _MESSAGES)
+    return declared
+
+
+@lru_cache(CHECKERS_KEPT)
+def checker(names: tuple[str, ...], variables: tuple[str, ...] | None) -> Checker:
+    """For expressions of the variables `names`; `variables` are a policy's own (any type), None where there are none."""
+    return Checker(_declared(names, variables), _AUTHORIZER, _MESSAGES)
+
+
+# -- mutations -----------------------------------------------------------------------------------------------------------------------------
+
+_PATCH = {"op": "string", "path": "string", "from": "string", "value": "dyn"}
+_PATCH_FUNCTIONS = {**_AUTHORIZER, "jsonpatch.escapeKey": ((False, ("string",), "string", _unanswered),)}
+_OBJECT = re.compile(rf"({STRING})|\bObject((?:\s*\.\s*[A-Za-z_]\w*)*)(?=\s*\{{)", re.DOTALL)
+_FIELD = re.compile(r"[A-Za-z_]\w*(?=\s*:)")
+
+
+def mutation_type(names: tuple[str, ...], variables: tuple[str, ...] | None, source: str) -> str:
+    """The type of a mutation's expression; raises ExpressionError.
+
+    `Object`, `Object.spec` … have whatever fields an expression gives them, of any type (upstream's pkg/cel/mutation). To the library's checker they are
+    messages that are made for the expression: with all its names for fields, and without dots, which messages cannot have beside fields
+    of these names.
+    """
+    made = {"Object": "Object"}
+
+    def plain(found: re.Match[str]) -> str:
+        if found.group(1):
+            return found.group()
+        name = found.group().replace(".", "_")
+        made["".join(name.split())] = "".join(found.group().split())
+        # Of spaces around dots nothing is left, at the price of columns in errors.
+        return "".join(name.split())
+
+    text = _OBJECT.sub(plain, source)
+    fields = dict.fromkeys(_FIELD.findall(source), "dyn")
+    structs = {**dict.fromkeys(made, fields), "JSONPatch": _PATCH}
+    try:
+        ast = Checker(_declared(names, variables), _PATCH_FUNCTIONS, _MESSAGES, structs=structs).check(text)
+    except ExpressionError as e:
+        raise ExpressionError(_restored(str(e), made)) from None
+    return _restored(str(ast.type(ast.root)), made)
+
+
+def _restored(text: str, made: Mapping[str, str]) -> str:
+    for plain in sorted(made, key=len, reverse=True):
+        text = text.replace(plain, made[plain])
+    return text

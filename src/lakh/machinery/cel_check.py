@@ -33,7 +33,8 @@ _GOOGLE = ("struct", "timestamp", "duration", "any", "wrappers")
 
 
 class Checker:
-    """Compiles expressions of some variables: declared ones, and those of the named types of `functions`. `bindings`: with `cel.bind`."""
+    """Compiles expressions of some variables: declared ones, and those of the named types of `functions`. `bindings`: with `cel.bind`. `structs` are
+    types that expressions can make, with their fields' kinds (string, dyn)."""
 
     def __init__(
         self,
@@ -42,11 +43,14 @@ class Checker:
         messages: Mapping[str, str] | None = None,
         *,
         bindings: bool = False,
+        structs: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._untyped: set[str] = set()
         self.declarations = {name: kind for name, kind in variables.items() if isinstance(kind, Decl)}
         named = {**MESSAGES, **(messages or {})}
         pool = self._pool(named)
+        if structs:
+            pool.AddSerializedFile(_structs(structs))
         types = _types(tuple(sorted(named.items())))
         declared = {
             name: self._type(kind) if isinstance(kind, Decl) else types[kind]
@@ -112,6 +116,8 @@ class Checker:
         for root in dict.fromkeys(self.declarations.values()):
             for decl in objects(root):
                 message = file.message_type.add(name=decl.message)
+                # Of `a_b` and `aB` the pool would have one otherwise.
+                message.options.deprecated_legacy_json_field_conflicts = True
                 for index, (name, child) in enumerate(decl.fields.items(), start=1):
                     self._field(message, name, index, child)
         pool.AddSerializedFile(file.SerializeToString())
@@ -166,6 +172,22 @@ def program(ast: Ast, variables: Sequence[str], source: str, *, limit: int = PER
         return Program(ast, variables, source, limit=limit)
     except EvaluationError as e:
         raise cel.ExpressionError(str(e)) from None
+
+
+def _structs(structs: Mapping[str, Mapping[str, str]]) -> bytes:
+    pb = importlib.import_module("google.protobuf.descriptor_pb2")
+    file = pb.FileDescriptorProto(name="structs.proto", syntax="proto3")
+    file.dependency.append("google/protobuf/struct.proto")
+    for name, fields in structs.items():
+        message = file.message_type.add(name=name)
+        message.options.deprecated_legacy_json_field_conflicts = True
+        for number, (field, kind) in enumerate(fields.items(), start=1):
+            at = message.field.add(name=field, number=number, json_name=field, label=_OPTIONAL)
+            if kind in _FIELD_TYPES:
+                at.type = _FIELD_TYPES[kind]
+            else:
+                at.type, at.type_name = _MESSAGE, _WELL_KNOWN[kind]
+    return bytes(file.SerializeToString())
 
 
 @cache

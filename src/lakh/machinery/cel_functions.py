@@ -259,12 +259,16 @@ def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
 
 def _sum(zero: Any) -> Callable[[Any], Any]:
     def of(items: Any) -> Any:
-        total = zero
+        # What is summed may be known only now.
+        total = type(items[0])(0) if items and type(items[0]) in _SUMMED else zero
         for item in items:
             total = add(total, item)
         return total
 
     return of
+
+
+_SUMMED = frozenset([int, UInt, float, Duration])
 
 
 def _first(choose: Callable[[Any], Any], what: str) -> Callable[[Any], Any]:

@@ -199,7 +199,7 @@ _BY_FUNCTION: Mapping[str, Price] = {
     "_==_": _equality,
     **dict.fromkeys(("sets.contains", "sets.intersects"), _sets(1)),
     "sets.equivalent": _sets(2),
-    **dict.fromkeys(("slice", "lists.range"), lambda args, result: _made(size_of(result))),
+    **dict.fromkeys(("slice", "lists.range", "reverse"), lambda args, result: _made(size_of(result))),
     "flatten": _flattened,
     "distinct": lambda args, result: _self_compared(args[0]),
     "sort": lambda args, result: _self_compared(args[0]),
@@ -211,10 +211,6 @@ def price(function: str, overload: str, kinds: Sequence[str]) -> Price:
     """What a call costs. `overload` is the only one that fits, or empty; `kinds` are the static types of the arguments."""
     if function in ("_==_", "_!=_") and all(kind in _SCALARS for kind in kinds):
         return 1
-    if function == "reverse" and "list" not in kinds[:1]:
-        return 1
-    if function == "reverse":
-        return lambda args, result: _made(size_of(result))
     if function in _BY_FUNCTION:
         return _BY_FUNCTION[function]
     if function == "_!=_":

@@ -193,9 +193,13 @@ class _Compiler:
             if name in self._slots:
                 return self._ident(Expr(e.id, "ident", name))
             return _Node(constant=TypeValue(name))
-        is_object = self._ast.type(e.operand).kind == "struct"
+        kind = self._ast.type(e.operand).kind
+        is_object = kind == "struct"
         name = cel_names.unescape(e.name) if is_object else e.name
-        node = self._extended(e, e.operand, Qualifier(name, True, is_object, test_only=e.test_only))
+        qualifier = Qualifier(name, True, is_object, test_only=e.test_only)
+        if kind == "dyn" and (meant := cel_names.unescape(name)) != name:
+            qualifier.other = meant
+        node = self._extended(e, e.operand, qualifier)
         if e.test_only and node.path is not None:
             # Only the fields on the way are paid for.
             node.path.own = 0

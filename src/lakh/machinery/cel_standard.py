@@ -395,7 +395,12 @@ def _value(value: Any) -> Any:
     return value.value
 
 
+_ZERO_TIME = -62135596800 * 10**9  # Go's: the first of January of the year 1
+
+
 def _is_zero(value: Any) -> bool:
+    if type(value) is Timestamp:
+        return value == _ZERO_TIME
     return value is None or (type(value) in (bool, *ORDERED, dict, *LISTS) and not value)
 
 

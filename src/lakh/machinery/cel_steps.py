@@ -31,6 +31,8 @@ class Qualifier:
     is_object: bool
     optional: bool = False
     test_only: bool = False
+    other: str | None = None
+    """The property that `key` means if what has it turns out to be an object."""
 
 
 @dataclass(slots=True)
@@ -87,7 +89,8 @@ def path_step(path: Path, own: int) -> Step:
     """A path, evaluated. One or two fields of a variable, which are there, are the short way."""
     root, qualifiers = path.root, tuple(path.qualifiers)
     if path.slot and all(
-        q.is_constant and not q.optional and not q.test_only and type(q.key) is str for q in qualifiers
+        q.is_constant and not q.optional and not q.test_only and q.other is None and type(q.key) is str
+        for q in qualifiers
     ):
         slot, cost, by_key = path.slot, own + len(qualifiers), _walk(root, qualifiers, own)
         if not qualifiers:
@@ -130,9 +133,8 @@ def path_step(path: Path, own: int) -> Step:
             return root
 
         def plain(frame: Frame) -> Any:
-            value = root(frame)
             frame[0] += own
-            return value
+            return root(frame)
 
         return plain
     return _walk(root, qualifiers, own)
@@ -154,6 +156,8 @@ def _walk(root: Step, qualifiers: tuple[Qualifier, ...], own: int) -> Step:
             optional = optional or at.optional
             try:
                 found, there = find(value, key, is_object=at.is_object)
+                if not there and at.other is not None:
+                    found, there = find(value, at.other)
             except EvaluationError:
                 if optional or at.test_only:
                     found, there = None, False
@@ -251,15 +255,23 @@ def or_value(a: Step, b: Step) -> Step:
 
 
 def calling(function: Callable[..., Any], steps: Sequence[Step], cost: Price) -> Step:
-    """A call, with its price."""
+    """A call, with its price. One with an error for an argument has no result but is paid for, if it has one or two."""
     if not isinstance(cost, int):
         return _priced(function, steps, cost)
     if len(steps) == 2:
         a, b = steps
 
         def two(frame: Frame) -> Any:
-            x, y = a(frame), b(frame)
-            frame[0] += cost
+            try:
+                x = a(frame)
+            except ValueError as error:
+                _also(b, frame, error)
+                frame[0] += cost
+                raise
+            try:
+                y = b(frame)
+            finally:
+                frame[0] += cost
             try:
                 return function(x, y)
             except WRONG_TYPES:
@@ -268,7 +280,7 @@ def calling(function: Callable[..., Any], steps: Sequence[Step], cost: Price) ->
         return two
 
     def several(frame: Frame) -> Any:
-        args = [s(frame) for s in steps]
+        args = _arguments(steps, frame, cost)
         frame[0] += cost
         try:
             return function(*args)
@@ -278,14 +290,43 @@ def calling(function: Callable[..., Any], steps: Sequence[Step], cost: Price) ->
     return several
 
 
+def _also(step: Step, frame: Frame, error: ValueError) -> Any:
+    """Another argument of a call that has no result already."""
+    try:
+        return step(frame)
+    except ValueError:
+        return error
+
+
+def _arguments(steps: Sequence[Step], frame: Frame, cost: Price) -> list[Any]:
+    args: list[Any] = []
+    for step in steps:
+        try:
+            args.append(step(frame))
+        except ValueError as error:
+            if len(steps) <= 2:
+                # cel-go looks at the second argument, too. What is no value has a size of one.
+                args += [error, *(_also(s, frame, error) for s in steps[len(args) + 1 :])]
+                try:
+                    frame[0] += cost if isinstance(cost, int) else cost(args, error)
+                except WRONG_TYPES:
+                    frame[0] += 1
+            raise
+    return args
+
+
 def _priced(function: Callable[..., Any], steps: Sequence[Step], cost: Callable[..., int]) -> Step:
     def paid(frame: Frame) -> Any:
-        args = [s(frame) for s in steps]
+        args = _arguments(steps, frame, cost)
         try:
             result = function(*args)
-            frame[0] += cost(args, result)
         except WRONG_TYPES:
+            frame[0] += cost(args, None)
             raise NoSuchOverload from None
+        except ValueError:
+            frame[0] += cost(args, None)
+            raise
+        frame[0] += cost(args, result)
         return result
 
     return paid

@@ -232,7 +232,7 @@ def _scientific(value: Any, precision: int) -> str:
     if not math.isfinite(number):
         return _infinite(number)
     mantissa, _, exponent = f"{number:.{precision}e}".partition("e")
-    return f"{mantissa}\u202f\u00d7\u202f10{exponent[0].replace('+', '').translate(_RAISED)}{exponent[1:].translate(_RAISED)}"
+    return f"{mantissa}\u00d710{exponent[0].replace('+', '').translate(_RAISED)}{exponent[1:].translate(_RAISED)}"
 
 
 _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")

@@ -62,19 +62,23 @@ def parse_timestamp(text: str, *, lenient: bool = False) -> Timestamp | None:
     except ValueError:
         return None
     fraction, sign, hours, minutes = found.groups()[6:]
+    east = 0
     if sign:
         if int(hours) > 24 or int(minutes) > 59:
             return None
-        east = int(hours) * 3600 + int(minutes) * 60
-        seconds -= -east if sign == "-" else east
-    return Timestamp(seconds * NANOS_PER_SECOND + int(((fraction or "") + "0" * 9)[:9]))
+        east = (int(hours) * 3600 + int(minutes) * 60) * (-1 if sign == "-" else 1)
+        seconds -= east
+    at = Timestamp(seconds * NANOS_PER_SECOND + int(((fraction or "") + "0" * 9)[:9]))
+    if east:
+        at.east = east
+    return at
 
 
 def of_nanos(nanos: int) -> Timestamp:
     """A point in time; raises EvaluationError when it is outside the years 1 to 9999."""
     if not _LEAST_SECONDS <= nanos // NANOS_PER_SECOND <= _MOST_SECONDS:
         raise EvaluationError("timestamp overflow")
-    return Timestamp(nanos)
+    return nanos if type(nanos) is Timestamp else Timestamp(nanos)
 
 
 def duration_of(nanos: int) -> Duration:
@@ -89,10 +93,12 @@ def _fraction(nanos: int) -> str:
 
 
 def timestamp_text(at: Timestamp) -> str:
-    """As Go's RFC3339Nano, in UTC."""
+    """As Go's RFC3339Nano, in the zone that it was written in."""
     seconds, nanos = divmod(int(at), NANOS_PER_SECOND)
-    when = datetime(1970, 1, 1) + timedelta(seconds=seconds)
-    return f"{when.isoformat(timespec='seconds')}{_fraction(nanos)}Z"
+    when = datetime(1970, 1, 1) + timedelta(seconds=seconds + at.east)
+    hours, minutes = divmod(abs(at.east) // 60, 60)
+    zone = f"{'-' if at.east < 0 else '+'}{hours:02d}:{minutes:02d}" if at.east else "Z"
+    return f"{when.isoformat(timespec='seconds')}{_fraction(nanos)}{zone}"
 
 
 def duration_text(span: Duration) -> str:

@@ -40,9 +40,9 @@ class Duration(int):
 
 
 class Timestamp(int):
-    """A point in time: nanoseconds since 1970 in UTC."""
+    """A point in time: nanoseconds since 1970 in UTC. `east` is the zone that it was written in, in seconds, which only its text knows of."""
 
-    __slots__ = ()
+    east = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,12 +72,14 @@ def cidr(text: str) -> bool:
 
 def uri(text: str) -> bool:
     """An absolute URI or an absolute path, as Go's `url.ParseRequestURI` takes them."""
-    if any(c.isspace() for c in text):
+    if text[:1].isspace() or any(c < " " or c == "\x7f" for c in text):
         return False
     try:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
+        return False
+    if " " in parts.netloc:
         return False
     return text.startswith("/") or bool(parts.scheme and (parts.netloc or parts.path))
 

@@ -202,7 +202,7 @@ class Rules:
         """`old` is what CEL's `oldSelf` is, `above` what an update is compared by."""
         if value is None:
             return
-        pair = above if old is _MISSING else (value, old)
+        pair = above if old is _MISSING or above is _UNKNOWN else (value, old)
         if self.rules:
             self._evaluate(value, old, path, pair, run)
         if isinstance(value, dict):
@@ -339,4 +339,4 @@ def _children(raw: Raw) -> Iterator[Raw]:
 
 def compile_rules(raw: Raw) -> Rules | None:
     """The rules of a schema that `rule_checks` found nothing wrong with; None when there are none."""
-    return Rules(with_type_and_meta(raw), declare(raw, True)) if _has_rules(raw) else None
+    return Rules(raw, declare(raw, True)) if _has_rules(raw) else None

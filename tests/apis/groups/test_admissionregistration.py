@@ -138,7 +138,7 @@ HOOK_TABLE: list[tuple[str, Change, list[str]]] = [
         [
             f"{W}.matchConditions[0].expression: Required value",
             f"{W}.matchConditions[0].name: Required value",
-            f'{W}.matchConditions[1].expression: Invalid value: "1": must evaluate to bool',
+            f'{W}.matchConditions[1].expression: Invalid value: "1": must evaluate to bool but got int',
             f'{W}.matchConditions[2].name: Duplicate value: "a"',
         ],
     ),
@@ -242,8 +242,8 @@ POLICY_TABLE: list[tuple[str, Change, list[str]]] = [
         "validateValidation",
         {V: {"expression": "'x'", "message": "a\nb", "messageExpression": "1"}},
         [
-            f"{V}.expression: Invalid value: \"'x'\": must evaluate to bool",
-            f'{V}.messageExpression: Invalid value: "1": must evaluate to string',
+            f"{V}.expression: Invalid value: \"'x'\": must evaluate to bool but got string",
+            f'{V}.messageExpression: Invalid value: "1": must evaluate to string but got int',
             f'{V}.message: Invalid value: "a\\nb": message must not contain line breaks',
         ],
     ),
@@ -299,8 +299,15 @@ def test_policy_status(kind: Any) -> None:
     assert found[2].startswith('status.conditions[0].type: Invalid value: "-"')
 
 
-MUTATION = {"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}
-MUTATING: dict[str, Any] = {"spec": {"matchConstraints": MATCH, "mutations": [MUTATION]}}
+PATCH = "[JSONPatch{op: 'add', path: '/spec/x', value: variables.n}]"
+MUTATION = {"patchType": "JSONPatch", "jsonPatch": {"expression": PATCH}}
+MUTATING: dict[str, Any] = {
+    "spec": {
+        "matchConstraints": MATCH,
+        "variables": [{"name": "n", "expression": "1"}],
+        "mutations": [MUTATION],
+    }
+}
 
 # validateMutatingAdmissionPolicySpec.
 MUTATING_TABLE: list[tuple[Change, list[str]]] = [
@@ -318,6 +325,32 @@ MUTATING_TABLE: list[tuple[Change, list[str]]] = [
         [
             "spec.mutations[0].applyConfiguration: Required value: must be specified when patchType is ApplyConfiguration",
             'spec.mutations[0].jsonPatch: Invalid value: "{jsonPatch}": must not be specified when patchType is ApplyConfiguration',
+        ],
+    ),
+    (
+        {"spec.mutations[0].jsonPatch.expression": "[]"},
+        [
+            'spec.mutations[0].jsonPatch.expression: Invalid value: "[]": must evaluate to list(JSONPatch) but got list(dyn)'
+        ],
+    ),
+    (
+        {
+            "spec.mutations[0]": {
+                "patchType": "ApplyConfiguration",
+                "applyConfiguration": {"expression": "Object{spec: Object.spec{x: variables.n}}"},
+            }
+        },
+        [],
+    ),
+    (
+        {
+            "spec.mutations[0]": {
+                "patchType": "ApplyConfiguration",
+                "applyConfiguration": {"expression": "object.spec"},
+            }
+        },
+        [
+            'spec.mutations[0].applyConfiguration.expression: Invalid value: "object.spec": must evaluate to Object but got dyn'
         ],
     ),
     (

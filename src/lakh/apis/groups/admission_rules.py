@@ -73,7 +73,20 @@ def validate_expression(
     kind = ast.type(ast.root).kind
     if results and kind not in results and (checker.knows(expression) or kind != "dyn"):
         wanted = results[0] if len(results) == 1 else f"one of [{' '.join(results)}]"
-        found.append(invalid_value(path, expression, f"must evaluate to {wanted}"))
+        found.append(
+            invalid_value(path, expression, f"must evaluate to {wanted} but got {ast.type(ast.root)}")
+        )
+
+
+def validate_mutation(expression: str, scope: Scope, path: str, found: list[FieldError], wanted: str) -> None:
+    """An expression that makes a patch: `Object` to be applied, or a list of JSON patches."""
+    try:
+        kind = cel_admission.mutation_type(scope.names, scope.variables, expression)
+    except cel.ExpressionError as e:
+        found.append(invalid_value(path, expression, f"compilation failed: {e}"))
+        return
+    if kind != wanted:
+        found.append(invalid_value(path, expression, f"must evaluate to {wanted} but got {kind}"))
 
 
 def validate_reinvocation(policy: str | None, path: str, found: list[FieldError]) -> None:

@@ -294,12 +294,12 @@ class PolicyStrategy(_PolicyBase):
                 own = (*own, variable.name)
         scope = replace(scope, variables=own)
         if self._mutating:
-            self._validate_mutations(spec, found)
+            self._validate_mutations(spec, scope, found)
         else:
             self._validate_rules(obj, scope, found)
         return found
 
-    def _validate_mutations(self, spec: Any, found: list[FieldError]) -> None:
+    def _validate_mutations(self, spec: Any, scope: rules.Scope, found: list[FieldError]) -> None:
         if not spec.mutations:
             found.append(required("spec.mutations", "mutations must contain at least one item"))
         for index, mutation in enumerate(spec.mutations or ()):
@@ -320,6 +320,11 @@ class PolicyStrategy(_PolicyBase):
                     found.append(required(f"{path}.{name}", f"must be specified when patchType is {kind}"))
                 elif not (patch.expression or "").strip():
                     found.append(required(f"{path}.{name}.expression", "expression is not specified"))
+                else:
+                    wanted = _RESULTS[kind]
+                    rules.validate_mutation(
+                        patch.expression.strip(), scope, f"{path}.{name}.expression", found, wanted
+                    )
         rules.validate_reinvocation(spec.reinvocationPolicy, "spec.reinvocationPolicy", found)
 
     def _validate_rules(self, obj: Any, scope: rules.Scope, found: list[FieldError]) -> None:
@@ -363,6 +368,7 @@ class PolicyStrategy(_PolicyBase):
 
 # What a mutation may be, and the field that holds it.
 _PATCHES = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
+_RESULTS = {"ApplyConfiguration": "Object", "JSONPatch": "list(JSONPatch)"}
 
 
 def _default_match(match: Any) -> None:
