@@ -359,6 +359,10 @@ def test_custom_resources_have_an_api_service(rest: Rest) -> None:
     assert wire.call("POST", definitions, definition).status == 201
     found = eventually(lambda: reply if (reply := wire.call("GET", service)).status == 200 else None)
     assert found.object["metadata"]["labels"]["kube-aggregator.kubernetes.io/automanaged"] == "true"
+    uid = found.object["metadata"]["uid"]
+    assert wire.call("DELETE", service).status == 200
+    found = eventually(lambda: reply if (reply := wire.call("GET", service)).status == 200 else None)
+    assert found.object["metadata"]["uid"] != uid
     things = "/apis/own.example.com/v1/things"
     # The garbage collector's informer on it: metadata is protobuf, objects are not.
     with wire.watch(with_query(things, WATCH_LIST), accept=partial("PartialObjectMetadata")) as events:

@@ -49,3 +49,7 @@ async def test_what_is_served_no_more_goes_and_what_others_registered_stays(api:
     assert (await api.get(f"{SERVICES}/v1.gone.example.com")).status == 404
     assert (await api.get(f"{SERVICES}/v1.theirs.example.com")).status == 200
     assert (await api.get(f"{SERVICES}/v1.batch")).status == 200
+    # While the server runs, those of Kubernetes' own groups are left alone.
+    await api.delete(f"{SERVICES}/v1.batch")
+    await reconcile_api_services(api.server.cluster, starting=False)
+    assert (await api.get(f"{SERVICES}/v1.batch")).status == 404

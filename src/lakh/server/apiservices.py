@@ -1,7 +1,7 @@
 """The APIServices of what this server serves itself: one for each group and version, made as upstream's autoregistration makes them.
 
-Those of the groups of Kubernetes are labelled `onstart` and looked at when the server starts; those of custom resources are labelled `true` and come and
-go with what is served. What somebody registers with a service of their own is left alone.
+Those of the groups of Kubernetes are labelled `onstart` and looked at when the server starts; those of custom resources are labelled `true`, come and
+go with what is served, and come back when somebody deletes them. What somebody registers with a service of their own is left alone.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from lakh.machinery import errors
 from lakh.server.bootstrap import BOOTSTRAP_USER
 from lakh.server.cluster import Cluster
 from lakh.server.context import Context
+from lakh.server.following import Following
 from lakh.server.storage import DeleteOptions, ResourceStore
 from lakh.store.errors import StoreError
+from lakh.store.state import Event
 
 log = logging.getLogger(__name__)
 
@@ -85,19 +87,24 @@ def served(cluster: Cluster) -> dict[str, dict[str, Any]]:
     return found
 
 
-async def reconcile_api_services(cluster: Cluster) -> None:
-    """Makes what is missing, and deletes what this did for what is served no more. The default partition must be written here."""
+async def reconcile_api_services(cluster: Cluster, *, starting: bool = True) -> None:
+    """Makes what is missing, and deletes what this did for what is served no more: for all groups at the start, then for custom resources.
+
+    The default partition must be written here.
+    """
+    labels = (ON_START, ALWAYS) if starting else (ALWAYS,)
     store: ResourceStore = cluster.named(GROUP, "v1", "apiservices")
     context = Context(BOOTSTRAP_USER, manager="kube-apiserver")
     wanted = served(cluster)
     work: list[Any] = [
         store.create(context, msgspec.convert(plain, store.codec.struct), "")
         for name, plain in wanted.items()
-        if store.partition.head(store.key("", name)) is None
+        if plain["metadata"]["labels"][AUTOMANAGED] in labels
+        and store.partition.head(store.key("", name)) is None
     ]
     for item in store.partition.range(store.table).items:
         metadata = store.codec.decode_stored(item.value).metadata
-        managed = (metadata.labels or {}).get(AUTOMANAGED) in (ON_START, ALWAYS)
+        managed = (metadata.labels or {}).get(AUTOMANAGED) in labels
         if managed and metadata.name not in wanted:
             work.append(store.delete(context, "", metadata.name, DeleteOptions()))
     for result in await asyncio.gather(*work, return_exceptions=True):
@@ -108,15 +115,26 @@ async def reconcile_api_services(cluster: Cluster) -> None:
 
 
 async def follow_custom_resources(cluster: Cluster, changed: asyncio.Event) -> None:
-    """Runs until cancelled: reconciles whenever what is served has changed, where the default partition is written."""
-    while True:
-        await changed.wait()
-        changed.clear()
-        if not cluster.partitions["default"].is_writer:
-            continue
-        try:
-            await reconcile_api_services(cluster)
-        except (StoreError, errors.StatusError) as e:
-            log.warning("APIServices: %s", e)
+    """Runs until cancelled: reconciles whenever what is served has changed (`changed`), or an APIService is gone, where the default partition is
+    written."""
+    partition = cluster.partitions["default"]
+
+    def on_events(events: list[Event]) -> None:
+        if any(event.item is None for event in events):
             changed.set()
-            await asyncio.sleep(RETRY_SECONDS)
+
+    following = Following(partition, f"apiservices.{GROUP}", on_events, changed.set)
+    try:
+        while True:
+            await changed.wait()
+            changed.clear()
+            if not partition.is_writer:
+                continue
+            try:
+                await reconcile_api_services(cluster, starting=False)
+            except (StoreError, errors.StatusError) as e:
+                log.warning("APIServices: %s", e)
+                changed.set()
+                await asyncio.sleep(RETRY_SECONDS)
+    finally:
+        following.stop()
