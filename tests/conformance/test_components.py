@@ -244,7 +244,9 @@ def test_a_controllers_token_is_its_service_account(rest: Rest, server: Server) 
     with own.watch(with_query("/api/v1/namespaces", WATCH_LIST)) as events:
         assert initial(events)[0]
     path = f"{rows.SYSTEM}/configmaps"
-    made = own.call("POST", path, rows.obj("v1", "ConfigMap", "of-a-controller", "kube-system"))
+    made = own.call(
+        "POST", path, rows.obj("v1", "ConfigMap", "of-a-controller", "kube-system", data={"a": "b"})
+    )
     assert made.object["metadata"]["managedFields"][0]["manager"] == "kube-controller-manager"
 
 
