@@ -126,6 +126,8 @@ def generate_name(base: str) -> str:
 
 async def _together(write: Awaitable[T], more: Sequence[Awaitable[Any]]) -> T:
     """The result of a write, once it and what goes with it are durable."""
+    if not more:
+        return await write
     results: list[Any] = await asyncio.gather(write, *more)
     result: T = results[0]
     return result
