@@ -146,6 +146,28 @@ def report(source: str, line: int, column: int, why: str) -> str:
     return f"ERROR: <input>:{line}:{column + 1}: {why}\n | {text}\n | {dots}^"
 
 
+_APPLIED = re.compile(
+    r"ERROR: <input>:(\d+):(\d+): found no matching overload for '([^']+)' applied to '\(([^'\n]*)\)'"
+)
+
+
+def _applied(found: re.Match[str], source: str) -> str:
+    """What a call is given, as cel-go writes it: a method's target stands before it."""
+    line, column, name, given = int(found[1]), int(found[2]), found[3], found[4].replace("null_type", "null")
+    lines = source.split("\n")
+    before = lines[line - 1][: column - 1] if line <= len(lines) else ""
+    shown = f"({given})"
+    if "." not in name and re.search(rf"\.\s*{re.escape(name)}\s*\Z", before):
+        depth, end = 0, len(given)
+        for index, char in enumerate(given):
+            depth += (char == "(") - (char == ")")
+            if char == "," and not depth:
+                end = index
+                break
+        shown = f"{given[:end]}.({given[end + 1 :].strip()})"
+    return f"ERROR: <input>:{line}:{column}: found no matching overload for '{name}' applied to '{shown}'"
+
+
 def compile_error(error: Exception, source: str) -> str:
     """An error of compilation as cel-go says it."""
 
@@ -158,6 +180,7 @@ def compile_error(error: Exception, source: str) -> str:
 
     text = str(error).partition(": ")[2].removesuffix(" [INVALID_ARGUMENT]") or str(error)
     text = _TYPE_NAMES.sub(r"optional_type(\1)", _STRUCT.sub(r"undefined field '\1'", text))
+    text = _APPLIED.sub(lambda found: _applied(found, source), text)
     return _UNDECLARED.sub(first_name, text)
 
 

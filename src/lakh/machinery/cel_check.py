@@ -19,6 +19,7 @@ from lakh.machinery.cel_decl import Decl, objects
 from lakh.machinery.cel_functions import FUNCTIONS, MESSAGES, Function
 from lakh.machinery.cel_metering import PER_CALL_LIMIT
 from lakh.machinery.cel_program import Program
+from lakh.machinery.cel_times import parse_timestamp
 from lakh.machinery.cel_values import EvaluationError
 
 _FIELD_TYPES = {"bool": 8, "int": 3, "double": 1, "string": 9, "bytes": 12}
@@ -217,7 +218,6 @@ def _kubernetes() -> Any:
 
 # -- validators of literals ----------------------------------------------------------------------------------------------------------------
 
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)\Z")
 _DURATION = re.compile(r"[-+]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)\Z")
 
 
@@ -231,7 +231,7 @@ def _is_pattern(text: str) -> bool:
 
 _ARGUMENTS = {
     "duration": lambda text: _DURATION.match(text) is not None,
-    "timestamp": lambda text: _TIMESTAMP.match(text) is not None,
+    "timestamp": lambda text: parse_timestamp(text) is not None,
     "matches": _is_pattern,
 }
 
