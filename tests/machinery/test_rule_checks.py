@@ -53,6 +53,16 @@ def array(items: dict[str, Any], most: int | None = None) -> dict[str, Any]:
             ".rule",
             "invalid timestamp argument",
         ),
+        (
+            {"rule": "'a'.find('(') == ''"},
+            ".rule",
+            ": program instantiation failed: error parsing regexp: missing closing )",
+        ),
+        (
+            {"rule": "int('x') == 1"},
+            ".rule",
+            ": program instantiation failed: type conversion error from 'string' to 'int'",
+        ),
         ({"rule": "self.a in [1, 'x']"}, ".rule", "<input>:1:15: expected type 'int' but found 'string'"),
         ({"rule": "{'a': 1, 'b': true}.size() > 1"}, ".rule", "expected type 'int' but found 'bool'"),
         ({"rule": "'x'.matches('(')"}, ".rule", "<input>:1:13: invalid matches argument"),

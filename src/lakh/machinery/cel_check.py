@@ -20,7 +20,6 @@ from lakh.machinery.cel_functions import FUNCTIONS, MESSAGES, Function
 from lakh.machinery.cel_metering import PER_CALL_LIMIT
 from lakh.machinery.cel_program import Program
 from lakh.machinery.cel_times import parse_timestamp
-from lakh.machinery.cel_values import EvaluationError
 
 _FIELD_TYPES = {"bool": 8, "int": 3, "double": 1, "string": 9, "bytes": 12}
 _MESSAGE, _OPTIONAL, _REPEATED = 11, 1, 3
@@ -171,8 +170,8 @@ def program(ast: Ast, variables: Sequence[str], source: str, *, limit: int = PER
     """A checked expression as a program; raises ExpressionError."""
     try:
         return Program(ast, variables, source, limit=limit)
-    except EvaluationError as e:
-        raise cel.ExpressionError(str(e)) from None
+    except ValueError as e:
+        raise cel.ExpressionError(f"program instantiation failed: {e}") from None
 
 
 def _structs(structs: Mapping[str, Mapping[str, str]]) -> bytes:

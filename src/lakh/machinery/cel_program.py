@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lakh.machinery import cel_names
+from lakh.machinery import cel_names, goregex
 from lakh.machinery.cel_ast import Ast, Comprehension, Expr
 from lakh.machinery.cel_functions import FUNCTIONS as KUBERNETES
 from lakh.machinery.cel_functions import IMPLEMENTATIONS
@@ -275,10 +275,10 @@ class _Compiler:
             if found is not None:
                 return found
         if name in CONVERSIONS and len(nodes) == 1 and nodes[0].is_constant:
-            try:
-                return _Node(constant=CONVERSIONS[name](nodes[0].constant))
-            except EvaluationError:
-                pass
+            # Made once; what cannot be made is found here.
+            return _Node(constant=CONVERSIONS[name](nodes[0].constant))
+        if name in ("find", "findAll", "matches") and len(nodes) > 1 and type(nodes[1].constant) is str:
+            goregex.compiled(nodes[1].constant)
         if (
             name == "_+_"
             and nodes[0].path is not None

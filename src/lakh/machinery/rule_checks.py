@@ -15,11 +15,11 @@ import msgspec
 
 from lakh.machinery import cel, cel_cost, cel_names
 from lakh.machinery.cel_ast import Ast
-from lakh.machinery.cel_check import Checker
+from lakh.machinery.cel_check import Checker, program
 from lakh.machinery.cel_decl import Decl, declare
 from lakh.machinery.cel_ranges import TOP
 from lakh.machinery.errors import FieldError, forbidden_field, invalid_value, not_supported, required
-from lakh.machinery.rules import KEY, REASONS, check_expression
+from lakh.machinery.rules import KEY, REASONS, VARIABLES, check_expression
 
 Raw = Mapping[str, Any]
 
@@ -212,7 +212,9 @@ def _rule(
                 _invalid(
                     at,
                     rule,
-                    str(e).replace("compilation failed", f"{at.rpartition('.')[2]} compilation failed", 1),
+                    str(e)
+                    .replace("compilation failed", "messageExpression compilation failed", 1)
+                    .replace("program instantiation", "messageExpression instantiation", 1),
                 )
             )
         else:
@@ -243,6 +245,7 @@ def _estimate(checker: Checker, source: str, optional: bool, kind: str, why: str
     result = ast.type(ast.root).kind
     if result != kind and (checker.knows(source) or result != "dyn"):
         raise cel.ExpressionError(why)
+    program(ast, VARIABLES, source)
     return cel_cost.Estimator(ast, checker.declarations).cost()[1], ast
 
 

@@ -104,12 +104,12 @@ class _Rule:
         asts = []
         try:
             if self.source.strip():
-                ast = check_expression(checker, self.source, optional=self.optional)
+                ast = self._checked(checker)
                 self.mentions_old = "oldSelf" in ast.names
                 self.program = program(ast, VARIABLES, self.source)
                 asts.append(ast)
         except cel.ExpressionError as e:
-            self.error = f"rule compile error: compilation failed: {e}"
+            self.error = f"rule compile error: {e}"
         try:
             if self.expression.strip():
                 ast = check_expression(checker, self.expression, optional=self.optional)
@@ -118,6 +118,12 @@ class _Rule:
         except cel.ExpressionError:
             self.message_program = None
         return asts
+
+    def _checked(self, checker: Checker) -> Ast:
+        try:
+            return check_expression(checker, self.source, optional=self.optional)
+        except cel.ExpressionError as e:
+            raise cel.ExpressionError(f"compilation failed: {e}") from None
 
     def finding(self, value: Any, path: str, message: str) -> FieldError:
         """What the rule says when it is broken. Values are shown if they are simple."""
