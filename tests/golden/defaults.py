@@ -665,7 +665,12 @@ DEFAULTS: tuple[Default, ...] = (
             "spec": {
                 "reinvocationPolicy": "Never",
                 "matchConstraints": {"resourceRules": RULES},
-                "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}],
+                "mutations": [
+                    {
+                        "patchType": "JSONPatch",
+                        "jsonPatch": {"expression": '[JSONPatch{op: "remove", path: "/spec/paused"}]'},
+                    }
+                ],
             }
         },
         "pkg/apis/admissionregistration/v1/defaults.go: SetDefaults_MutatingAdmissionPolicySpec, _MatchResources, _Rule",

@@ -36,6 +36,9 @@ def settled(value: Any, name: str = "") -> Any:
     if isinstance(value, dict):
         return {k: settled(v, k) for k, v in value.items()}
     if isinstance(value, list):
+        if name == "managedFields":
+            # Of the same operation they are in the order of their times, which depends on when a second passes.
+            value = sorted(value, key=_manager)
         return [settled(v, name) for v in value]
     if isinstance(value, str):
         if name == "resourceVersion":
@@ -47,6 +50,10 @@ def settled(value: Any, name: str = "") -> Any:
             return _ADDRESS.sub("ADDRESS", value)
         return _ANY_TIME.sub("TIME", value)
     return value
+
+
+def _manager(entry: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(entry.get(k, "")) for k in ("operation", "manager", "apiVersion", "subresource"))
 
 
 def shown(answer: Answer, case: Case) -> dict[str, Any]:
