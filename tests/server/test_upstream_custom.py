@@ -513,3 +513,71 @@ class TestSchemas:
     )  # fmt: skip
     async def test_refused(self, api: Api, schema: dict[str, Any], text: str) -> None:
         refused(await api.post(DEFINITIONS, foos({"type": "object", "properties": schema})), 422, text)
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties}
+
+
+def _keyed(value: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A list map of `k` with a value."""
+    item = {"type": "object", "required": ["k"], "properties": {"k": {"type": "string"}, "v": value}}
+    return {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"], "items": item, **more}  # fmt: skip
+
+
+TEXT = {"type": "string"}
+SHORT = {"type": "string", "maxLength": 2}
+TEXTS = {"type": "array", "items": TEXT}
+
+
+class TestRatcheting:
+    """ratcheting_test.go, TestRatchetingFunctionality: an update is not held to account for what was wrong before it and stays as it is."""
+
+    @pytest.mark.parametrize(
+        ("before", "after", "first", "then", "taken"),
+        [
+            pytest.param(_object(a=TEXT, b=TEXT), _object(a=SHORT, b=TEXT), {"a": "long"}, {"a": "long", "b": "x"}, True, id="MinLength MaxLength"),
+            pytest.param(_object(a=TEXT, b=TEXT), _object(a=SHORT, b=TEXT), {"a": "long"}, {"a": "longer"}, False, id="MinLength MaxLength: changed"),
+            pytest.param(_object(a=TEXT, b=TEXT), _object(a={**TEXT, "enum": ["x"]}, b=TEXT), {"a": "y"}, {"a": "y", "b": "x"}, True, id="Enum"),
+            pytest.param(
+                _object(m={"type": "object", "additionalProperties": TEXT}), _object(m={"type": "object", "additionalProperties": SHORT}),
+                {"m": {"a": "long"}}, {"m": {"a": "long", "b": "x"}}, True, id="AdditionalProperties",
+            ),
+            pytest.param(
+                _object(m={"type": "object", "additionalProperties": TEXT}), _object(m={"type": "object", "additionalProperties": TEXT, "maxProperties": 1}),
+                {"m": {"a": "1", "b": "2"}}, {"m": {"a": "1", "b": "3"}}, False, id="MinProperties MaxProperties",
+            ),
+            pytest.param(_object(l=TEXTS), _object(l={**TEXTS, "maxItems": 1}), {"l": ["a", "b"]}, {"l": ["a", "c"]}, False, id="MaxItems"),
+            pytest.param(
+                _object(l=_keyed(TEXT)), _object(l=_keyed(TEXT, maxItems=1)),
+                {"l": [{"k": "a"}, {"k": "b"}]}, {"l": [{"k": "b"}, {"k": "a"}]}, True, id="Map Type List Reordering Grandfathers Invalid Key",
+            ),
+            pytest.param(
+                _object(l=_keyed(TEXT)), _object(l=_keyed(SHORT)),
+                {"l": [{"k": "a", "v": "long"}]}, {"l": [{"k": "b", "v": "x"}, {"k": "a", "v": "long"}]}, True, id="Map Type List: beside",
+            ),
+            pytest.param(
+                _object(l={"type": "array", "items": TEXT}), _object(l={"type": "array", "items": SHORT}),
+                {"l": ["long"]}, {"l": ["long", "b"]}, False, id="ArrayItems do not correlate by index",
+            ),
+            pytest.param(
+                _object(l=TEXTS, b=TEXT), _object(l={**TEXTS, "x-kubernetes-list-type": "set"}, b=TEXT),
+                {"l": ["a", "a"]}, {"l": ["a", "a"], "b": "x"}, True, id="Change list to set",
+            ),
+        ],
+    )  # fmt: skip
+    async def test_updates(
+        self,
+        api: Api,
+        before: dict[str, Any],
+        after: dict[str, Any],
+        first: dict[str, Any],
+        then: dict[str, Any],
+        taken: bool,
+    ) -> None:
+        await define(api, foos(_object(spec=before)))
+        made = (await api.post(FOOS, foo(spec=first))).json
+        change = {"spec": {"versions": foos(_object(spec=after))["spec"]["versions"]}}
+        assert (await api.patch(f"{DEFINITIONS}/foos.tests.example.com", change)).status == 200
+        answer = await api.put(f"{FOOS}/a", made | {"spec": then})
+        assert answer.status == (200 if taken else 422), answer

@@ -233,7 +233,7 @@ def findings(value: Any, raw: Raw, old: Any = None) -> list[FieldError]:
 
 
 def _walk(value: Any, raw: Raw, path: str, old: Any, found: list[FieldError]) -> None:
-    if len(found) >= MAX_FINDINGS or (old is not _MISSING and dynamic.equal(value, old)):
+    if len(found) >= MAX_FINDINGS or (old is not _MISSING and _same(value, old, raw)):
         return
     kind = _type_of(raw)
     if value is None and (raw.get("nullable") or not kind):
@@ -388,6 +388,26 @@ def correlator(raw: Raw, old: Any) -> Callable[[Any], Any]:
         if isinstance(item, dict):
             before.setdefault(_key_of(item, keys), item)
     return lambda item: before.get(_key_of(item, keys), _MISSING) if isinstance(item, dict) else _MISSING
+
+
+def _same(value: Any, old: Any, raw: Raw) -> bool:
+    """Whether a value is what it was; the items of a list map may have changed places (upstream's CorrelatedObject.CachedDeepEqual)."""
+    if dynamic.equal(value, old):
+        return True
+    if isinstance(value, list) and isinstance(old, list):
+        items = raw.get("items")
+        if len(value) != len(old) or not isinstance(items, Mapping):
+            return False
+        if raw.get("x-kubernetes-list-type") == "map":
+            past = correlator(raw, old)
+            return all((was := past(item)) is not _MISSING and _same(item, was, items) for item in value)
+        return all(_same(item, was, items) for item, was in zip(value, old, strict=True))
+    if isinstance(value, dict) and isinstance(old, dict) and value.keys() == old.keys():
+        properties: Raw = raw.get("properties") or {}
+        rest = raw.get("additionalProperties")
+        below = {n: properties.get(n) or (rest if isinstance(rest, Mapping) else {}) for n in value}
+        return all(_same(value[n], old[n], below[n]) for n in value)
+    return False
 
 
 def _key_of(item: dict[str, Any], keys: Sequence[str]) -> bytes:
