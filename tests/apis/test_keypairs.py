@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 
 import pytest
 from cryptography import x509
@@ -71,6 +72,8 @@ def test_a_pair(form: str) -> None:
         (CERTIFICATE, block("EC PRIVATE KEY"), "tls: failed to parse private key"),
         (block("CERTIFICATE"), pem(KEY), "x509: malformed certificate"),
     ],
+    # The keys are new in each process: names that hold them would be, too.
+    ids=itertools.count(),
 )
 def test_no_pair(certificate: bytes, key: bytes, why: str) -> None:
     assert why_no_pair(certificate, key) == why
