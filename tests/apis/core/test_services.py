@@ -128,7 +128,7 @@ def test_a_new_type_gives_back_what_it_cannot_have(update: Any) -> None:
     ("spec", "cluster_ip", "node_ports", "health"),
     [
         ({"type": "ClusterIP"}, True, False, False),
-        ({"type": "ClusterIP", "clusterIP": "None"}, False, False, False),
+        ({"type": "ClusterIP", "clusterIP": "None"}, True, False, False),
         ({"type": "NodePort"}, True, True, False),
         ({"type": "LoadBalancer", "externalTrafficPolicy": "Local"}, True, True, True),
         ({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": False}, True, False, False),
