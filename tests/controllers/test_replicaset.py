@@ -41,7 +41,7 @@ def replica_set(replicas: int, **spec: Any) -> ReplicaSet:
 
 @given(st.integers(0, 2000), st.integers(0, 30))
 def test_decide_moves_towards_replicas(wanted: int, have: int) -> None:
-    plan = decide(replica_set(wanted), [pod(f"p{n}") for n in range(have)], {}, NOW)
+    plan = decide(replica_set(wanted), [pod(f"p{n}") for n in range(have)], dict, NOW)
     assert not (plan.create and plan.delete)
     after = have + plan.create - len(plan.delete)
     assert min(have, wanted) <= after <= max(have, wanted)
@@ -58,7 +58,7 @@ def test_victims_in_upstream_order() -> None:
         pod("pending", "Pending", ready=False),
         pod("unassigned", "Pending", ready=False, node=""),
     ]
-    victims = decide(replica_set(1), pods, {"full": 3, "n1": 1}, NOW).delete
+    victims = decide(replica_set(1), pods, lambda: {"full": 3, "n1": 1}, NOW).delete
     assert [victim.metadata.name for victim in victims] == [
         "unassigned",
         "pending",

@@ -37,6 +37,10 @@ PREEMPTION_PATIENCE_SECONDS = 15.0
 TOLERATION_SECONDS = 5
 POLL_SECONDS = 0.05
 CHURN_AT_ONCE = 16
+# Of the deployments that fill the cluster: as large as people have them.
+SMALL_DEPLOYMENT_PODS = 2_000
+# Small pods that are asked for before others run, so that neither controllers nor scheduler wait for the last of a deployment.
+AHEAD_PODS = 20_000
 # Filling stops when less memory than this is available.
 MEMORY_RESERVE_BYTES = 1_500_000_000
 
@@ -427,30 +431,34 @@ def available_bytes() -> float:
 async def fullness(run: Run) -> dict[str, Any]:
     """(4) Small pods until there are `pods_per_node` a node or memory ends, then steady churn."""
     total = run.nodes * run.pods_per_node - run.tracker.present()
-    each = max(1, total // DEPLOYMENT_COUNT)
-    names = [f"small-{i}" for i in range(DEPLOYMENT_COUNT)]
+    each = max(1, min(total // DEPLOYMENT_COUNT, SMALL_DEPLOYMENT_PODS))
+
+    def running() -> int:
+        return run.tracker.running("small")
+
     began = time.perf_counter()
     asked, stopped = 0, ""
-    for name in names:
+    while asked < total and not stopped:
         if available_bytes() < MEMORY_RESERVE_BYTES:
             stopped = f"memory: less than {MEMORY_RESERVE_BYTES / 1e9:.1f} GB left"
             break
-        await run.deployment(name, each, False, "100m")
-        asked += each
-        _, reached = await run.until("small pods Running", lambda: run.tracker.running("small"), asked)
+        count = min(each, total - asked)
+        await run.deployment(f"small-{asked // each}", count, False, "100m")
+        asked += count
+        _, reached = await run.until("small pods Running", running, asked - AHEAD_PODS)
         if not reached:
             stopped = "deadline"
-            break
-    running = run.tracker.running("small")
+    if not (await run.until("small pods Running", running, asked))[1]:
+        stopped = "deadline"
     seconds = time.perf_counter() - began
     start_up = percentiles(run.tracker.start_ms("small"))
     return {
         "pods": total,
-        "pods_running": running,
+        "pods_running": running(),
         "pods_in_all": run.tracker.present(),
         "reached": not stopped,
         "stopped_by": stopped,
-        "pods_per_s": round(running / seconds, 1),
+        "pods_per_s": round(running() / seconds, 1),
         "start_up": start_up,
         "churn": await churn(run, run.churn_seconds),
     }
@@ -492,7 +500,11 @@ async def degraded(run: Run) -> dict[str, Any]:
     """(5) One node in a hundred falls silent while all runs; its pods must run elsewhere."""
     nodes = sorted(run.tracker.ready)
     silent = set(random.sample(nodes, max(1, len(nodes) // 100)))
-    before = {p.metadata.uid for p in run.tracker.pods.items.values() if (p.spec.nodeName or "") in silent}
+    before = {
+        key: pod.metadata.uid
+        for key, pod in run.tracker.pods.items.items()
+        if (pod.spec.nodeName or "") in silent
+    }
 
     async def set_silent(name: str, value: str | None) -> None:
         patch = {"metadata": {"annotations": {SILENT: value}}}
@@ -504,9 +516,12 @@ async def degraded(run: Run) -> dict[str, Any]:
 
     def left() -> int:
         """Pods of silent nodes that nobody has begun to replace."""
+        pods = run.tracker.pods.items
         return sum(
-            p.metadata.uid in before and p.metadata.deletionTimestamp is None
-            for p in run.tracker.pods.items.values()
+            (pod := pods.get(key)) is not None
+            and pod.metadata.uid == uid
+            and pod.metadata.deletionTimestamp is None
+            for key, uid in before.items()
         )
 
     total = len(before)

@@ -7,7 +7,7 @@ many requests in flight, and patches the status. A sync costs O(pods of the Repl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,8 +57,10 @@ class Plan:
     delete: list[Pod] = field(default_factory=list)
 
 
-def decide(rs: ReplicaSet, active: Sequence[Pod], doubled_up: Mapping[str, int], now: float) -> Plan:
-    """What is missing or too much. `doubled_up` counts related pods per node, for the choice of victims."""
+def decide(
+    rs: ReplicaSet, active: Sequence[Pod], doubled_up: Callable[[], Mapping[str, int]], now: float
+) -> Plan:
+    """What is missing or too much. `doubled_up` counts related pods per node, for the choice of victims; it is asked only then."""
     wanted = 1 if rs.spec.replicas is None else rs.spec.replicas
     surplus = len(active) - wanted
     if surplus < 0:
@@ -68,9 +70,8 @@ def decide(rs: ReplicaSet, active: Sequence[Pod], doubled_up: Mapping[str, int],
     surplus = min(surplus, BURST)
     if wanted == 0:
         return Plan(delete=list(active[:surplus]))
-    ranked = sorted(
-        active, key=lambda pod: deletion_rank(pod, doubled_up.get(pod.spec.nodeName or "", 0), now)
-    )
+    related = doubled_up()
+    ranked = sorted(active, key=lambda pod: deletion_rank(pod, related.get(pod.spec.nodeName or "", 0), now))
     return Plan(delete=ranked[:surplus])
 
 
@@ -220,7 +221,7 @@ class ReplicaSetController(Controller):
         failure: Condition | None = None
         if satisfied and rs.metadata.deletionTimestamp is None:
             active = [pod for pod in pods if is_active(pod)]
-            plan = decide(rs, active, self._doubled_up(rs), self.now())
+            plan = decide(rs, active, lambda: self._doubled_up(rs), self.now())
             error = await self._carry_out(key, rs, plan)
             if error is not None:
                 failure = Condition(
