@@ -161,3 +161,45 @@ def test_what_clients_send_counts_as_ever(before, sent):
         assert msgspec.json.decode(found or b"[]") == expected
         if expected == stored:
             assert found == at_rest(stored)
+
+
+LEASE = "io.k8s.api.coordination.v1.Lease"
+LEASES = Endpoint("coordination.k8s.io/v1", schema().node(LEASE))
+
+
+def lease(time: str, holder: str = "n1"):
+    plain = {
+        "metadata": {
+            "name": "a",
+            "ownerReferences": [{"kind": "Node", "name": "n1", "uid": "u", "apiVersion": "v1"}],
+        },
+        "spec": {"holderIdentity": holder, "renewTime": time},
+    }
+    return msgspec.convert(plain, schema().struct(LEASE))
+
+
+@given(st.lists(st.tuples(who, st.sampled_from(("n1", "n2"))), max_size=3), who)
+def test_a_renewal_is_an_update(writes, manager):
+    old = lease("2026-01-01T00:00:00.000000Z")
+    entries = at_rest(update_managed_fields(None, old, [], "a", T1, LEASES))
+    for number, (writer, holder) in enumerate(writes):
+        new = lease(f"2026-01-01T00:01:0{number}.000000Z", holder)
+        entries = managers.update(old, new, entries, writer, T1, LEASES)
+        old = new
+    new = lease("2026-01-01T00:02:00.000000Z", old.spec.holderIdentity)
+    found = managers.renew(entries, "renewTime", manager, T2, LEASES)
+    assert found in (None, managers.update(old, new, entries, manager, T2, LEASES))
+    if not writes:
+        assert (found is not None) == (manager == "a")
+
+
+def test_who_has_not_renewed_before_does_not_renew():
+    old = lease("2026-01-01T00:00:00.000000Z")
+    [entry] = update_managed_fields(None, old, [], "a", T1, LEASES)
+    without = {**entry, "fieldsV1": {"f:spec": {"f:holderIdentity": {}}, "f:metadata": {"f:renewTime": {}}}}
+    for other in (
+        without,
+        {**entry, "operation": "Apply"},
+        {**entry, "apiVersion": "coordination.k8s.io/v1beta1"},
+    ):
+        assert managers.renew(at_rest([other]), "renewTime", "a", T2, LEASES) is None

@@ -143,6 +143,13 @@ class Strategy:
         """All findings on an update of such a subresource."""
         return self.validate_status_update(new, old)
 
+    def renewed(self, new: Any, old: Any) -> str:
+        """The one field of the spec that an update changed, where any value of its type is valid whatever the rest is; "" otherwise.
+
+        Of such an update, with metadata as they were, nothing is prepared, validated or compared again.
+        """
+        return ""
+
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
         """Texts for `Warning` headers of a create (`old` None) or update."""
         return []

@@ -100,6 +100,35 @@ def update(old: Any, new: Any, at_rest: bytes, manager: str, time: str, endpoint
     return _encode(kept)
 
 
+def renew(at_rest: bytes, field: str, manager: str, time: str, endpoint: Endpoint) -> bytes | None:
+    """The entries after a write that changed one field of the spec, by the only manager there is, who has it: `update` for renewals of leases.
+
+    None: they are not so simple.
+    """
+    entries = _decode(at_rest)
+    if len(entries) != 1 or endpoint.kept is not None:
+        return None
+    entry = entries[0]
+    if (
+        entry.manager != (manager or "unknown")
+        or entry.operation != "Update"
+        or entry.apiVersion != endpoint.api_version
+        or (entry.subresource or "") != endpoint.subresource
+    ):
+        return None
+    spec = _sets(entry).get("f:spec")
+    if spec is None or not _holds(bytes(spec), f"f:{field}"):
+        return None
+    entry.time = time
+    return _encode(entries)
+
+
+@lru_cache(CACHE_ENTRIES)
+def _holds(node: bytes, name: str) -> bool:
+    """Whether a node has this one as a leaf."""
+    return bool(_decode_any(node).get(name) == {})
+
+
 _SPEC_ALONE = frozenset(("metadata", "spec", "status", "apiVersion", "kind"))
 # By endpoint and key: the fields of specs, as the inside of an object.
 _specs: dict[tuple[Endpoint, bytes], bytes] = {}

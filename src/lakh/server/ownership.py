@@ -10,6 +10,7 @@ from lakh.machinery import apply as ssa
 from lakh.machinery import errors
 from lakh.machinery.managers import base as base_at_rest
 from lakh.machinery.managers import create as create_at_rest
+from lakh.machinery.managers import renew as renew_at_rest
 from lakh.machinery.managers import update as update_at_rest
 from lakh.server.codec import (
     Codec,
@@ -68,9 +69,18 @@ def _shallow(entries: Any) -> list[dict[str, Any]] | None:
 
 
 def track_update(
-    codec: Codec, old: Any, new: Any, context: Context, subresource: str, at_rest: bytes = b""
+    codec: Codec,
+    old: Any,
+    new: Any,
+    context: Context,
+    subresource: str,
+    at_rest: bytes = b"",
+    renewed: str = "",
 ) -> None:
-    """Gives what an update or patch changed to its manager. `at_rest`: the old object's managers, where they are not in it."""
+    """Gives what an update or patch changed to its manager. `at_rest`: the old object's managers, where they are not in it.
+
+    `renewed`: the field of the spec that is all that was changed, where that is known.
+    """
     if context.applied:
         return
     if at_rest:
@@ -80,7 +90,10 @@ def track_update(
         if not base:
             # Whoever reset the entries wants none until the next apply.
             return
-        entries = update_at_rest(old, new, base, context.manager, context.now, codec.endpoint(subresource))
+        endpoint = codec.endpoint(subresource)
+        entries = renew_at_rest(base, renewed, context.manager, context.now, endpoint) if renewed else None
+        if entries is None:
+            entries = update_at_rest(old, new, base, context.manager, context.now, endpoint)
         if entries is not None:
             new.metadata.managedFields = msgspec.Raw(entries) if entries else None
             return

@@ -393,6 +393,10 @@ class ResourceStore:
         metadata.generation = was.generation
         metadata.selfLink = None
         metadata.resourceVersion = was.resourceVersion
+        if not subresource and (field := self._renewed(new, old)):
+            context.admit("update", self, new, old)
+            ownership.track_update(self.codec, old, new, context, "", managers, renewed=field)
+            return self.codec.encode_stored(new), strategy.terms(new), False
         if subresource == "status":
             strategy.prepare_for_status_update(new, old)
         elif subresource in OWN_SUBRESOURCES:
@@ -422,6 +426,16 @@ class ResourceStore:
         ownership.track_update(self.codec, old, new, context, subresource, managers)
         remove = not metadata.finalizers and metadata.deletionTimestamp is not None and self.finished(new)
         return self.codec.encode_stored(new), strategy.terms(new), remove
+
+    def _renewed(self, new: Any, old: Any) -> str:
+        """The field of the spec that is all that an update changed, if its strategy knows it for harmless."""
+        metadata, was = new.metadata, old.metadata
+        if was.deletionTimestamp is not None or not (field := self.strategy.renewed(new, old)):
+            return ""
+        sent, metadata.managedFields = metadata.managedFields, was.managedFields
+        same = metadata == was
+        metadata.managedFields = sent
+        return field if same else ""
 
     def prepare_for_subresource(self, new: Any, old: Any, subresource: str) -> None:
         """What another subresource than status may change."""

@@ -36,6 +36,16 @@ class LeaseStrategy(GroupStrategy):
         """As on create."""
         self.prepare_for_create(new)
 
+    def renewed(self, new: Any, old: Any) -> str:
+        """A holder that renews its lease changes the time alone."""
+        spec, was = new.spec, old.spec
+        if spec is None or was is None or spec.renewTime is None or was.renewTime is None:
+            return ""
+        time, spec.renewTime = spec.renewTime, was.renewTime
+        same = spec == was
+        spec.renewTime = time
+        return "renewTime" if same and time != was.renewTime else ""
+
     def validate(self, obj: Any) -> list[FieldError]:
         """A whole lease."""
         spec = obj.spec
