@@ -60,6 +60,20 @@ def test_label_values_are_escaped() -> None:
     assert b'c{name="a\\"\\\\\\n"} 1' in registry.expose()
 
 
+def test_histograms_of_odd_labels_are_told_anew_each_time() -> None:
+    registry = Registry()
+    series = registry.histogram("h", "Text.", ("l",), [1.0]).child('50% "%d"\n')
+    for count in (1, 2):
+        series.observe(0.5)
+        lines = registry.expose().decode().splitlines()[2:]
+        assert lines == [
+            f'h_bucket{{l="50% \\"%d\\"\\n",le="1"}} {count}',
+            f'h_bucket{{l="50% \\"%d\\"\\n",le="+Inf"}} {count}',
+            f'h_sum{{l="50% \\"%d\\"\\n"}} {[0.5, 1][count - 1]}',
+            f'h_count{{l="50% \\"%d\\"\\n"}} {count}',
+        ]
+
+
 def test_wrong_number_of_labels() -> None:
     with pytest.raises(ValueError, match="labels"):
         metrics.Registry().counter("c", "C.", ("name",)).child()
