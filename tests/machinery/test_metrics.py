@@ -61,7 +61,7 @@ def test_label_values_are_escaped() -> None:
 
 
 def test_histograms_of_odd_labels_are_told_anew_each_time() -> None:
-    registry = Registry()
+    registry = metrics.Registry()
     series = registry.histogram("h", "Text.", ("l",), [1.0]).child('50% "%d"\n')
     for count in (1, 2):
         series.observe(0.5)
