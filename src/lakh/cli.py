@@ -160,6 +160,20 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="S",
                 help="how long a node may be silent before it counts as unreachable (default: 50)",
             )
+            for what in ("cert", "key"):
+                component.add_argument(
+                    f"--cluster-signing-{what}-file",
+                    type=Path,
+                    metavar="F",
+                    help=f"the {'certificate' if what == 'cert' else 'private key'} of the CA that signs approved "
+                    "CertificateSigningRequests (default: none are signed)",
+                )
+            component.add_argument(
+                "--cluster-signing-duration",
+                type=_count,
+                metavar="S",
+                help="how long a signed certificate is good at most (default: a year)",
+            )
         component.set_defaults(run=run)
 
     from lakh import store_cli
@@ -531,6 +545,22 @@ def _scheduler_config(path: Path | None) -> Any:
         raise Failure(str(e)) from e
 
 
+def _certificate_authority(options: argparse.Namespace) -> Any:
+    """The CA that signs for the cluster, or None; raises Failure when its files cannot be used."""
+    from lakh.controllers.certificateauthority import SIGNING_SECONDS, AuthorityError, CertificateAuthority
+
+    certificate, key = options.cluster_signing_cert_file, options.cluster_signing_key_file
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise Failure("--cluster-signing-cert-file and --cluster-signing-key-file belong together")
+    try:
+        seconds = options.cluster_signing_duration or SIGNING_SECONDS
+        return CertificateAuthority(certificate, key, longest_seconds=seconds)
+    except AuthorityError as e:
+        raise Failure(str(e)) from e
+
+
 def _run_controllers(options: argparse.Namespace) -> int:
     from lakh.client.errors import ClientError
     from lakh.client.kubeconfig import load_kubeconfig
@@ -541,6 +571,7 @@ def _run_controllers(options: argparse.Namespace) -> int:
         root_ca = load_kubeconfig(path).ca_pem or b""
     except ClientError as e:
         raise Failure(str(e)) from e
+    authority = _certificate_authority(options)
     return _component(
         options,
         "kube-controller-manager",
@@ -549,6 +580,7 @@ def _run_controllers(options: argparse.Namespace) -> int:
             root_ca=root_ca,
             leader_elect=options.leader_elect,
             node_grace_seconds=options.node_monitor_grace_period,
+            certificate_authority=authority,
         ),
         max_connections=6,
     )

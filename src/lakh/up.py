@@ -220,6 +220,8 @@ async def run(options: argparse.Namespace) -> int:
                 arguments += ["--lease-seconds", str(options.lease_seconds)]
             if name == "controllers":
                 arguments += ["--node-monitor-grace-period", str(grace_seconds(options.lease_seconds))]
+                for what, file in (("cert", "ca.crt"), ("key", "ca.key")):
+                    arguments += [f"--cluster-signing-{what}-file", str(directory / "pki" / file)]
             metrics_port = _free_port("127.0.0.1")
             arguments += ["--metrics-port", str(metrics_port)]
             targets[name] = f"127.0.0.1:{metrics_port}"

@@ -15,6 +15,7 @@ from lakh.client.client import Client
 from lakh.client.events import EventRecorder
 from lakh.client.workqueue import WorkQueue
 
+from .certificateauthority import CertificateAuthority
 from .informers import Informers
 
 NODE_GRACE_SECONDS = 50.0
@@ -28,6 +29,8 @@ class Context:
     client: Client
     informers: Informers
     root_ca: bytes = b""
+    certificate_authority: CertificateAuthority | None = None
+    """Signs certificates; None: nobody does here."""
     node_grace_seconds: float = NODE_GRACE_SECONDS
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic

@@ -21,6 +21,12 @@ from lakh.client.leader import LeaderElector
 from lakh.client.metricserver import CHECKS
 from lakh.client.tasks import TaskGuard
 
+from .certificateauthority import CertificateAuthority
+from .certificates import (
+    CertificateApprovingController,
+    CertificateCleaner,
+    CertificateSigningController,
+)
 from .clusterroles import ClusterRoleAggregation
 from .context import NODE_GRACE_SECONDS, Context, Controller
 from .cronjob import CronJobController
@@ -80,6 +86,9 @@ CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
         EphemeralVolumeController,
         ServiceCIDRController,
         ClusterRoleAggregation,
+        CertificateApprovingController,
+        CertificateSigningController,
+        CertificateCleaner,
     )
 }
 """By upstream's name."""
@@ -116,9 +125,19 @@ async def run(
     leader_elect: bool = False,
     controllers: Sequence[str] = ("*",),
     node_grace_seconds: float = NODE_GRACE_SECONDS,
+    certificate_authority: CertificateAuthority | None = None,
 ) -> None:
-    """Run controllers until cancelled. `root_ca` is the CA certificate (PEM) that pods get to verify the API server with."""
-    context = Context(client, Informers(client), root_ca=root_ca, node_grace_seconds=node_grace_seconds)
+    """Run controllers until cancelled.
+
+    `root_ca` is the CA certificate (PEM) that pods get to verify the API server with; `certificate_authority` signs approved requests.
+    """
+    context = Context(
+        client,
+        Informers(client),
+        root_ca=root_ca,
+        certificate_authority=certificate_authority,
+        node_grace_seconds=node_grace_seconds,
+    )
     names = select(controllers)
     if not leader_elect:
         await run_all(context, names)
