@@ -223,10 +223,16 @@ class FakeClient:
     # ------------------------------------------------------------ the client's methods
 
     async def get(
-        self, resource: Resource, name: str, namespace: str | None = None, *, type: Any = dict
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None = None,
+        *,
+        type: Any = dict,
+        subresource: str | None = None,
     ) -> Any:
         await asyncio.sleep(0)
-        self._note("get", resource, name)
+        self._note("get", resource, f"{name}/{subresource}" if subresource else name)
         return self._as(self.one(resource, name, namespace), type)
 
     async def list(

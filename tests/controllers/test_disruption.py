@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 from fake_client import NOW, FakeClient, drain, make_context, ready_pod
 
-from lakh.client.resources import PODDISRUPTIONBUDGETS, PODS
+from lakh.client.errors import ApiError
+from lakh.client.resources import (
+    DEPLOYMENTS,
+    JOBS,
+    PODDISRUPTIONBUDGETS,
+    PODS,
+    REPLICASETS,
+    REPLICATIONCONTROLLERS,
+    Resource,
+)
+from lakh.controllers import clock
 from lakh.controllers.disruption import DisruptionController, decide
 from lakh.controllers.views import Budget, BudgetSpec, BudgetStatus, Condition, Meta, Pod, PodSpec, PodStatus
 
@@ -69,3 +79,90 @@ async def test_status_is_written(client: FakeClient) -> None:
     status = client.one(PODDISRUPTIONBUDGETS, "b", "default")["status"]
     assert (status["disruptionsAllowed"], status["currentHealthy"], status["desiredHealthy"]) == (2, 3, 1)
     assert status["conditions"][0]["reason"] == "SufficientPods"
+
+
+def owned(name: str, kind: str, owner: str, api: str = "apps/v1") -> dict[str, Any]:
+    reference = {"apiVersion": api, "kind": kind, "name": owner, "uid": f"{owner}-uid", "controller": True}
+    return {
+        "metadata": {"name": name, "labels": {"app": "web"}, "ownerReferences": [reference]},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+async def synced(client: FakeClient, spec: dict[str, Any]) -> dict[str, Any]:
+    controller = DisruptionController(make_context(client))
+    selector = {"selector": {"matchLabels": {"app": "web"}}}
+    client.put(PODDISRUPTIONBUDGETS, {"metadata": {"name": "b"}, "spec": {**spec, **selector}})
+    controller.resync()
+    await drain(controller)
+    status: dict[str, Any] = client.one(PODDISRUPTIONBUDGETS, "b", "default")["status"]
+    return status
+
+
+async def test_pods_without_a_controller_are_not_expected(client: FakeClient) -> None:
+    for n in range(3):
+        client.put(PODS, {"metadata": {"name": f"p{n}", "labels": {"app": "web"}}})
+        ready_pod(client, f"p{n}")
+    status = await synced(client, {"maxUnavailable": 1})
+    assert (status["expectedPods"], status["currentHealthy"], status["disruptionsAllowed"]) == (0, 3, 0)
+
+
+async def test_a_replicaset_stands_for_its_deployment(client: FakeClient) -> None:
+    client.put(DEPLOYMENTS, {"metadata": {"name": "d", "uid": "d-uid"}, "spec": {"replicas": 4}})
+    above = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": "d-uid", "controller": True}
+    for name in ("old", "new"):
+        meta = {"name": name, "uid": f"{name}-uid", "ownerReferences": [above]}
+        client.put(REPLICASETS, {"metadata": meta, "spec": {"replicas": 2}})
+    client.put(REPLICATIONCONTROLLERS, {"metadata": {"name": "rc", "uid": "rc-uid"}, "spec": {"replicas": 3}})
+    client.put(PODS, owned("p0", "ReplicaSet", "old"))
+    client.put(PODS, owned("p1", "ReplicaSet", "new"))
+    client.put(PODS, owned("p2", "ReplicationController", "rc", "v1"))
+    status = await synced(client, {"maxUnavailable": 5})
+    assert (status["expectedPods"], status["desiredHealthy"], status["disruptionsAllowed"]) == (7, 2, 1)
+
+
+async def test_other_controllers_are_asked_for_their_scale(client: FakeClient) -> None:
+    things = Resource("example.com", "v1", "things", "Thing", True)
+    client.served = [things]
+    client.put(things, {"metadata": {"name": "t", "uid": "t-uid"}, "spec": {"replicas": 5}})
+    client.put(PODS, owned("p0", "Thing", "t", "example.com/v1"))
+    status = await synced(client, {"minAvailable": "20%"})
+    assert (status["expectedPods"], status["desiredHealthy"], status["disruptionsAllowed"]) == (5, 1, 0)
+    assert ("get", "things", "t/scale") in client.requests
+
+
+async def test_a_controller_without_scale_fails_safe(client: FakeClient) -> None:
+    client.served = [JOBS]
+    client.put(JOBS, {"metadata": {"name": "j", "uid": "j-uid"}})
+    client.put(PODS, owned("p0", "Job", "j", "batch/v1"))
+
+    def no_scale(verb: str, resource: Resource, name: str) -> Exception | None:
+        missing = ApiError(404, "NotFound", "the server could not find the requested resource")
+        return missing if name.endswith("/scale") else None
+
+    client.fail = no_scale
+    status = await synced(client, {"maxUnavailable": 1})
+    [condition] = status["conditions"]
+    assert (condition["status"], condition["reason"]) == ("False", "SyncFailed")
+    assert condition["message"] == "jobs.batch does not implement the scale subresource"
+    assert not status.get("disruptionsAllowed")
+    client.remove(JOBS, "j")
+    status = await synced(client, {"maxUnavailable": 1})
+    assert status["conditions"][0]["message"] == 'found no controllers for pod "p0"'
+
+
+async def test_stale_disruption_targets_are_unmarked(client: FakeClient) -> None:
+    def marked(name: str, at: float, reason: str = "PreemptionByScheduler", **status: Any) -> None:
+        mark = {"type": "DisruptionTarget", "status": "True", "reason": reason}
+        mark["lastTransitionTime"] = clock.stamp(at)
+        client.put(PODS, {"metadata": {"name": name}, "status": {"conditions": [mark], **status}})
+
+    marked("old", NOW - 121)
+    marked("young", NOW - 60)
+    marked("kubelet", NOW - 600, "TerminationByKubelet")
+    marked("failed", NOW - 600, phase="Failed")
+    controller = DisruptionController(make_context(client))
+    for name in ("old", "young", "kubelet", "failed"):
+        await controller.unmark(f"default/{name}")
+    found = {pod["metadata"]["name"]: pod["status"]["conditions"][0]["status"] for pod in client.all(PODS)}
+    assert found == {"old": "False", "young": "True", "kubelet": "True", "failed": "True"}

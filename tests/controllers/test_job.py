@@ -143,7 +143,10 @@ def test_failure_policy() -> None:
         "Failed", "PodFailurePolicy", action_for(job, pod)[1]
     )
     evicted = pod_view("b", "Failed", conditions=[{"type": "DisruptionTarget", "status": "True"}])
-    assert action_for(job, evicted)[0] == "Ignore"
+    assert action_for(job, evicted) == (
+        "Ignore",
+        "Pod default/b has condition DisruptionTarget matching Ignore rule at index 1",
+    )
     assert action_for(job, pod_view("c", "Failed", **exited(1)))[0] == "Count"
 
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from lakh.client.errors import ConnectionLost
 from lakh.client.resources import LEASES, NODES, PODS
+from lakh.controllers.clock import stamp
 from lakh.controllers.nodelifecycle import Bucket, NodeLifecycleController, decide, eviction_rate
-from lakh.controllers.podgc import PodGarbageCollector
+from lakh.controllers.podgc import Found, PodGarbageCollector
 from lakh.controllers.tainteviction import TaintEvictionController, stay_seconds
-from lakh.controllers.views import Node, Taint, Toleration
+from lakh.controllers.views import Meta, Node, Pod, PodSpec, PodStatus, Taint, Toleration
 
 TYPES = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
@@ -249,3 +250,67 @@ async def test_pods_of_a_deleted_node(client: FakeClient) -> None:
     assert lost["status"]["phase"] == "Failed"
     assert lost["status"]["conditions"][0]["reason"] == "DeletionByPodGC"
     assert "deletionTimestamp" not in client.one(PODS, "fine", "default")["metadata"]
+
+
+async def test_a_pod_that_came_to_a_tainted_node_stays_as_long_as_it_may(client: FakeClient) -> None:
+    eviction = TaintEvictionController(make_context(client))
+    taint = {"key": "k", "effect": "NoExecute", "timeAdded": "2023-11-01T00:00:00Z"}
+    client.put(NODES, {"metadata": {"name": "n1"}, "spec": {"taints": [taint]}})
+    for name, seconds in (("young", 60), ("old", 10)):
+        pod = {
+            "metadata": {"name": name},
+            "spec": {
+                "nodeName": "n1",
+                "tolerations": [{"key": "k", "operator": "Exists", "tolerationSeconds": seconds}],
+            },
+            "status": {
+                "conditions": [
+                    {"type": "PodScheduled", "status": "True", "lastTransitionTime": stamp(NOW - 20)}
+                ]
+            },
+        }
+        client.put(PODS, pod)
+    await drain(eviction)
+    assert [pod["metadata"]["name"] for pod in client.all(PODS)] == ["young"]
+
+
+async def test_deleted_pods_of_a_node_out_of_service(client: FakeClient) -> None:
+    controller = PodGarbageCollector(make_context(client))
+    taint = {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}
+    for name, ready in (("dead", "Unknown"), ("alive", "True")):
+        body = node_body(name, ready=ready)
+        body["spec"]["taints"] = [taint]
+        client.put(NODES, body)
+        for pod, deleted in ((f"{name}-ending", "2023-11-14T22:13:20Z"), (f"{name}-running", None)):
+            metadata = {"name": pod, "_graceful": True, "finalizers": ["keep"]}
+            if deleted:
+                metadata["deletionTimestamp"] = deleted
+            client.put(
+                PODS, {"metadata": metadata, "spec": {"nodeName": name}, "status": {"phase": "Running"}}
+            )
+    await controller.collect()
+    assert [request for request in client.requests if request[0] == "delete"] == [
+        ("delete", "pods", "dead-ending")
+    ]
+    assert client.one(PODS, "dead-ending", "default")["status"] == {"phase": "Failed"}
+
+
+def test_evicted_pods_go_first() -> None:
+    found = Found()
+    found.add(
+        [
+            Pod(
+                Meta(name=name, creationTimestamp=created),
+                PodSpec(),
+                PodStatus(phase="Failed", reason=reason),
+            )
+            for name, created, reason in (
+                ("b", "2023-01-01T00:00:00Z", None),
+                ("a", "2023-01-01T00:00:00Z", None),
+                ("evicted", "2023-06-01T00:00:00Z", "Evicted"),
+            )
+        ],
+        (),
+    )
+    assert [pod.metadata.name for pod in found.excess(1)] == ["evicted", "a"]
+    assert found.excess(3) == []

@@ -103,15 +103,13 @@ def action_for(job: Job, pod: Pod) -> tuple[str, str]:
     for index, rule in enumerate(policy.rules or ()):
         reason = _matches(rule, pod)
         if reason is not None:
-            name = f"{pod.metadata.namespace}/{pod.metadata.name}"
-            return (
-                rule.action,
-                f"{reason[0]} for pod {name}{reason[1]} matching {rule.action} rule at index {index}",
-            )
+            return rule.action, f"{reason} matching {rule.action} rule at index {index}"
     return "Count", ""
 
 
-def _matches(rule: FailureRule, pod: Pod) -> tuple[str, str] | None:
+def _matches(rule: FailureRule, pod: Pod) -> str | None:
+    """Why the rule matches, if it does."""
+    name = f"{pod.metadata.namespace}/{pod.metadata.name}"
     if rule.onExitCodes is not None:
         codes = rule.onExitCodes
         values = set(codes.values or ())
@@ -122,12 +120,12 @@ def _matches(rule: FailureRule, pod: Pod) -> tuple[str, str] | None:
             if ended is None or ended.exitCode == 0:
                 continue
             if (ended.exitCode in values) == (codes.operator == "In"):
-                return f"Container {status.name}", f" failed with exit code {ended.exitCode}"
+                return f"Container {status.name} for pod {name} failed with exit code {ended.exitCode}"
         return None
     for pattern in rule.onPodConditions or ():
         condition = find_condition(pod.status.conditions, pattern.type)
         if condition is not None and condition.status == (pattern.status or "True"):
-            return "Pod", f" has condition {pattern.type}"
+            return f"Pod {name} has condition {pattern.type}"
     return None
 
 

@@ -27,3 +27,16 @@ class ReplicationController(View):
     metadata: Meta
     spec: ReplicationControllerSpec = msgspec.field(default_factory=ReplicationControllerSpec)
     status: ReplicaSetStatus = msgspec.field(default_factory=ReplicaSetStatus)
+
+
+class ScaleSpec(View):
+    """The wanted size."""
+
+    replicas: int | None = None
+
+
+class Scale(View):
+    """`autoscaling/v1.Scale`: the size of anything that has one."""
+
+    metadata: Meta
+    spec: ScaleSpec = msgspec.field(default_factory=ScaleSpec)

@@ -14,6 +14,7 @@ from lakh.client.resources import NODES, PODS, object_reference
 
 from . import clock, informers
 from .context import Context, Controller
+from .pods import find_condition
 from .views import Bare, Node, Pod, Taint, Toleration
 
 
@@ -48,10 +49,20 @@ def driving(node: Node) -> list[Taint]:
     return [taint for taint in node.spec.taints or () if taint.effect == "NoExecute"]
 
 
+def bound_since(pod: Pod) -> float:
+    """When the pod came to its node, in seconds since the epoch."""
+    scheduled = find_condition(pod.status.conditions, "PodScheduled")
+    at = clock.parse(scheduled.lastTransitionTime) if scheduled is not None else None
+    return at or clock.parse(pod.metadata.creationTimestamp) or 0.0
+
+
 def deadline(pod: Pod, taints: list[Taint], since: float) -> float | None:
-    """When the pod has to go, if the node was tainted at `since`; `None` for never."""
+    """When the pod has to go, if the node was tainted at `since`; `None` for never.
+
+    A pod that came to a node with these taints stays as long as its tolerations say, too.
+    """
     seconds = stay_seconds(taints, pod.spec.tolerations or ())
-    return None if seconds is None else since + seconds
+    return None if seconds is None else max(since, bound_since(pod)) + seconds
 
 
 class TaintEvictionController(Controller):
@@ -145,6 +156,7 @@ class TaintEvictionController(Controller):
             "reason": "DeletionByTaintManager",
             "message": "Taint manager: deleting due to NoExecute taint",
             "lastTransitionTime": clock.stamp(self.now()),
+            "observedGeneration": pod.metadata.generation,
         }
         metadata = pod.metadata
         try:
