@@ -24,6 +24,7 @@ from lakh.store.errors import (
     ValueTooLarge,
 )
 from lakh.store.file_journal import FileJournal
+from lakh.store.history import BLOCK_EVENTS
 from lakh.store.limits import Limits
 from lakh.store.memory_journal import MemoryJournal
 from lakh.store.partition import Partition
@@ -295,13 +296,12 @@ async def test_updates_of_the_same_objects_grow_nothing_but_the_window() -> None
             await asyncio.gather(*writes)
         if round_ == 0:
             # What the first round made is what there is from then on.
-            sizes.append((pods.live_bytes, history.size_bytes, len(history), history.bucket_count))
-    assert sizes == [(pods.live_bytes, history.size_bytes, len(history), history.bucket_count)]
+            sizes.append((pods.live_bytes, history.size_bytes, len(history)))
+    assert sizes == [(pods.live_bytes, history.size_bytes, len(history))]
     assert len(history) == 500
     assert len(history._events) <= 2 * (500 + 1024)
-    indexed = [found for index in history._indexes.values() for found in index.values()]
-    in_lists = sum(len(found) for found in indexed if isinstance(found, list))
-    assert in_lists <= 2 * 4 * 500 + history.bucket_count
+    assert len(history._blocks) <= 500 // BLOCK_EVENTS + 1
+    assert history.indexed_words <= len(history._blocks) * (2 + 2 * BLOCK_EVENTS)
     assert (pods.queued_bytes, len(pods._pending)) == (0, 0)
     await pods.close()
 

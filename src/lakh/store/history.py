@@ -2,16 +2,18 @@
 
 Revisions are consecutive, so an event's place in the window is arithmetic. A watcher that resumes wants the few events
 of its bucket (a key, a term, a scope or a table; see `hub`), not all of the window: when a hundred thousand clients
-come back at once, each must cost what concerns it. So every bucket has the revisions of its events, in order:
+come back at once, each must cost what concerns it. So every `BLOCK_EVENTS` events that came one after the other have an index,
+made when there are so many, and dropped whole when the last of them is:
 
-    ("key", "pods/default/a")        → 7                one event: the number itself, no list
-    ("term", "pods", "node=n1")      → [3, 7, 12]
+    first 2, last 257
+    "pods/default/a"       → 5                 one event: its place in the block, no list
+    ("pods", "node=n1")    → [1, 5, 10]
 
-Numbers, not events: stale ones at the front of a list keep nothing alive, and are cut when they are half of it.
+The events since the last full block are looked through. No write touches an index that is large, or many of them.
 
 The window is charged the values that only it keeps alive (`prev` of each event) and a fixed overhead an event.
 
-Costs: append O(1) amortised for each of the event's three buckets and terms; `bucket_since` O(log n + own events).
+Costs: append O(1) amortised for each of the event's three buckets and terms; `bucket_since` O(window / BLOCK_EVENTS + BLOCK_EVENTS + own events).
 
 Worked example::
 
@@ -30,9 +32,10 @@ Worked example::
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from lakh.store.state import Event
@@ -47,20 +50,33 @@ HISTORY_HARD_FACTOR = 4
 """… but never above this multiple of the byte bound."""
 EVENT_OVERHEAD_BYTES = 400
 """Of an Event, its superseded Item and their places in the window and its index. An estimate from counting fields."""
+BLOCK_EVENTS = 256
+"""An index of so many is made in a third of a millisecond; the largest window has 400 of them."""
 CUT_AT = 1_024
 """Slots of events that went are given back when there are so many and they are half of the list."""
 
 Bucket = tuple[str, ...]
+Word = str | tuple[str, str]
+"""A bucket in an index: a key, scope or table by itself (they differ in their slashes), a term with its table."""
+
+
+class _Block(NamedTuple):
+    """The index of some consecutive events."""
+
+    first: int
+    last: int
+    places: dict[Word, int | list[int]]
 
 
 class History:
     """The newest events, bounded in number and bytes. `oldest` is the revision just before the first of them."""
 
     __slots__ = (
+        "_blocks",
         "_events",
         "_gone",
-        "_indexes",
         "_on_drop",
+        "_unindexed",
         "max_bytes",
         "max_events",
         "oldest",
@@ -81,10 +97,9 @@ class History:
         # The first `_gone` slots are None; after them, event `oldest + 1` and so on.
         self._events: list[Event | None] = []
         self._gone = 0
-        # A dictionary each kind of bucket: none has more entries than the window has events, or there are terms.
-        self._indexes: dict[str, dict[Bucket, int | list[int]]] = {
-            kind: {} for kind in ("key", "scope", "table", "term")
-        }
+        self._blocks: deque[_Block] = deque()
+        self._unindexed = 0
+        """Events at the end that are in no block."""
         self.max_bytes = max_bytes
         self.max_events = max_events
 
@@ -92,26 +107,41 @@ class History:
         return len(self._events) - self._gone
 
     @property
-    def bucket_count(self) -> int:
-        """Buckets with events in the window."""
-        return sum(map(len, self._indexes.values()))
+    def indexed_words(self) -> int:
+        """Entries of all indexes."""
+        return sum(len(block.places) for block in self._blocks)
 
     def append(self, event: Event) -> None:
         """Take an event in, let the oldest go as the bounds demand."""
         self._events.append(event)
         self.size_bytes += _event_bytes(event)
-        indexes, revision = self._indexes, event.revision
-        for bucket in buckets(event):
-            index = indexes[bucket[0]]
-            found = index.get(bucket)
-            if found is None:
-                index[bucket] = revision
-            elif isinstance(found, int):
-                index[bucket] = [found, revision]
-            else:
-                found.append(revision)
+        self._unindexed += 1
+        if self._unindexed == BLOCK_EVENTS:
+            self._index()
         while self._over():
             self._drop_oldest()
+
+    def _index(self) -> None:
+        """Make a block of the newest events."""
+        places: dict[Word, int | list[int]] = {}
+        newest = self._events[-BLOCK_EVENTS:]
+        last = newest[-1]
+        assert last is not None
+        first = last.revision - BLOCK_EVENTS + 1
+        for event in newest:
+            if event is None:
+                continue  # the window is smaller than a block
+            place = event.revision - first
+            for word in words(event):
+                found = places.get(word)
+                if found is None:
+                    places[word] = place
+                elif isinstance(found, int):
+                    places[word] = [found, place]
+                else:
+                    found.append(place)
+        self._blocks.append(_Block(first, last.revision, places))
+        self._unindexed = 0
 
     def _drop_oldest(self) -> None:
         gone = self._events[self._gone]
@@ -122,14 +152,9 @@ class History:
             del self._events[: self._gone]
             self._gone = 0
         self.size_bytes -= _event_bytes(gone)
-        self.oldest = oldest = gone.revision
-        for bucket in buckets(gone):
-            index = self._indexes[bucket[0]]
-            found = index[bucket]
-            if isinstance(found, int) or found[-1] <= oldest:
-                del index[bucket]
-            elif found[len(found) // 2] <= oldest:
-                del found[: bisect_right(found, oldest)]
+        self.oldest = gone.revision
+        if self._blocks and self._blocks[0].last <= self.oldest:
+            self._blocks.popleft()
         if self._on_drop is not None:
             self._on_drop(gone)
 
@@ -155,16 +180,39 @@ class History:
 
     def bucket_since(self, bucket: Bucket, revision: int) -> list[Event]:
         """The events of one bucket after `revision`, oldest first. It must not be below `oldest`."""
-        found = self._indexes[bucket[0]].get(bucket)
-        if found is None:
-            return []
+        word: Word = (bucket[1], bucket[2]) if bucket[0] == "term" else bucket[1]
         events, offset = self._events, self._gone - self.oldest - 1
-        if isinstance(found, int):
-            return [events[offset + found]] if found > revision else []  # type: ignore[list-item]
-        return [events[offset + number] for number in found[bisect_right(found, revision) :]]  # type: ignore[misc]
+        found: list[Event] = []
+        blocks, next_revision = self._blocks, revision + 1
+        if blocks:
+            # Blocks are as long as each other and follow one another.
+            for block in islice(blocks, max(0, (next_revision - blocks[0].first) // BLOCK_EVENTS), None):
+                places = block.places.get(word)
+                if places is None:
+                    continue
+                at = offset + block.first
+                for place in (places,) if isinstance(places, int) else places:
+                    if block.first + place > revision:
+                        found.append(events[at + place])  # type: ignore[arg-type]
+            next_revision = max(next_revision, blocks[-1].last + 1)
+        rest: list[Event] = events[offset + next_revision :]  # type: ignore[assignment]
+        if bucket[0] == "key":
+            found += [event for event in rest if event.key == word]
+        elif bucket[0] == "term":
+            start, term = f"{bucket[1]}/", bucket[2]
+            for event in rest:
+                item, prev = event.item, event.prev
+                if (
+                    (item is not None and term in item.terms) or (prev is not None and term in prev.terms)
+                ) and event.key.startswith(start):
+                    found.append(event)
+        else:
+            start = f"{word}/"
+            found += [event for event in rest if event.key.startswith(start)]
+        return found
 
 
-def buckets(event: Event) -> list[Bucket]:
+def words(event: Event) -> list[Word]:
     """Every bucket that the event is in: key, scope, table, and the terms of the item and of what it was before."""
     item, prev = event.item, event.prev
     shown = item if item is not None else prev
@@ -172,13 +220,10 @@ def buckets(event: Event) -> list[Bucket]:
     key = shown.key
     end_of_table = key.index("/")
     table = key[:end_of_table]
-    found: list[Bucket] = [
-        ("key", key),
-        ("scope", key[: key.index("/", end_of_table + 1)]),
-        ("table", table),
-    ]
-    for term in terms_of(item.terms if item is not None else (), prev.terms if prev is not None else ()):
-        found.append(("term", table, term))
+    found: list[Word] = [key, key[: key.index("/", end_of_table + 1)], table]
+    now, before = item.terms if item is not None else (), prev.terms if prev is not None else ()
+    if now or before:
+        found += [(table, term) for term in terms_of(now, before)]
     return found
 
 

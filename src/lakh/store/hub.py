@@ -98,7 +98,7 @@ class Watch:
             self._hub.remove(self)
 
     def replay(self, history: History, start: int) -> list[Event]:
-        """Its events after `start`, oldest first. O(log n + events of its bucket)."""
+        """Its events after `start`, oldest first. See `History.bucket_since` for what it costs."""
         missed = history.bucket_since(self.bucket, start)
         return [event for event in missed if self.matches(event)] if self._filtered else missed
 
