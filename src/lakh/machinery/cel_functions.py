@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from lakh.machinery import goregex, names, openapi_formats, quantity
+from lakh.machinery import gonet, goregex, names, openapi_formats, quantity, semver
 from lakh.machinery.cel_standard import FUNCTIONS as STANDARD
 from lakh.machinery.cel_standard import add
 from lakh.machinery.cel_strings import index_of, last_index_of
@@ -22,6 +20,7 @@ from lakh.machinery.cel_values import (
     CIDR,
     IP,
     NONE,
+    NUMBERS,
     ORDERED,
     URL,
     Duration,
@@ -85,94 +84,27 @@ def _is(make: Callable[..., Any]) -> Callable[..., bool]:
     return check
 
 
-_SEMVER = re.compile(
-    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?\Z", re.ASCII
-)
-
-
 def _semver(text: str, normalize: bool = False) -> Semver:
     if _given(normalize, bool):
-        text = _normalized(_given(text, str))
-    found = _SEMVER.match(_given(text, str))
-    if found is None:
-        raise EvaluationError(_semver_problem(text))
-    parts = tuple(map(int, found.groups()[:3]))
-    pre = found.group(4)
-    if pre is None:
-        return Semver(text, (*parts, 1))
-    identifiers = pre.split(".")
-    if not all(identifiers) or any(p.isdigit() and len(p) > 1 and p[0] == "0" for p in identifiers):
-        raise EvaluationError(f"Numeric PreRelease version must not contain leading zeroes {pre!r}")
-    return Semver(
-        text, (*parts, 0, tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in identifiers))
-    )
-
-
-def _semver_problem(text: str) -> str:
-    """What Go's semver library says."""
-    if not text:
-        return "Version string empty"
-    parts = text.split(".", 2)
-    if len(parts) != 3:
-        return "No Major.Minor.Patch elements found"
-    for what, part in zip(("major", "minor"), parts, strict=False):
-        if not part.isascii() or not part.isdigit():
-            return f"Invalid character(s) found in {what} number {show(part)}"
-        if len(part) > 1 and part[0] == "0":
-            return f"{what.capitalize()} number must not contain leading zeroes {show(part)}"
-    patch = re.split(r"[-+]", parts[2], maxsplit=1)[0]
-    if patch.isdigit() and len(patch) > 1 and patch[0] == "0":
-        return f"Patch number must not contain leading zeroes {show(patch)}"
-    return f"Invalid character(s) found in patch number {show(patch)}"
-
-
-def _normalized(text: str) -> str:
-    """A version without a leading v and leading zeros, with all three numbers."""
-    parts = text.removeprefix("v").split(".", 2)
-    for index, part in enumerate(parts):
-        if len(part) > 1:
-            bare = part.lstrip("0")
-            parts[index] = bare if bare[:1].isdigit() else "0" + bare
-    if len(parts) < 3 and any(c in parts[-1] for c in "+-"):
-        raise EvaluationError("short version cannot contain PreRelease/Build meta data")
-    return ".".join(parts + ["0"] * (3 - len(parts)))
+        text = semver.normalized(_given(text, str))
+    return Semver(text, semver.parse(_given(text, str)))
 
 
 def _url(text: str) -> URL:
-    if not openapi_formats.uri(_given(text, str)):
-        raise EvaluationError(
-            f"URL parse error during conversion from string: parse {show(text)}: invalid URI for request"
-        )
-    return URL(urlsplit(text))
+    try:
+        return URL(gonet.parse_url(_given(text, str)))
+    except NoSuchOverload:
+        raise
+    except ValueError as e:
+        raise EvaluationError(f"URL parse error during conversion from string: {e}") from None
 
 
-def _host(value: Any) -> str:
-    return str(_given(value, URL).parts.netloc).rpartition("@")[2]
+def _is_url(text: str) -> bool:
+    return openapi_formats.uri(_given(text, str))
 
 
-def _hostname(value: Any) -> str:
-    host = _host(value)
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
-
-
-def _port(value: Any) -> str:
-    port = _host(value).rpartition("]")[2].partition(":")[2]
-    return port if port.isascii() and port.isdigit() else ""
-
-
-def _path(value: Any) -> str:
-    path = _given(value, URL).parts.path
-    return (
-        path
-        if re.fullmatch(r"(?:[\w!$&'()*+,;=:@/.~\[\]-]|%[0-9A-Fa-f]{2})*", path, re.ASCII)
-        else quote(unquote(path))
-    )
-
-
-def _query(value: Any) -> dict[str, list[str]]:
-    return parse_qs(_given(value, URL).parts.query, keep_blank_values=True)
+def _location(value: Any) -> gonet.Location:
+    return _given(value, URL).parts  # type: ignore[no-any-return]
 
 
 def _ip(value: Any) -> IP:
@@ -180,11 +112,10 @@ def _ip(value: Any) -> IP:
         return IP(value.interface.ip)
     text = _given(value, str)
     try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        why = f"ParseAddr({show(text)}): unable to parse IP"
+        address = gonet.parse_address(text)
+    except ValueError as e:
         raise EvaluationError(
-            f"IP Address {show(text)} parse error during conversion from string: {why}"
+            f"IP Address {show(text)} parse error during conversion from string: {e}"
         ) from None
     if "%" in text:
         raise EvaluationError(f"IP address {show(text)} with zone value is not allowed")
@@ -197,21 +128,19 @@ def _address(value: Any) -> Any:
     return _given(value, IP).address
 
 
-_PREFIX = re.compile(r"[^/%]+/(?:0|[1-9]\d{0,2})\Z", re.ASCII)
+# Upstream says it twice.
+_NO_NETWORK = "network address parse error during conversion from string: "
 
 
 def _cidr(text: str) -> CIDR:
     try:
-        if _PREFIX.match(_given(text, str)) is None:
-            raise ValueError
-        interface = ipaddress.ip_interface(text)
-    except ValueError:
-        why = "no '/'" if "/" not in text else "unable to parse IP"
-        raise EvaluationError(
-            f"network address parse error during conversion from string: netip.ParsePrefix({show(text)}): {why}"
-        ) from None
+        interface = gonet.parse_prefix(_given(text, str))
+    except NoSuchOverload:
+        raise
+    except ValueError as e:
+        raise EvaluationError(f"{_NO_NETWORK}{_NO_NETWORK}{e}") from None
     if interface.version == 6 and interface.ip.ipv4_mapped is not None:
-        raise EvaluationError(f"IPv4-mapped IPv6 address {show(text)} is not allowed")
+        raise EvaluationError(f"{_NO_NETWORK}IPv4-mapped IPv6 address {show(text)} is not allowed")
     return CIDR(interface)
 
 
@@ -220,8 +149,12 @@ def _network(value: Any) -> Any:
 
 
 def _contains_ip(value: Any, other: Any) -> bool:
-    address = _address(_ip(other) if type(other) is str else other)
     network = _network(value)
+    try:
+        address = _address(_ip(other) if type(other) is str else other)
+    except EvaluationError:
+        # Upstream loses why a text is no address.
+        raise NoSuchOverload from None
     return address.version == network.version and address in network
 
 
@@ -231,16 +164,21 @@ def _contains_cidr(value: Any, other: Any) -> bool:
     return inner.version == outer.version and bool(inner.subnet_of(outer))
 
 
-def _items(items: Any) -> Any:
-    """A list whose items can be compared."""
-    kinds = {type(item) for item in items}
-    if len(kinds) > 1 or not kinds <= ORDERED:
+def _ordered(items: Any) -> Any:
+    """A list whose items have an order."""
+    if not all(type(item) in ORDERED for item in items):
         raise NoSuchOverload
     return items
 
 
+def _follows(a: Any, b: Any) -> bool:
+    """Whether `a` comes after `b`. What cannot be compared does not."""
+    kind, other = type(a), type(b)
+    return (kind is other or (kind in NUMBERS and other in NUMBERS)) and bool(a > b)
+
+
 def _is_sorted(items: Any) -> bool:
-    return all(a <= b for a, b in itertools.pairwise(_items(items)))
+    return not any(_follows(a, b) for a, b in itertools.pairwise(_ordered(items)))
 
 
 def _position(items: Any, wanted: Any, *, last: bool = False) -> int:
@@ -271,13 +209,21 @@ def _sum(zero: Any) -> Callable[[Any], Any]:
 _SUMMED = frozenset([int, UInt, float, Duration])
 
 
-def _first(choose: Callable[[Any], Any], what: str) -> Callable[[Any], Any]:
+def _extreme(what: str, is_better: Callable[[Any, Any], bool]) -> Callable[[Any], Any]:
     def of(items: Any) -> Any:
         if not items:
             raise EvaluationError(f"{what} called on empty list")
-        return choose(_items(items))
+        found = items[0]
+        for item in _ordered(items):
+            if is_better(found, item):
+                found = item
+        return found
 
     return of
+
+
+def _unwrapped(items: Any) -> list[Any]:
+    return [_given(item, Optional).value for item in items if _given(item, Optional).some]
 
 
 def _number(value: Any) -> Any:
@@ -333,6 +279,14 @@ def _prefix(check: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
     return lambda text: check(names.mask_trailing_dash(text))
 
 
+def _uri(text: str) -> list[str]:
+    try:
+        gonet.parse_request_uri(text)
+    except ValueError as e:
+        return [str(e)]
+    return []
+
+
 # Upstream's `ConstantFormats`.
 FORMATS: Mapping[str, Callable[[str], list[str]]] = {
     "dns1123Label": names.dns_label,
@@ -344,7 +298,7 @@ FORMATS: Mapping[str, Callable[[str], list[str]]] = {
     "dns1123SubdomainPrefix": _prefix(names.dns_subdomain),
     "dns1035LabelPrefix": _prefix(names.dns1035_label),
     "labelValue": names.label_value,
-    "uri": lambda text: [] if openapi_formats.uri(text) else [f"parse {show(text)}: invalid URI for request"],
+    "uri": _uri,
     "uuid": _checked("uuid", "does not match the UUID format"),
     "byte": _checked("byte", "invalid base64"),
     "date": _checked("date", "invalid date"),
@@ -410,9 +364,11 @@ def _of_lists(
 FUNCTIONS: Mapping[str, tuple[Function, ...]] = {
     "isSorted": _of_lists(_COMPARABLE, "bool", _is_sorted),
     "sum": tuple((True, (f"list-{kind}",), kind, _sum(zero)) for kind, zero in _SUMMABLE.items()),
-    "min": _of_lists(_COMPARABLE, None, _first(min, "min")),
-    "max": _of_lists(_COMPARABLE, None, _first(max, "max")),
+    "min": _of_lists(_COMPARABLE, None, _extreme("min", _follows)),
+    "max": _of_lists(_COMPARABLE, None, _extreme("max", lambda found, item: _follows(item, found))),
     "indexOf": ((True, ("list", "dyn"), "int", _position),),
+    "optional.unwrap": ((False, ("list",), "list", _unwrapped),),
+    "unwrapOpt": ((True, ("list",), "list", _unwrapped),),
     "lastIndexOf": ((True, ("list", "dyn"), "int", lambda items, x: _position(items, x, last=True)),),
     "find": ((True, ("string", "string"), "string", _find),),
     "findAll": (
@@ -451,13 +407,13 @@ FUNCTIONS: Mapping[str, tuple[Function, ...]] = {
         (True, ("quantity", "int"), "quantity", _shifted(-1)),
     ),
     "url": ((False, ("string",), "url", _url),),
-    "isURL": ((False, ("string",), "bool", _is(_url)),),
-    "getScheme": ((True, ("url",), "string", lambda v: _given(v, URL).parts.scheme),),
-    "getHost": ((True, ("url",), "string", _host),),
-    "getHostname": ((True, ("url",), "string", _hostname),),
-    "getPort": ((True, ("url",), "string", _port),),
-    "getEscapedPath": ((True, ("url",), "string", _path),),
-    "getQuery": ((True, ("url",), "query", _query),),
+    "isURL": ((False, ("string",), "bool", _is_url),),
+    "getScheme": ((True, ("url",), "string", lambda v: _location(v).scheme),),
+    "getHost": ((True, ("url",), "string", lambda v: _location(v).host),),
+    "getHostname": ((True, ("url",), "string", lambda v: _location(v).hostname),),
+    "getPort": ((True, ("url",), "string", lambda v: _location(v).port),),
+    "getEscapedPath": ((True, ("url",), "string", lambda v: _location(v).escaped_path),),
+    "getQuery": ((True, ("url",), "query", lambda v: _location(v).values),),
     "ip": (
         (False, ("string",), "ip", _ip),
         (True, ("cidr",), "ip", _ip),

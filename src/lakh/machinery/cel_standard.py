@@ -389,6 +389,12 @@ def _optional(value: Any) -> Optional:
     return value
 
 
+def _end(items: Any, index: int) -> Optional:
+    if type(items) not in LISTS:
+        raise NoSuchOverload
+    return Optional(True, items[index]) if items else NONE
+
+
 def _value(value: Any) -> Any:
     if not _optional(value).some:
         raise EvaluationError("optional.none() dereference")
@@ -493,6 +499,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "matches": _texts(lambda a, b: goregex.compiled(b).matches(a)),
     "optional.none": lambda: NONE,
     "optional.of": lambda value: Optional(True, value),
+    "first": lambda items: _end(items, 0),
+    "last": lambda items: _end(items, -1),
     "optional.ofNonZeroValue": lambda value: NONE if _is_zero(value) else Optional(True, value),
     "hasValue": _has_value,
     "value": _value,

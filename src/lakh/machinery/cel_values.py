@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any
-from urllib.parse import SplitResult
+
+from lakh.machinery.gonet import Location
 
 NANOS_PER_SECOND = 10**9
 
@@ -88,7 +89,7 @@ class CIDR:
 class URL:
     """An absolute URL, or an absolute path."""
 
-    parts: SplitResult
+    parts: Location
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,8 @@ import datetime
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
 
-from lakh.machinery import gonumbers, names
+from lakh.machinery import gonet, gonumbers, names
 
 _date_time = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)\Z").match
 _duration = re.compile(
@@ -72,16 +71,11 @@ def cidr(text: str) -> bool:
 
 def uri(text: str) -> bool:
     """An absolute URI or an absolute path, as Go's `url.ParseRequestURI` takes them."""
-    if text[:1].isspace() or any(c < " " or c == "\x7f" for c in text):
-        return False
     try:
-        parts = urlsplit(text)
-        _ = parts.port
+        gonet.parse_request_uri(text)
     except ValueError:
         return False
-    if " " in parts.netloc:
-        return False
-    return text.startswith("/") or bool(parts.scheme and (parts.netloc or parts.path))
+    return True
 
 
 def byte(text: str) -> bool:
