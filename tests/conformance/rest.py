@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from kubernetes import client
+from urllib3 import HTTPHeaderDict
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -94,10 +95,14 @@ class Rest:
         path: str,
         body: Any = None,
         kind: str = "application/json",
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request."""
-        sent = {"User-Agent": "conformance/1", "Accept": "application/json", **(headers or {})}
+        sent = HTTPHeaderDict({"User-Agent": "conformance/1", "Accept": "application/json"})
+        if headers is not None:
+            for name in headers:
+                sent.discard(name)
+            sent.extend(headers)
         if body is not None:
             sent["Content-Type"] = kind
             if not isinstance(body, bytes):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from . import manifests
 from .cluster import Kubectl, eventually
@@ -133,3 +139,52 @@ class TestListsOfCustomResources:
             assert shown == "a b"
         finally:
             kubectl("delete", "crd", "notes.admin.example.com")
+
+
+class TestActingAsOthers:
+    def who(self, kubectl: Kubectl, *arguments: str) -> Any:
+        return kubectl.json("auth", "whoami", *arguments)["status"]["userInfo"]
+
+    def test_who_one_is(self, kubectl_everywhere: Kubectl) -> None:
+        flags = ("--as=jane", "--as-group=dev", "--as-group=qa", "--as-uid=7")
+        assert self.who(kubectl_everywhere, *flags) == {
+            "username": "jane",
+            "uid": "7",
+            "groups": ["dev", "qa", "system:authenticated"],
+        }
+        account = self.who(kubectl_everywhere, "--as=system:serviceaccount:web:api")
+        assert account["groups"] == [
+            "system:serviceaccounts",
+            "system:serviceaccounts:web",
+            "system:authenticated",
+        ]
+
+    def test_who_asks_for_a_certificate(self, kubectl_everywhere: Kubectl) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "jane")])
+        request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+        asked = {
+            "apiVersion": "certificates.k8s.io/v1",
+            "kind": "CertificateSigningRequest",
+            "metadata": {"generateName": "jane-"},
+            "spec": {
+                "request": base64.b64encode(request.public_bytes(Encoding.PEM)).decode(),
+                "signerName": "kubernetes.io/kube-apiserver-client",
+                "usages": ["client auth"],
+            },
+        }
+        jane = ("--as=jane", "--as-group=dev", "--as-uid=7")
+        made = kubectl_everywhere("create", "-f", "-", "-o", "json", *jane, input=asked)
+        spec = json.loads(made.stdout)["spec"]
+        assert (spec["username"], spec["uid"], spec["groups"]) == (
+            "jane",
+            "7",
+            ["dev", "system:authenticated"],
+        )
+
+    def test_nobody_may_nothing(self, kubectl_everywhere: Kubectl) -> None:
+        refused = kubectl_everywhere("get", "nodes", "--as=system:anonymous", code=1)
+        assert refused.stderr.strip() == (
+            'Error from server (Forbidden): nodes is forbidden: User "system:anonymous" cannot list resource "nodes" '
+            'in API group "" at the cluster scope'
+        )

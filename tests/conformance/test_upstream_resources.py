@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from urllib3 import HTTPHeaderDict
 
 from . import manifests
 from .cluster import eventually
@@ -1007,3 +1008,30 @@ def test_token_automount(
     ]
     assert mounts == (["/var/run/secrets/kubernetes.io/serviceaccount"] if mounted else [])
     rest.delete(f"{base}/pods/mounts").ok(200)
+
+
+@covers("SubjectReview should support SubjectReview API operations")
+def test_subject_reviews(rest: Rest, namespace: str) -> None:
+    """What the reviews say of a service account is what a client that impersonates it may do."""
+    core = f"/api/v1/namespaces/{namespace}"
+    account = rest.post(f"{core}/serviceaccounts", {"metadata": {"name": "e2e"}}).ok(201)
+    user, uid = f"system:serviceaccount:{namespace}:e2e", account["metadata"]["uid"]
+    groups = ["system:authenticated", "system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
+
+    # Each group is a header of its own, which a plain dictionary cannot say.
+    headers = HTTPHeaderDict({"Accept": "application/json", "Impersonate-User": user, "Impersonate-Uid": uid})
+    for group in groups:
+        headers.add("Impersonate-Group", group)
+    listed = rest.call("GET", f"{core}/configmaps", headers=headers)
+    me = rest.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, headers=headers).ok(201)
+    assert me["status"]["userInfo"] == {"username": user, "uid": uid, "groups": groups}
+
+    attributes = {"verb": "list", "resource": "configmaps", "namespace": namespace, "version": "v1"}
+    spec = {"resourceAttributes": attributes, "user": user, "groups": groups, "uid": uid}
+    reviews = "/apis/authorization.k8s.io/v1"
+    for path, metadata in (
+        (f"{reviews}/subjectaccessreviews", {}),
+        (f"{reviews}/namespaces/{namespace}/localsubjectaccessreviews", {"namespace": namespace}),
+    ):
+        review = rest.post(path, {"metadata": metadata, "spec": spec}).ok(201)
+        assert review["status"]["allowed"] == (listed.status != 403)

@@ -143,6 +143,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "ServiceAccounts should allow opting out of API token automount": "the pod's word, then its service account's, then yes",
         "ServiceAccounts should run through the lifecycle of a ServiceAccount": "create, patch, list, delete, watched",
         "ServiceAccounts should update a ServiceAccount": "a field by update",
+        "SubjectReview should support SubjectReview API operations": "what the reviews say of a service account, a client that impersonates it may do",
     },
     "instrumentation": {
         "Events API should delete a collection of events": "by label, events.k8s.io/v1",
@@ -248,7 +249,6 @@ LATER: dict[str, str] = {
     "ValidatingAdmissionPolicy should validate against a Deployment": POLICIES,
     "ReplicationController should surface a failure condition on a common issue like exceeded quota": QUOTAS,
     "LimitRange should create a LimitRange with defaults and ensure pod has those defaults applied.": "limit ranges are stored, not applied",
-    "SubjectReview should support SubjectReview API operations": "RBAC is stored, not enforced; nobody is impersonated",
     "ServiceAccounts should mount an API token into pods": "needs a container",
     "EndpointSliceMirroring should mirror a custom Endpoints resource through create update and delete": "no controller mirrors Endpoints",
 }

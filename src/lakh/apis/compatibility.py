@@ -45,7 +45,7 @@ _MISSING = """
 | --- | --- |
 | aggregated API servers | `APIService`s are stored, those of what is served here are made; requests are not passed on |
 | admission webhooks, admission policies | stored and checked, their expressions against upstream's types; not called |
-| RBAC | stored, not enforced: every credential that the cluster issued may do everything |
+| RBAC | stored, not enforced: every credential that the cluster issued may do everything, in anybody's name (`kubectl --as`) too |
 | API priority and fairness | stored, not enforced |
 | `log`, `exec`, `attach`, `portforward`, proxies | passed on to the kubelet, pod or endpoint, upgraded connections (WebSocket, SPDY) as pipes of bytes. Upstream translates WebSocket's `v5.channel.k8s.io` and tunnelled port forwarding into SPDY for kubelets that do not know them; here the kubelet refuses the upgrade, and kubectl goes on with SPDY by itself. Simulated kubelets answer `log`, `/pods`, `/healthz`, `/metrics`, and refuse the rest, for they run no images |
 | `pods/resize` | the simulated kubelet refuses what its node can never hold and actuates the rest; it defers nothing |
@@ -56,7 +56,6 @@ _MISSING = """
 | values in messages | a structured value that upstream prints in Go's way (a security context, a node selector term, a diff of two pod specs) is shown by its JSON names |
 | older invalid objects | an object that an earlier version accepted and today's rules refuse cannot be updated unless it is put right; upstream lets some such values pass |
 | alpha annotations | those of `scheduler.alpha.kubernetes.io` are not read |
-| warnings | not the one on spaces before a bearer token |
 | request line and headers | 64 KiB together, of which upstream takes 1 MiB |
 | `MutatingAdmissionPolicy` | some texts of its findings may differ from upstream's |
 | `IPAddress`, `ServiceCIDR` | as upstream's allocator has them, for IPv4: services get no IPv6 addresses |

@@ -23,10 +23,10 @@ from lakh.apis.catalogue import registry
 from lakh.machinery import errors, version
 from lakh.machinery.health import ENDPOINTS
 from lakh.machinery.metrics import CONTENT_TYPE
-from lakh.server import backup, certs, fairdump, ownendpoints
+from lakh.server import backup, certs, fairdump, impersonation, ownendpoints
 from lakh.server.admission import Admission
 from lakh.server.apiservices import follow_custom_resources, reconcile_api_services
-from lakh.server.authn import ANONYMOUS, Authenticator, User
+from lakh.server.authn import ANONYMOUS, Authenticator, User, ignored_token
 from lakh.server.backup import Backups
 from lakh.server.bootstrap import (
     BOOTSTRAP_USER,
@@ -37,6 +37,7 @@ from lakh.server.bootstrap import (
 )
 from lakh.server.cluster import PARTITIONS, Cluster
 from lakh.server.codec import encode_json
+from lakh.server.context import warning_headers
 from lakh.server.cooling import pack_cold
 from lakh.server.customresources import CustomResources
 from lakh.server.discovery import Discovery
@@ -44,6 +45,7 @@ from lakh.server.engine import Engine, FileEngine, Progress, claim_directory, cl
 from lakh.server.expiry import expire_events
 from lakh.server.fairness import Fairness, Grant, Rejected
 from lakh.server.handlers import Handlers
+from lakh.server.http1 import IMPERSONATE
 from lakh.server.identity import Identity
 from lakh.server.issuerdiscovery import IssuerDiscovery
 from lakh.server.keeping import Keeper
@@ -291,6 +293,8 @@ class ApiServer:
                 # A service account's token may be younger than what is seen here.
                 return self.replication.after_barrier(("default", "pods"), lambda: self.handle(request, True))
             user = self._authenticated(request, user)
+            if IMPERSONATE in request.headers:
+                user = self._impersonated(request, user)
             query = parse_query(request.query) if request.query else _NO_QUERY
             path = request.path
             info = (
@@ -464,7 +468,21 @@ class ApiServer:
     def _authenticated(self, request: Request, user: User | None) -> User:
         """Who asks; raises 401."""
         if user is None or (user is ANONYMOUS and not request.path.startswith(OPEN_PATHS)):
-            raise errors.unauthorized()
+            refusal = errors.unauthorized()
+            refusal.headers = warning_headers((ignored_token(request.headers.get("authorization", "")),))
+            raise refusal
+        return user
+
+    def _impersonated(self, request: Request, user: User) -> User:
+        """As whom a request with `Impersonate-…` headers acts; raises 400 and 403. They stay in the request and mean nothing to who is behind."""
+        user = impersonation.impersonated(request.headers, user)
+        path = request.path
+        if not impersonation.may(user) and not path.startswith(OPEN_PATHS):
+            info = None
+            if path.startswith(("/api/", "/apis/")):
+                query = parse_query(request.query)
+                info = resolve(self.cluster.registry, request.method, path, query)
+            raise impersonation.refusal(user, request.method, path, info)
         return user
 
     def _other(self, request: Request, path: str, query: dict[str, str], user: User) -> Answer:

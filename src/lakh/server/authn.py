@@ -34,6 +34,7 @@ from lakh.server.tokens import Claims, InvalidToken, TokenIssuer
 
 ALL_AUTHENTICATED = "system:authenticated"
 ALL_UNAUTHENTICATED = "system:unauthenticated"
+ALL_NODES = "system:nodes"
 ALL_SERVICE_ACCOUNTS = "system:serviceaccounts"
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 POD_NAME = "authentication.kubernetes.io/pod-name"
@@ -238,19 +239,19 @@ def remote_headers(user: User) -> str:
 
 def remote_user(headers: Mapping[str, str]) -> User | None:
     """Who asks, as a front proxy says; None when the name is empty."""
-    name = _from_header(headers["x-remote-user"])
+    name = from_header(headers["x-remote-user"])
     if not name:
         return None
     extra = {
-        unquote(key[len(EXTRA_PREFIX) :]): tuple(map(_from_header, value.split(REPEATED)))
+        unquote(key[len(EXTRA_PREFIX) :]): tuple(map(from_header, value.split(REPEATED)))
         for key, value in headers.items()
         if key.startswith(EXTRA_PREFIX)
     }
     groups = headers.get("x-remote-group")
     return User(
         name,
-        _from_header(headers.get("x-remote-uid", "")),
-        tuple(map(_from_header, groups.split(REPEATED))) if groups is not None else (),
+        from_header(headers.get("x-remote-uid", "")),
+        tuple(map(from_header, groups.split(REPEATED))) if groups is not None else (),
         MappingProxyType(extra),
     )
 
@@ -262,8 +263,19 @@ def _as_header(text: str) -> str:
     return text.encode().decode("latin-1")
 
 
-def _from_header(text: str) -> str:
+def from_header(text: str) -> str:
+    """A header's value, which was read as latin-1, as the UTF-8 that it is."""
     return text.encode("latin-1").decode(errors="replace")
+
+
+def ignored_token(authorization: str) -> str:
+    """The warning about a bearer token that does not count because too many spaces stand before it, or "" (upstream's bearertoken.go)."""
+    parts = authorization.strip().split(" ", 2)
+    if len(parts) == 3 and parts[0].lower() == "bearer" and not parts[1]:
+        return (
+            "the provided Authorization header contains extra space before the bearer token, and is ignored"
+        )
+    return ""
 
 
 def authenticated(groups: list[str]) -> tuple[str, ...]:
@@ -283,8 +295,13 @@ def service_account_user(claims: Claims) -> User:
     if claims.pod is not None:
         extra[POD_NAME] = (claims.pod.name,)
         extra[POD_UID] = (claims.pod.uid,)
-    groups = [ALL_SERVICE_ACCOUNTS, f"{ALL_SERVICE_ACCOUNTS}:{claims.namespace}"]
-    return User(claims.subject, claims.service_account.uid, authenticated(groups), MappingProxyType(extra))
+    groups = authenticated(service_account_groups(claims.namespace))
+    return User(claims.subject, claims.service_account.uid, groups, MappingProxyType(extra))
+
+
+def service_account_groups(namespace: str) -> list[str]:
+    """The groups of a namespace's service accounts."""
+    return [ALL_SERVICE_ACCOUNTS, f"{ALL_SERVICE_ACCOUNTS}:{namespace}"]
 
 
 def load_tokens(path: Path) -> dict[bytes, User]:

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult
 
 from lakh.machinery import gonumbers
 from lakh.server.exchange import Response, Stream, StreamResponse, Tunnel
+from lakh.server.http1 import IMPERSONATE
 
 # Upstream waits 30 s for a connection. A client of ours waits with it.
 DIAL_SECONDS = 10.0
@@ -42,7 +43,7 @@ HOP_BY_HOP = frozenset(
     )
 )
 # The client's proof of who it is stays here.
-PRIVATE = frozenset(("authorization", "impersonate-user", "impersonate-group", "impersonate-uid"))
+PRIVATE = frozenset(("authorization",))
 BEARER_PROTOCOL = "base64url.bearer.authorization.k8s.io."
 # Headers that clients send once for each value, and some kubelets read only so.
 REPEATED = frozenset(("x-stream-protocol-version",))
@@ -148,7 +149,7 @@ def forwarded(headers: dict[str, str]) -> list[tuple[str, str]]:
     """A client's headers as the backend gets them."""
     found = []
     for name, value in headers.items():
-        if name in HOP_BY_HOP or name in PRIVATE or name.startswith("impersonate-extra-"):
+        if name in HOP_BY_HOP or name in PRIVATE or name.startswith(IMPERSONATE):
             continue
         if name == "sec-websocket-protocol":
             protocols = [p.strip() for p in value.split(",")]

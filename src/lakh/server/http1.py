@@ -33,7 +33,10 @@ MAX_TRAILER_BYTES = 8192
 MAX_GZIP_MEMBERS = 16
 
 REPEATED = "\n"
-"""Between the values of a repeated `X-Remote-…` header: unlike a comma it cannot be part of one."""
+"""Between the values of a repeated `X-Remote-…` or `Impersonate-…` header: unlike a comma it cannot be part of one."""
+IMPERSONATE = "impersonate-"
+"""The beginning of the headers that ask to act as somebody else, and a header of its own, empty, where one of them is there: so that
+requests without them cost one look."""
 
 METHODS: dict[bytes, str] = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -119,9 +122,12 @@ class _HeaderCollector:
         key = name.decode("latin-1").lower()
         text = value.decode("latin-1").strip(" \t")
         if key in self.headers:
-            self.headers[key] += (REPEATED if key.startswith("x-remote-") else ", ") + text
+            if key != "authorization":  # the first one counts, as upstream
+                self.headers[key] += (REPEATED if key.startswith(("x-remote-", IMPERSONATE)) else ", ") + text
             self.counts[key] += 1
         else:
+            if key.startswith(IMPERSONATE):
+                self.headers[IMPERSONATE] = ""
             self.headers[key] = text
             self.counts[key] = 1
 

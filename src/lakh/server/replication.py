@@ -35,6 +35,7 @@ from lakh.server.cluster import Cluster
 from lakh.server.consistency import Barrier, reach
 from lakh.server.exchange import Request, Response, StreamResponse
 from lakh.server.handlers import CONNECT
+from lakh.server.http1 import IMPERSONATE
 from lakh.server.peers import APISERVER_USER, STATUS_PATH, AnswerLost, NotSent, RawAnswer
 from lakh.server.rendering import Answer
 from lakh.server.reviews import VIRTUAL
@@ -286,7 +287,7 @@ class Replication:
         lines = "".join(
             f"{name}: {value}\r\n"
             for name, value in request.headers.items()
-            if name not in NOT_FORWARDED and not name.startswith("x-remote-")
+            if name not in NOT_FORWARDED and not name.startswith(("x-remote-", IMPERSONATE))
         )
         return (
             f"{request.method} {target} HTTP/1.1\r\nHost: {url.partition('://')[2]}\r\n{lines}{who}"

@@ -9,7 +9,7 @@ import msgspec
 
 from lakh.apis.registry import Resource
 from lakh.machinery import errors, times
-from lakh.server.authn import Authenticator, User
+from lakh.server.authn import ALL_UNAUTHENTICATED, ANONYMOUS, Authenticator, User
 from lakh.server.codec import Codec, FieldValidation, encode_json, read_body
 from lakh.server.routing import RequestInfo
 from lakh.server.transport import Request, Response
@@ -38,7 +38,7 @@ class Reviews:
         self._answers: dict[str, Callable[[Any, User], dict[str, Any]]] = {
             "selfsubjectreviews.authentication.k8s.io": self._self_subject,
             "tokenreviews.authentication.k8s.io": self._token,
-            "selfsubjectaccessreviews.authorization.k8s.io": self._access,
+            "selfsubjectaccessreviews.authorization.k8s.io": self._own_access,
             "subjectaccessreviews.authorization.k8s.io": self._access,
             "localsubjectaccessreviews.authorization.k8s.io": self._access,
             "selfsubjectrulesreviews.authorization.k8s.io": self._rules,
@@ -80,8 +80,14 @@ class Reviews:
         bearer, audiences = found
         return {"authenticated": True, "user": _user_info(bearer), "audiences": list(audiences)}
 
-    def _access(self, obj: Any, user: User) -> dict[str, Any]:
+    def _own_access(self, obj: Any, user: User) -> dict[str, Any]:
         return {"allowed": True, "reason": "every authenticated user is allowed"}
+
+    def _access(self, obj: Any, user: User) -> dict[str, Any]:
+        spec = obj.spec
+        if spec.user == ANONYMOUS.name or ALL_UNAUTHENTICATED in (spec.groups or ()):
+            return {"allowed": False}
+        return self._own_access(obj, user)
 
     def _rules(self, obj: Any, user: User) -> dict[str, Any]:
         if not (obj.spec.namespace if obj.spec is not None else None):
