@@ -16,6 +16,7 @@ from lakh.apis.meta import (
     validate_labels,
 )
 from lakh.apis.resourcelists import canonicalise_requirements, check_amount, milli
+from lakh.apis.structs import core
 from lakh.machinery.errors import (
     FieldError,
     forbidden_field,
@@ -26,6 +27,10 @@ from lakh.machinery.errors import (
 
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 VOLUME_MODES = ("Block", "Filesystem")
+_PLAIN_SOURCES = (("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot"))
+
+_Reference = core("TypedObjectReference")
+_LocalReference = core("TypedLocalObjectReference")
 
 
 def default_claim_spec(spec: Any) -> None:
@@ -106,6 +111,26 @@ def validate_claim_spec(spec: Any, path: str, found: list[FieldError]) -> None:
     name = spec.volumeAttributesClassName
     if name:
         report(check_dns_subdomain(name), f"{path}.volumeAttributesClassName", name, found)
+
+
+def settle_source(spec: Any, old: Any | None) -> None:
+    """The two fields for a claim's source say the same (upstream's EnforceDataSourceBackwardsCompatibility, NormalizeDataSources; KEP-1495).
+
+    `dataSource` alone takes claims and snapshots, and forgets all else, as it did when it was the only one. References across namespaces are
+    behind a gate that is off.
+    """
+    had_ref = old is not None and old.dataSourceRef is not None
+    had_source = had_ref or (old is not None and old.dataSource is not None)
+    source, ref = spec.dataSource, spec.dataSourceRef
+    if ref is not None and ref.namespace and not had_ref:
+        ref = spec.dataSourceRef = None
+    plain = source is None or (source.apiGroup or "", source.kind) in _PLAIN_SOURCES
+    if not (had_source or ref is not None or plain):
+        source = spec.dataSource = None
+    if source is not None and ref is None:
+        spec.dataSourceRef = _Reference(apiGroup=source.apiGroup, kind=source.kind, name=source.name)
+    elif ref is not None and source is None and not ref.namespace:
+        spec.dataSource = _LocalReference(apiGroup=ref.apiGroup, kind=ref.kind, name=ref.name)
 
 
 # Fields of ObjectMeta that mean something in a template of a claim.

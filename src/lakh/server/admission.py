@@ -2,8 +2,7 @@
 
 The plugins that upstream enables by default and that have something to say here, in upstream's order: NamespaceLifecycle, ServiceAccount,
 TaintNodesByCondition, Priority, DefaultTolerationSeconds, DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass,
-DefaultIngressClass, CertificateSubjectRestriction. Each is a function of the cluster
-and the object; it changes the object or raises 403. Verdicts rest on durable state: no pod is stored in a namespace that a crash takes back.
+PersistentVolumeClaimResize, DefaultIngressClass, CertificateSubjectRestriction. Each is a function of the cluster and the object; it changes the object or raises 403. Verdicts rest on durable state: no pod is stored in a namespace that a crash takes back.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from lakh.server.storage import ResourceStore, generate_name
 from lakh.server.storage_admission import (
     CLAIM_FINALIZER,
     VOLUME_FINALIZER,
+    check_expansion,
     default_storage_class,
     protect,
 )
@@ -110,6 +110,8 @@ class Admission:
             if verb == "create":
                 default_storage_class(self.cluster, obj)
                 protect(obj, CLAIM_FINALIZER)
+            else:
+                check_expansion(self.cluster, store, obj, old)
         elif table == "persistentvolumes":
             if verb == "create":
                 protect(obj, VOLUME_FINALIZER)

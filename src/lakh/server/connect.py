@@ -91,11 +91,9 @@ class Connect:
         container = query.get("container", "")
         if not container:
             if len(containers) != 1:
-                text = f"a container name must be specified for pod {info.name}, choose one of: [{' '.join(containers)}]"
-                if inits:
-                    text += f" or one of the init containers: [{' '.join(inits)}]"
-                if ephemeral:
-                    text += f" or one of the ephemeral containers: [{' '.join(ephemeral)}]"
+                text = f"a container name must be specified for pod {info.name}"
+                if containers:
+                    text += f", choose one of: [{' '.join((*inits, *containers, *ephemeral))}]"
                 raise errors.bad_request(text)
             container = containers[0]
         elif container not in (*containers, *inits, *ephemeral):

@@ -37,7 +37,7 @@ def starts(found: list[str], expected: list[str]) -> bool:
         ({"resources": {"requests": {"storage": "0"}}}, [
             'spec.resources[storage]: Invalid value: "0": must be greater than zero'
         ]),
-        ({"dataSource": {"kind": "", "name": ""}}, [
+        ({"dataSourceRef": {"kind": "", "name": ""}}, [
             "spec.dataSource.name: Required value",
             "spec.dataSource.kind: Required value",
             'spec.dataSource: Invalid value: "": must be \'PersistentVolumeClaim\' when referencing the default apiGroup',

@@ -10,6 +10,7 @@ import msgspec
 from lakh.apis import structs
 from lakh.apis.claims import (
     default_claim_spec,
+    settle_source,
     validate_claim_spec,
 )
 from lakh.apis.core.base import declare
@@ -69,7 +70,8 @@ def access_modes(modes: list[str] | None) -> str:
     return ",".join(short for mode, short in _SHORT_MODES.items() if mode in (modes or ()))
 
 
-def _storage_class(obj: Any) -> str:
+def storage_class(obj: Any) -> str:
+    """The class of a claim or a volume; the old annotation comes first."""
     beta = (obj.metadata.annotations or {}).get(CLASS_ANNOTATION)
     return beta or obj.spec.storageClassName or ""
 
@@ -287,7 +289,7 @@ class PersistentVolumeStrategy(Strategy):
             spec.persistentVolumeReclaimPolicy or "",
             "Terminating" if obj.metadata.deletionTimestamp else status,
             f"{claim.namespace or ''}/{claim.name or ''}" if claim is not None else "",
-            _storage_class(obj),
+            storage_class(obj),
             spec.volumeAttributesClassName or UNSET,
             (obj.status and obj.status.reason) or "",
             age(obj, now),
@@ -323,16 +325,16 @@ class PersistentVolumeClaimStrategy(Strategy):
         if spec.resources is None:
             spec.resources = _VolumeResources()
         default_claim_spec(spec)
-        # The two fields for the source mirror each other unless the newer one crosses namespaces.
-        source = spec.dataSource
-        if spec.dataSourceRef is None and source is not None:
-            spec.dataSourceRef = structs.core("TypedObjectReference")(
-                apiGroup=source.apiGroup, kind=source.kind, name=source.name
-            )
 
     def prepare_for_create(self, obj: Any) -> None:
         """A new claim is Pending."""
         obj.status = _ClaimStatus(phase="Pending")
+        settle_source(obj.spec, None)
+
+    def prepare_for_update(self, new: Any, old: Any) -> None:
+        """Clients that know one field for the source only leave the other as it is."""
+        super().prepare_for_update(new, old)
+        settle_source(new.spec, old.spec)
 
     def validate(self, obj: Any) -> list[FieldError]:
         """Modes, the amount asked for, the class."""
@@ -414,7 +416,7 @@ class PersistentVolumeClaimStrategy(Strategy):
             spec.volumeName or "",
             (status.capacity or {}).get("storage", "0") if bound else "",
             access_modes(status.accessModes) if bound else "",
-            _storage_class(obj),
+            storage_class(obj),
             spec.volumeAttributesClassName or UNSET,
             age(obj, now),
             spec.volumeMode or UNSET,
