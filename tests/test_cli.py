@@ -98,6 +98,21 @@ def test_a_bad_kubeconfig(tmp_path: Path) -> None:
         fails(*command, "--kubeconfig", bad, says="")
 
 
+def test_a_ca_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from lakh.cli import main
+
+    file = tmp_path / "ca.crt"
+    file.write_text("nothing")
+    certificate, key = ("--cluster-signing-cert-file", str(file)), ("--cluster-signing-key-file", str(file))
+    for arguments, says in (
+        (certificate, "--cluster-signing-cert-file and --cluster-signing-key-file belong together"),
+        (key, "belong together"),
+        ((*certificate, *key), f"{file} is no certificate"),
+    ):
+        assert main(["controllers", *arguments]) == 1
+        assert says in capsys.readouterr().err
+
+
 def test_port_in_use(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

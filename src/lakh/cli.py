@@ -566,12 +566,12 @@ def _run_controllers(options: argparse.Namespace) -> int:
     from lakh.client.kubeconfig import load_kubeconfig
     from lakh.controllers.main import run
 
+    authority = _certificate_authority(options)
     path = kubeconfig_path(options.kubeconfig)
     try:
         root_ca = load_kubeconfig(path).ca_pem or b""
     except ClientError as e:
         raise Failure(str(e)) from e
-    authority = _certificate_authority(options)
     return _component(
         options,
         "kube-controller-manager",

@@ -2,7 +2,6 @@
 
 The key stays in this process; its file is only read. What a certificate gets from a request is its subject, its key and its alternative
 names; usages and lifetime come from the CertificateSigningRequest, all else is the CA's (upstream's pkg/controller/certificates/authority).
-A signature costs about half a millisecond.
 """
 
 from __future__ import annotations
