@@ -208,8 +208,8 @@ class State:
             self._replay(event)
         elif item is not None:
             self.items[item.key] = item
-            self.live_bytes += _item_bytes(item)
             if prev is None:
+                self.live_bytes += _item_bytes(item)
                 key = item.key
                 table = key[: key.index("/")]
                 keys = self.tables.get(table)
@@ -219,8 +219,9 @@ class State:
                 if item.terms:
                     self._index(key, item.terms, ())
             else:
-                self.live_bytes -= _item_bytes(prev)
+                self.live_bytes += item.value_bytes - prev.value_bytes
                 if item.terms != prev.terms:
+                    self.live_bytes += _terms_bytes(item.terms) - _terms_bytes(prev.terms)
                     self._index(item.key, item.terms, prev.terms)
         elif prev is not None:
             key = prev.key
@@ -338,7 +339,11 @@ def shared(terms: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _item_bytes(item: Item) -> int:
-    size = ITEM_OVERHEAD_BYTES + len(item.key) + item.value_bytes
-    for term in item.terms:
+    return ITEM_OVERHEAD_BYTES + len(item.key) + item.value_bytes + _terms_bytes(item.terms)
+
+
+def _terms_bytes(terms: tuple[str, ...]) -> int:
+    size = 0
+    for term in terms:
         size += len(term) + 5
     return size
