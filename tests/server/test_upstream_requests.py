@@ -163,23 +163,29 @@ class TestDeleteOptions:
     @pytest.mark.parametrize(
         ("body", "message"),
         [
-            (b'{"orphanDependents": "x"}', "orphanDependents"),
+            (b'{"orphanDependents": "x"}', "json: cannot unmarshal string into Go struct field DeleteOptions.orphanDependents of type bool"),
+            (b'{"gracePeriodSeconds": "5"}', "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64"),
+            (b'{"propagationPolicy": 1}', "json: cannot unmarshal number into Go struct field DeleteOptions.propagationPolicy of type v1.DeletionPropagation"),
+            (b'{"dryRun": [true]}', "json: cannot unmarshal bool into Go struct field DeleteOptions.dryRun of type string"),
+            (b'{"preconditions": {"uid": 1}}', "json: cannot unmarshal number into Go struct field Preconditions.preconditions.uid of type types.UID"),
             (b'{"apiVersion": "v1", "kind": "APIResourceList"}', "decoded object cannot be converted to DeleteOptions"),
-            (b'{"apiVersion": false, "kind": "DeleteOptions"}', "apiVersion"),
-            (b"nonsense", "invalid character 'o' in literal null (expecting 'u')"),
-            (b"[]", "DeleteOptions"),
+            (b'{"apiVersion": false, "kind": "DeleteOptions"}', "couldn't get version/kind; json parse error: json: cannot unmarshal bool into Go struct field .apiVersion of type string"),
+            (b"nonsense", "couldn't get version/kind; json parse error: invalid character 'o' in literal null (expecting 'u')"),
+            (b"[]", 'cannot unmarshal array into Go value of type struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string '),
         ],
     )  # fmt: skip
     async def test_refused(self, api: Api, path: str, body: bytes, message: str) -> None:
         answer = await api.delete(path, body)
         assert (answer.status, answer.json["reason"]) == (400, "BadRequest")
         assert message in answer.json["message"]
+        assert answer.json["message"].startswith(message) or body == b"[]"
         assert (await api.get(f"{CONFIGMAPS}/a")).status == 200
 
     @pytest.mark.parametrize(
         "body",
         [
             b"{}",
+            b"null",
             b'{"apiVersion":"v1","kind":"DeleteOptions","gracePeriodSeconds":123}',
             b'{"apiVersion":"foo/v1","kind":"DeleteOptions","gracePeriodSeconds":123}',
             b'{"gracePeriodSeconds":-5}',
@@ -195,6 +201,32 @@ class TestDeleteOptions:
         await api.post(PODS, pod("b", nodeName="n"))
         answer = await api.delete(f"{PODS}/b?gracePeriodSeconds=-1")
         assert answer.json["metadata"]["deletionGracePeriodSeconds"] == 1
+
+
+class TestHead:
+    async def test_resources_have_none(self, api: Api) -> None:
+        for path in (CONFIGMAPS, f"{CONFIGMAPS}/a", "/api/v1/nodes/n/status"):
+            answer = await api.call("HEAD", path)
+            assert (answer.status, answer.json["reason"]) == (405, "MethodNotAllowed")
+        assert (await api.call("HEAD", "/readyz")).status == 200
+
+    async def test_proxies_pass_it_on(self, api: Api) -> None:
+        # As far as the service, which is not there.
+        assert (await api.call("HEAD", "/api/v1/namespaces/default/services/s/proxy/x")).status == 404
+
+
+class TestLimits:
+    async def test_any_version_comes_whole(self, api: Api) -> None:
+        """The watch cache's computeListLimit."""
+        await api.post(CONFIGMAPS, configmap("b"))
+        for query, count in (
+            ("limit=1", 1),
+            ("limit=1&resourceVersion=0", 2),
+            ("limit=1&resourceVersion=0&resourceVersionMatch=NotOlderThan", 2),
+        ):
+            listed = (await api.get(f"{CONFIGMAPS}?{query}")).json
+            assert len(listed["items"]) == count
+            assert ("continue" in listed["metadata"]) == (count == 1)
 
 
 class TestPatches:

@@ -40,6 +40,16 @@ _decode_any = msgspec.json.Decoder().decode
 encode_json = _encode
 
 
+def no_object(plain: Any) -> str:
+    """What is wrong with a body that is something else than a JSON object."""
+    got = errors.json_type(plain)
+    tags = [f'"json:\\"{name},omitempty\\""' for name in ("apiVersion", "kind")]
+    return (
+        f"couldn't get version/kind; json parse error: json: cannot unmarshal {got} into Go value of type "
+        f"struct {{ APIVersion string {tags[0]}; Kind string {tags[1]} }}"
+    )
+
+
 def read_body(body: bytes, content_type: str) -> bytes:
     """A request's body as JSON; YAML and protobuf are converted. Raises 415 for other types and 400 for malformed bodies."""
     kind = content_type.partition(";")[0].strip().lower()
@@ -211,10 +221,7 @@ class Codec:
     def _decode_slowly(self, body: bytes, validation: str, warnings: list[str]) -> Any:
         plain = load_json(body)
         if not isinstance(plain, dict):
-            raise errors.bad_request(
-                f"couldn't get version/kind; json parse error: json: cannot unmarshal {errors.json_type(plain)} into Go value of type "
-                "struct { APIVersion string; Kind string }"
-            )
+            raise errors.bad_request(no_object(plain))
         found: list[str] = []
         if validation != FieldValidation.IGNORE:
             found = yaml_findings(body) + unknown.strict_findings(body, self.node)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
-from lakh.machinery import errors, gojson, gonumbers
-from lakh.server.codec import read_body
+from lakh.apis.definitions import schema
+from lakh.machinery import errors, gojson, gonumbers, unknown
+from lakh.server.codec import load_json, no_object, read_body
 from lakh.server.context import boolean, check_dry_run
 from lakh.server.exchange import Request
 from lakh.server.storage import DeleteOptions
 
-_decode = msgspec.json.Decoder(DeleteOptions).decode
+# Null is no options, as for Go.
+_decode = msgspec.json.Decoder(DeleteOptions | None).decode
+
+_DEFINITION = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
+# Types that are strings, as Go names them.
+_NAMED = {".propagationPolicy": "v1.DeletionPropagation", ".uid": "types.UID"}
 
 
 def delete_options(request: Request, query: dict[str, str]) -> DeleteOptions:
@@ -18,10 +24,9 @@ def delete_options(request: Request, query: dict[str, str]) -> DeleteOptions:
     if request.body:
         body = read_body(request.body, request.headers.get("content-type", ""))
         try:
-            options = _decode(body)
+            options = _decode(body) or DeleteOptions()
         except msgspec.DecodeError as e:
-            why = gojson.syntax_error(body) or e
-            raise errors.bad_request(f"unable to decode the body as DeleteOptions: {why}") from None
+            raise errors.bad_request(_malformed(body) or str(e)) from None
         if options.kind not in (None, "", "DeleteOptions"):
             raise errors.bad_request("decoded object cannot be converted to DeleteOptions")
     else:
@@ -40,6 +45,28 @@ def delete_options(request: Request, query: dict[str, str]) -> DeleteOptions:
             options.dryRun = [query["dryRun"]]
     check_delete_options(options)
     return options
+
+
+def _malformed(body: bytes) -> str | None:
+    """What is wrong with a body, as Go's decoder says it."""
+    if syntax := gojson.syntax_error(body):
+        return f"couldn't get version/kind; json parse error: {syntax}"
+    plain = load_json(body)
+    if not isinstance(plain, dict):
+        return no_object(plain)
+    for name in ("apiVersion", "kind"):
+        value = plain.get(name)
+        if not isinstance(value, str | None):
+            got = errors.json_type(value)
+            return (
+                f"couldn't get version/kind; json parse error: json: cannot unmarshal {got} into Go struct field "
+                f".{name} of type string"
+            )
+    why = unknown.type_error(plain, schema().node(_DEFINITION))
+    for field, kind in _NAMED.items():
+        if why is not None and why.endswith(f"{field} of type string"):
+            return why.removesuffix("string") + kind
+    return why
 
 
 def check_delete_options(options: DeleteOptions) -> None:

@@ -113,6 +113,8 @@ class Handlers:
         self, request: Request, info: RequestInfo, query: dict[str, str], user: User, store: ResourceStore
     ) -> Answer:
         verb = info.verb
+        if request.method == "HEAD" and info.subresource != "proxy":
+            raise _not_allowed()
         if info.subresource:
             return self._subresource(request, info, query, user, store)
         resource = info.resource

@@ -142,6 +142,10 @@ class ListQuery:
         except ValueError as e:
             why = f'resourceVersion: Invalid value: "{version}": {e}'
             raise errors.bad_request(f"invalid resource version: {why}") from None
+        if not asked and store.resource.plural != "events":
+            self.limit = (
+                0  # upstream's watch cache pages nothing then (computeListLimit), and events are not in it
+            )
         current = store.partition.revision
         if asked > current:
             raise errors.too_large_resource_version(asked, current)
