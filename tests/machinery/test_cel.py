@@ -67,7 +67,7 @@ def test_functions(checker: Checker, source: str) -> None:
         ("quantity('x') == quantity('1')", "quantit"),
         ("[].min() == 1", "min called on empty list"),
         ("quantity('1.5').asInteger() == 1", "cannot convert value to integer"),
-        ("format.named('nope').value() == 1", "optional.none() dereference"),
+        ("format.named('nope').value() == format.uuid()", "optional.none() dereference"),
     ],
 )
 def test_errors(checker: Checker, source: str, why: str) -> None:
@@ -80,6 +80,33 @@ def test_errors(checker: Checker, source: str, why: str) -> None:
 def test_what_cannot_be_compiled(checker: Checker, source: str) -> None:
     with pytest.raises(cel.ExpressionError, match="ERROR"):
         checker.check(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("has(self)", "<input>:1:5: invalid argument to has() macro"),
+        ("[1].all(2, true)", "<input>:1:9: argument must be a simple name"),
+        ("[1].exists_one(2, true)", "<input>:1:16: argument must be a simple name"),
+        ("[1].map(2, true)", "<input>:1:9: argument is not an identifier"),
+        ("[1].filter(2, true)", "<input>:1:12: argument is not an identifier"),
+        (
+            "1.all(x, true)",
+            "<input>:1:1: expression of type 'int' cannot be range of a comprehension (must be list, map, or dynamic)",
+        ),
+        ("[1].a", "<input>:1:4: type 'list(int)' does not support field selection"),
+        ("optional.of(1).orValue('a')", "applied to 'optional_type(int).(string)'"),
+        ("format.uuid().validate('a').orValue('b')", "applied to 'optional_type(list(string)).(string)'"),
+        ("[1].unwrapOpt()", "found no matching overload for 'unwrapOpt'"),
+        ("(" * 300 + "1" + ")" * 300, "<input>:-1:0: expression recursion limit exceeded: "),
+        ("'" + "a" * 100_000 + "'", "expression code point size exceeds limit: size: 100002, limit 100000"),
+    ],
+)
+def test_the_words_are_cel_go_s(checker: Checker, source: str, why: str) -> None:
+    with pytest.raises(cel.ExpressionError) as caught:
+        checker.check(source)
+    assert str(caught.value).startswith("ERROR: <input>:")
+    assert why in str(caught.value)
 
 
 def test_large_quantities_compare(checker: Checker) -> None:

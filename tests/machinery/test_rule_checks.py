@@ -210,7 +210,6 @@ class TestCosts:
         assert "estimated messageExpression cost exceeds budget by factor of more than 100x" in found[0].text
 
     def test_an_optional_past_costs_what_a_past_costs(self) -> None:
-        """`oldSelf` is written as a call for the checker, and must not cost one."""
         at = {**array({**STRING, "maxLength": 2500}, 9_000)}
         for rule in (
             "oldSelf.hasValue() && self.all(x, x == x)",

@@ -10,6 +10,8 @@ from lakh.machinery import rule_checks, rules
 
 STRING = {"type": "string"}
 INTEGER = {"type": "integer"}
+WORDS = {"type": "array", "items": {**STRING, "maxLength": 9}, "maxItems": 9}
+NAMED = {"type": "object", "properties": {"n": STRING}}
 
 
 def schema(*found: dict[str, Any], **properties: Any) -> dict[str, Any]:
@@ -174,6 +176,59 @@ class TestTransitions:
         assert len(says(raw, {"a": 1})) == 1
         assert says(raw, {"a": 1}, {"a": 1}) == []
         assert len(says(raw, {"a": 2}, {"a": 1})) == 1
+
+    @pytest.mark.parametrize(
+        ("kind", "rule", "new", "old", "holds"),
+        [
+            (INTEGER, "self >= 9 || (oldSelf.hasValue() && oldSelf.value() <= self)", 8, 5, True),
+            (INTEGER, "self >= 9 || (oldSelf.hasValue() && oldSelf.value() <= self)", 4, 5, False),
+            (INTEGER, "self >= 9 || (oldSelf.hasValue() && oldSelf.value() <= self)", 8, None, False),
+            (STRING, "!oldSelf.hasValue() || self == 'a'", "b", None, True),
+            (STRING, "!oldSelf.hasValue() || self == 'a'", "b", "c", False),
+            (WORDS, "self.size() > 0 || oldSelf[?0].orValue('a') == 'a'", [], None, True),
+            (WORDS, "self.size() > 0 || oldSelf[?0].orValue('a') == 'a'", [], ["b"], False),
+            (NAMED, "self.n == 'a' || oldSelf.n.orValue('') != 'a'", {"n": "b"}, {"n": "c"}, True),
+            (NAMED, "self.n == 'a' || oldSelf.n.orValue('') != 'a'", {"n": "b"}, {"n": "a"}, False),
+            (NAMED, "self.n == 'a' || oldSelf.?n.orValue('') != 'a'", {"n": "b"}, None, True),
+        ],
+    )
+    def test_an_optional_past(self, kind: dict[str, Any], rule: str, new: Any, old: Any, holds: bool) -> None:
+        raw = schema(f={**kind, rules.KEY: [{"rule": rule, "optionalOldSelf": True, "message": "no"}]})
+        assert (not says(raw, {"f": new}, None if old is None else {"f": old})) is holds
+
+    @pytest.mark.parametrize(
+        ("kind", "rule", "why"),
+        [
+            (
+                INTEGER,
+                "oldSelf + self > 5",
+                "<input>:1:9: found no matching overload for '_+_' applied to '(optional_type(int), int)'\n | oldSelf + self > 5\n | ........^",
+            ),
+            (STRING, "oldSelf == 'a'", "'_==_' applied to '(optional_type(string), string)'"),
+            (WORDS, "oldSelf[0] == 'a'", "'_==_' applied to '(optional_type(string), string)'"),
+            (
+                WORDS,
+                "oldSelf.all(x, x == x)",
+                "expression of type 'optional_type(list(string))' cannot be range of a comprehension",
+            ),
+            (WORDS, "oldSelf.a == 'a'", "type 'list(string)' does not support field selection"),
+        ],
+    )
+    def test_an_optional_past_is_not_the_past(self, kind: dict[str, Any], rule: str, why: str) -> None:
+        raw = schema(f={**kind, rules.KEY: [{"rule": rule, "optionalOldSelf": True}]})
+        compiled = rules.compile_rules(raw)
+        assert compiled is not None
+        value = {"spec": {"f": {}}}
+        (found,), _ = compiled.findings(value, value)
+        assert ": rule compile error: compilation failed: ERROR: <input>:1:" in found.text
+        assert why in found.text
+
+    def test_the_past_can_be_optional_to_one_rule_of_two(self) -> None:
+        given = {"rule": "self >= oldSelf", "message": "grows"}
+        optional = {"rule": "oldSelf.hasValue() || self > 3", "optionalOldSelf": True, "message": "starts"}
+        raw = schema(f={**INTEGER, rules.KEY: [given, optional]})
+        assert says(raw, {"f": 1}) == ["spec.f: Invalid value: 1: starts"]
+        assert says(raw, {"f": 1}, {"f": 2}) == ["spec.f: Invalid value: 1: grows"]
 
     def test_unchanged_values_are_not_held_against_an_update(self) -> None:
         raw = schema({"rule": "self.a < 3"}, a=INTEGER, b=INTEGER)

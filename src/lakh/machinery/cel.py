@@ -8,16 +8,21 @@ not pay for it. Its own evaluator is not used: it does not count costs as cel-go
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from lakh.machinery import cel_names
-from lakh.machinery.cel_functions import MESSAGES, Function
+from lakh.machinery.cel_functions import FUNCTIONS, MESSAGES, Function
 
 # An expression longer than this is no expression but an attack on the parser; cel-go's limit (code points).
 SOURCE_MAX_CHARS = 100_000
+
+
+# Few differ: most have no variables.
+CONFIGS_KEPT = 32
 
 
 class ExpressionError(Exception):
@@ -48,7 +53,7 @@ def plain_types() -> dict[str, Any]:
         **scalars,
         **{f"list-{name}": of.List(kind) for name, kind in scalars.items()},
         **dict.fromkeys((*MESSAGES, "map"), of.Map(of.STRING, of.DYN)),
-        **dict.fromkeys(("dyn", "optional"), of.DYN),
+        "dyn": of.DYN,
         "list": of.List(of.DYN),
         "query": of.Map(of.STRING, of.List(of.STRING)),
     }
@@ -92,11 +97,52 @@ def extensions(bindings: bool) -> list[Any]:
     ]
 
 
-def config(*, declared: bool) -> Any:
-    """The extensions that only a configuration can ask for."""
+def is_generic(overloads: tuple[Function, ...]) -> bool:
+    """Whether a function has types that only a configuration can say: optionals, and types that are parameters."""
+    kinds = {kind for _, arguments, result, _ in overloads for kind in (*arguments, result)}
+    return any("optional-" in kind or kind.rpartition("-")[2] == "A" for kind in kinds)
+
+
+def _spelled(kind: str) -> dict[str, Any]:
+    """A type of the tables of functions, as a configuration has it."""
+    for prefix, outer in (("list-", "list"), ("optional-", "optional_type")):
+        if kind.startswith(prefix):
+            return {"type_name": outer, "params": [_spelled(kind.removeprefix(prefix))]}
+    return (
+        {"type_name": kind, "is_type_param": True} if kind == "A" else {"type_name": MESSAGES.get(kind, kind)}
+    )
+
+
+def _overload(name: str, number: int, overload: Function) -> dict[str, Any]:
+    is_method, arguments, result, _ = overload
+    spelled = [_spelled(kind) for kind in arguments]
+    target = {"target": spelled.pop(0)} if is_method else {}
+    identity = f"kubernetes_{name.replace('.', '_')}_{number}"
+    return {"id": identity, **target, "args": spelled, "return": _spelled(result)}
+
+
+def config(*, declared: bool, variables: Mapping[str, Any] | None = None) -> Any:
+    """What only a configuration can ask for: extensions, and with `declared` Kubernetes' functions whose types are generic. `variables` have types in
+    a configuration's words."""
+    return _config(declared, json.dumps([{"name": name, **kind} for name, kind in (variables or {}).items()]))
+
+
+@lru_cache(CONFIGS_KEPT)
+def _config(declared: bool, variables: str) -> Any:
     names = ["lists", *(["two-var-comprehensions"] if declared else [])]
-    lines = "".join(f"- name: {name}\n" for name in names)
-    return library().NewEnvConfigFromYaml(f"name: kubernetes\nextensions:\n{lines}")
+    functions = [
+        {"name": name, "overloads": [_overload(name, *numbered) for numbered in enumerate(overloads)]}
+        for name, overloads in (FUNCTIONS if declared else {}).items()
+        if is_generic(overloads)
+    ]
+    wanted = {
+        "name": "kubernetes",
+        "extensions": [{"name": name} for name in names],
+        "functions": functions,
+        "variables": json.loads(variables),
+    }
+    # JSON is YAML.
+    return library().NewEnvConfigFromYaml(json.dumps(wanted))
 
 
 # Numbers of different kinds can be compared.
@@ -168,6 +214,26 @@ def _applied(found: re.Match[str], source: str) -> str:
     return f"ERROR: <input>:{line}:{column}: found no matching overload for '{name}' applied to '{shown}'"
 
 
+# What the library says → what cel-go says.
+_WORDS = (
+    (re.compile(r"cannot be the range of a comprehension"), "cannot be range of a comprehension"),
+    (
+        re.compile(r"expression of (type '[^'\n]*') cannot be the operand of a select operation"),
+        r"\1 does not support field selection",
+    ),
+    (re.compile(r"has\(\) argument must be a field selection"), "invalid argument to has() macro"),
+    (
+        re.compile(r"(?:all|exists|exists_one|existsOne)\(\) variable name must be a simple identifier"),
+        "argument must be a simple name",
+    ),
+    (
+        re.compile(r"(?:map|filter)\(\) variable name must be a simple identifier"),
+        "argument is not an identifier",
+    ),
+)
+_TOO_DEEP = re.compile(r"(?:recursion limit exceeded. limit:|Exceeded max recursion depth of) (\d+)")
+
+
 def compile_error(error: Exception, source: str) -> str:
     """An error of compilation as cel-go says it."""
 
@@ -178,8 +244,13 @@ def compile_error(error: Exception, source: str) -> str:
         why = f"undeclared reference to '{name}' (in container '')"
         return found[0] if at < 0 else report(source, line, at, why)
 
+    deep = _TOO_DEEP.search(str(error))
+    if deep is not None:
+        return f"ERROR: <input>:-1:0: expression recursion limit exceeded: {deep[1]}"
     text = str(error).partition(": ")[2].removesuffix(" [INVALID_ARGUMENT]") or str(error)
     text = _TYPE_NAMES.sub(r"optional_type(\1)", _STRUCT.sub(r"undefined field '\1'", text))
+    for theirs, words in _WORDS:
+        text = theirs.sub(words, text)
     text = _APPLIED.sub(lambda found: _applied(found, source), text)
     return _UNDECLARED.sub(first_name, text)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -33,8 +33,8 @@ _GOOGLE = ("struct", "timestamp", "duration", "any", "wrappers")
 
 
 class Checker:
-    """Compiles expressions of some variables: declared ones, and those of the named types of `functions`. `bindings`: with `cel.bind`. `structs` are
-    types that expressions can make, with their fields' kinds (string, dyn)."""
+    """Compiles expressions of some variables: declared ones, and those of the named types of `functions`. Variables that are `optional` may be none.
+    `bindings`: with `cel.bind`. `structs` are types that expressions can make, with their fields' kinds (string, dyn)."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Checker:
         messages: Mapping[str, str] | None = None,
         *,
         bindings: bool = False,
+        optional: Collection[str] = (),
         structs: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._untyped: set[str] = set()
@@ -55,14 +56,16 @@ class Checker:
         declared = {
             name: self._type(kind) if isinstance(kind, Decl) else types[kind]
             for name, kind in variables.items()
+            if name not in optional
         }
+        optionals = {name: _spelled("optional_type", self.declarations[name]) for name in optional}
         ours = [_kubernetes()]
         if functions is not None:
             also = [cel.declare(name, overloads, types) for name, overloads in functions.items()]
             ours.append(cel.library().CelExtension("also", also))
         self._environment = cel.library().NewEnv(
             descriptor_pool=pool,
-            config=cel.config(declared=True),
+            config=cel.config(declared=True, variables=optionals),
             variables=declared,
             extensions=[*cel.extensions(bindings), *ours],
         )
@@ -166,6 +169,22 @@ class Checker:
 _ANYTHING = Decl("dyn", 1)
 
 
+def _spelled(outer: str, *inner: Decl) -> dict[str, Any]:
+    """A type made of declared ones, as a configuration has it."""
+    return {"type_name": outer, "params": [_spelled_decl(decl) for decl in inner]}
+
+
+def _spelled_decl(decl: Decl) -> dict[str, Any]:
+    if decl.kind == "object":
+        return {"type_name": f"{_PACKAGE}.{decl.message}"}
+    if decl.element is not None:
+        return _spelled(decl.kind, *([_TEXT] if decl.kind == "map" else []), decl.element)
+    return {"type_name": decl.kind}
+
+
+_TEXT = Decl("string", 2)
+
+
 def program(ast: Ast, variables: Sequence[str], source: str, *, limit: int = PER_CALL_LIMIT) -> Program:
     """A checked expression as a program; raises ExpressionError."""
     try:
@@ -211,7 +230,11 @@ def _types(named: tuple[tuple[str, str], ...]) -> dict[str, Any]:
 def _kubernetes() -> Any:
     """Kubernetes' functions, declared once for all checkers."""
     types = _types(tuple(sorted(MESSAGES.items())))
-    ours = [cel.declare(name, overloads, types) for name, overloads in FUNCTIONS.items()]
+    ours = [
+        cel.declare(name, overloads, types)
+        for name, overloads in FUNCTIONS.items()
+        if not cel.is_generic(overloads)
+    ]
     return cel.library().CelExtension("kubernetes", [*ours, *cel.comparisons()])
 
 

@@ -367,8 +367,8 @@ FUNCTIONS: Mapping[str, tuple[Function, ...]] = {
     "min": _of_lists(_COMPARABLE, None, _extreme("min", _follows)),
     "max": _of_lists(_COMPARABLE, None, _extreme("max", lambda found, item: _follows(item, found))),
     "indexOf": ((True, ("list", "dyn"), "int", _position),),
-    "optional.unwrap": ((False, ("list",), "list", _unwrapped),),
-    "unwrapOpt": ((True, ("list",), "list", _unwrapped),),
+    "optional.unwrap": ((False, ("list-optional-A",), "list-A", _unwrapped),),
+    "unwrapOpt": ((True, ("list-optional-A",), "list-A", _unwrapped),),
     "lastIndexOf": ((True, ("list", "dyn"), "int", lambda items, x: _position(items, x, last=True)),),
     "find": ((True, ("string", "string"), "string", _find),),
     "findAll": (
@@ -445,9 +445,9 @@ FUNCTIONS: Mapping[str, tuple[Function, ...]] = {
         f"sets.{name}": ((False, ("list", "list"), "bool", STANDARD[f"sets.{name}"]),)
         for name in ("contains", "intersects", "equivalent")
     },
-    "format.named": ((False, ("string",), "optional", _named),),
+    "format.named": ((False, ("string",), "optional-format", _named),),
     **{f"format.{name}": ((False, (), "format", _format(name)),) for name in FORMATS},
-    "validate": ((True, ("format", "string"), "optional", _validate),),
+    "validate": ((True, ("format", "string"), "optional-list-string", _validate),),
 }
 
 

@@ -19,7 +19,7 @@ from lakh.machinery.cel_check import Checker, program
 from lakh.machinery.cel_decl import Decl, declare
 from lakh.machinery.cel_ranges import TOP
 from lakh.machinery.errors import FieldError, forbidden_field, invalid_value, not_supported, required
-from lakh.machinery.rules import KEY, REASONS, VARIABLES, check_expression
+from lakh.machinery.rules import KEY, REASONS, VARIABLES, Checkers
 
 Raw = Mapping[str, Any]
 
@@ -171,10 +171,10 @@ def _compiled(
         what = "internal error: failed to retrieve type information for x-kubernetes-validations"
         found.append(FieldError("InternalError", f"{path}.{KEY}", f"Internal error: {what}"))
         return
-    checker = Checker({"self": decl, "oldSelf": decl})
+    checkers = Checkers(decl)
     times = often if often is not None else decl.max_cardinality
     for index, rule in enumerate(rules):
-        _rule(rule, checker, times, f"{path}.{KEY}[{index}]", lost_at, budget, found)
+        _rule(rule, checkers.of(rule), times, f"{path}.{KEY}[{index}]", lost_at, budget, found)
 
 
 def _has_rules(raw: Raw) -> bool:
@@ -190,10 +190,10 @@ def _rule(
     budget: _Budget,
     found: list[FieldError],
 ) -> None:
-    source, optional = str(rule.get("rule") or ""), bool(rule.get("optionalOldSelf"))
+    source = str(rule.get("rule") or "")
     expression = str(rule.get("messageExpression") or "")
     try:
-        cost, ast = _estimate(checker, source, optional, "bool", "cel expression must evaluate to a bool")
+        cost, ast = _estimate(checker, source, "bool", "cel expression must evaluate to a bool")
     except cel.ExpressionError as e:
         found.append(_invalid(f"{path}.rule", rule, str(e)))
         return
@@ -204,9 +204,7 @@ def _rule(
     if expression:
         at = f"{path}.messageExpression"
         try:
-            cost, _ = _estimate(
-                checker, expression, optional, "string", "messageExpression must evaluate to a string"
-            )
+            cost, _ = _estimate(checker, expression, "string", "messageExpression must evaluate to a string")
         except cel.ExpressionError as e:
             found.append(
                 _invalid(
@@ -236,10 +234,10 @@ def _rule(
         )
 
 
-def _estimate(checker: Checker, source: str, optional: bool, kind: str, why: str) -> tuple[int, Ast]:
+def _estimate(checker: Checker, source: str, kind: str, why: str) -> tuple[int, Ast]:
     """The most that an expression costs, and its tree; raises ExpressionError with what is wrong with it."""
     try:
-        ast = check_expression(checker, source, optional=optional)
+        ast = checker.check(source)
     except cel.ExpressionError as e:
         raise cel.ExpressionError(f"compilation failed: {e}") from None
     result = ast.type(ast.root).kind

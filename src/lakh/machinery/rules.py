@@ -13,11 +13,10 @@ Upstream: apiextensions-apiserver/pkg/apiserver/schema/cel (validation.go, compi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lakh.machinery import cel, cel_ast, cel_names, dynamic, rule_values
+from lakh.machinery import cel, cel_names, dynamic, rule_values
 from lakh.machinery.cel_ast import Ast
 from lakh.machinery.cel_check import Checker, program
 from lakh.machinery.cel_decl import Decl, declare, with_type_and_meta
@@ -37,27 +36,23 @@ MESSAGE_MAX_BYTES = 5120
 _OUT_OF_BUDGET = "running out of cost budget, no further validation rules will be run"
 OUT_OF_BUDGET = f"validation failed due to {_OUT_OF_BUDGET}"
 VARIABLES = ("self", "oldSelf")
-OLD_SELF = re.compile(rf"({cel_names.STRING})|\boldSelf\b", re.DOTALL)
 _MISSING: Any = object()
 
 
-_OPTIONAL_OLD = "optional.of(oldSelf)"
+class Checkers:
+    """The checkers of the rules of a place: of those to which the past is optional, and of the others."""
 
+    def __init__(self, decl: Decl) -> None:
+        self._decl = decl
+        self._made: dict[bool, Checker] = {}
 
-def check_expression(checker: Checker, source: str, *, optional: bool = False) -> Ast:
-    """The tree of an expression of a rule; raises ExpressionError. `optional`: `oldSelf` is one, for the checker made by a call."""
-    if not optional:
-        return checker.check(source)
-    ast = checker.check(OLD_SELF.sub(lambda found: found.group(1) or _OPTIONAL_OLD, source))
-    for at in cel_ast.walk(ast.root):
-        if (
-            at.kind == "call"
-            and at.name == "optional.of"
-            and [a.name for a in at.args if a.kind == "ident"] == ["oldSelf"]
-        ):
-            # The variable is the optional itself, and costs what a variable does.
-            at.kind, at.name, at.args = "ident", "oldSelf", []
-    return ast
+    def of(self, rule: Raw) -> Checker:
+        """The checker of a rule."""
+        optional = bool(rule.get("optionalOldSelf"))
+        if optional not in self._made:
+            variables = dict.fromkeys(VARIABLES, self._decl)
+            self._made[optional] = Checker(variables, optional=VARIABLES[1:] if optional else ())
+        return self._made[optional]
 
 
 class _Rule:
@@ -112,7 +107,7 @@ class _Rule:
             self.error = f"rule compile error: {e}"
         try:
             if self.expression.strip():
-                ast = check_expression(checker, self.expression, optional=self.optional)
+                ast = checker.check(self.expression)
                 self.message_program = program(ast, VARIABLES, self.expression)
                 asts.append(ast)
         except cel.ExpressionError:
@@ -121,7 +116,7 @@ class _Rule:
 
     def _checked(self, checker: Checker) -> Ast:
         try:
-            return check_expression(checker, self.source, optional=self.optional)
+            return checker.check(self.source)
         except cel.ExpressionError as e:
             raise cel.ExpressionError(f"compilation failed: {e}") from None
 
@@ -241,8 +236,8 @@ class Rules:
             for rule in self.rules:
                 rule.error = "rule compiler initialization error: failed to convert to declType for CEL validation rules"
             return
-        checker = Checker({"self": decl, "oldSelf": decl})
-        asts = [ast for rule in self.rules for ast in rule.compile(checker)]
+        checkers = Checkers(decl)
+        asts = [ast for rule in self.rules for ast in rule.compile(checkers.of(rule.raw))]
         raw = self.raw
         if raw.get("x-kubernetes-embedded-resource"):
             raw = with_type_and_meta(raw)
