@@ -96,3 +96,22 @@ def test_any_body_converts_or_is_refused(body: bytes) -> None:
         msgspec.json.decode(goyaml.to_json(body))
     except goyaml.YamlError:
         pass
+
+
+# Texts of go-yaml v2, which sigs.k8s.io/yaml hands on.
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"v: [A,", "yaml: line 1: did not find expected node content"),
+        (b"v:\n- [A,", "yaml: line 2: did not find expected node content"),
+        (b"a: [1", "yaml: line 1: did not find expected ',' or ']'"),
+        (b"a: 1\nb: [1, 2\nc: 3\n", "yaml: line 2: did not find expected ',' or ']'"),
+        (b"a: 1\n\tb: 2\n", "yaml: line 2: found a tab character that violates indentation"),
+        (b"a: 1\nb: 'x\n", "yaml: line 3: found unexpected end of stream"),
+        (b"a: \x01", "yaml: control characters are not allowed"),
+    ],
+)
+def test_texts(body: bytes, text: str) -> None:
+    with pytest.raises(goyaml.YamlError) as caught:
+        goyaml.to_json(body)
+    assert str(caught.value) == text

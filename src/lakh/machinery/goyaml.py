@@ -126,6 +126,19 @@ def _size(value: Any, sizes: dict[int, int], open_: set[int]) -> int:
     return size
 
 
+def _problem(error: Exception) -> str:
+    """What is wrong with a document, as go-yaml v2 says it: with the line, which it counts from 0 where the scanner liked the text, and leaves out
+    when it is 0."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return str(error.reason)
+    if not isinstance(error, yaml.MarkedYAMLError) or not error.problem:
+        return str(error)
+    for mark in (error.problem_mark, error.context_mark):
+        if mark is not None and mark.line:
+            return f"line {mark.line + isinstance(error, yaml.scanner.ScannerError)}: {error.problem}"
+    return str(error.problem)
+
+
 def to_json(body: bytes) -> YamlBody:
     """A document as JSON; raises `YamlError`."""
     try:
@@ -142,7 +155,7 @@ def to_json(body: bytes) -> YamlBody:
     except YamlError:
         raise
     except (yaml.YAMLError, TypeError, ValueError, KeyError, OverflowError, RecursionError) as e:
-        raise YamlError(f"yaml: {e}") from None
+        raise YamlError(f"yaml: {_problem(e)}") from None
     if loader.duplicates:
         made.duplicates = tuple(text for _, text in sorted(loader.duplicates))
     return made

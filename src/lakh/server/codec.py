@@ -70,24 +70,36 @@ def protobuf_to_json(body: bytes) -> bytes:
         raise errors.bad_request(f"unable to decode protobuf: {e}") from None
 
 
-def yaml_to_json(body: bytes) -> bytes:
-    """YAML as JSON (a `YamlBody`); raises 400."""
+def yaml_to_json(body: bytes, what: str = "") -> bytes:
+    """YAML as JSON (a `YamlBody`); raises 400, with `what` before the finding."""
     try:
         return goyaml.to_json(body)
     except goyaml.YamlError as e:
-        raise errors.bad_request(f"error converting YAML to JSON: {e}") from None
+        raise errors.bad_request(f"{what}error converting YAML to JSON: {e}") from None
+
+
+_NOT_YAML = "error decoding YAML: "
+
+
+def applied_object(value: Any) -> dict[str, Any]:
+    """An applied configuration that was read, which is an object; raises 400 with the text of Go's decoder."""
+    if isinstance(value, dict):
+        return value
+    found = errors.json_type(value)
+    why = f"json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+    raise errors.bad_request(f"{_NOT_YAML}error unmarshaling JSON: while decoding JSON: {why}")
 
 
 def read_apply(body: bytes) -> bytes:
-    """An applied configuration as JSON. JSON in which no name is there twice is taken as it is; anything else is YAML, which JSON is, too."""
+    """An applied configuration as JSON; raises 400. JSON in which no name is there twice is taken as it is; anything else is YAML, which JSON is, too."""
     if body[:1] == b"{":
         try:
             plain = _decode_any(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return yaml_to_json(body)
+            return yaml_to_json(body, _NOT_YAML)
         if body.count(b'":') == _encode(plain).count(b'":'):
             return body
-    return yaml_to_json(body)
+    return yaml_to_json(body, _NOT_YAML)
 
 
 def yaml_findings(body: bytes) -> list[str]:

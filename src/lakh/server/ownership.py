@@ -16,6 +16,7 @@ from lakh.server.codec import (
     Codec,
     FieldValidation,
     MalformedError,
+    applied_object,
     encode_json,
     load_json,
     read_apply,
@@ -123,9 +124,7 @@ class Applied:
         self._context = context
         self._force = force
         body = read_apply(body)
-        self.config = load_json(body)
-        if not isinstance(self.config, dict):
-            raise errors.bad_request("error decoding YAML: an applied configuration is an object")
+        self.config = applied_object(load_json(body))
         if (self.config.get("apiVersion"), self.config.get("kind")) != (codec.api_version, codec.kind):
             raise errors.bad_request("apiVersion and kind must be set and match the request for apply patch")
         self._twice = yaml_findings(body) if context.validation != FieldValidation.IGNORE else []

@@ -13,7 +13,14 @@ from lakh.machinery import dynamic, errors, selectors
 from lakh.server import negotiate, ownership, tables, tokenrequests
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
-from lakh.server.codec import Codec, FieldValidation, encode_json, load_json, read_apply
+from lakh.server.codec import (
+    Codec,
+    FieldValidation,
+    applied_object,
+    encode_json,
+    load_json,
+    read_apply,
+)
 from lakh.server.connect import Connect
 from lakh.server.context import Context, boolean
 from lakh.server.deleteoptions import check_delete_options
@@ -205,9 +212,7 @@ class Subresources:
         where = store.resource.scale
         assert where is not None
         context = handlers.context(request, query, user)
-        scale = load_json(read_apply(request.body))
-        if not isinstance(scale, dict):
-            raise errors.bad_request("error decoding YAML: an applied configuration is an object")
+        scale = applied_object(load_json(read_apply(request.body)))
         if scale.get("apiVersion") != self._scales.api_version or scale.get("kind") != self._scales.kind:
             raise errors.bad_request("apiVersion and kind must be set and match the request for apply patch")
         wanted = self._scales.convert(scale, FieldValidation.STRICT, context.warnings)
