@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
-from fake_client import FakeClient, drain, make_context, ready_pod, template
+from fake_client import NOW, FakeClient, drain, make_context, ready_pod, template
 
 from lakh.client.resources import PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
-from lakh.controllers.statefulset import StatefulSetController
+from lakh.controllers.statefulset import StatefulSetController, decide
+from lakh.controllers.views import Condition, Meta, Pod, PodSpec, PodStatus, StatefulSet
 
 
 def put(client: FakeClient, replicas: int = 3, **spec: Any) -> None:
@@ -87,3 +89,64 @@ async def test_update_from_the_top(client: FakeClient, partition: int, updated: 
     assert seen[3:] == sorted(updated, reverse=True)
     status = client.one(STATEFULSETS, "db", "default")["status"]
     assert (status["currentRevision"] == status["updateRevision"]) == (partition == 0)
+
+
+def db_pod(ordinal: int, *, ready: bool = True, revision: str = "new", deleted: bool = False) -> Pod:
+    return Pod(
+        Meta(
+            name=f"db-{ordinal}",
+            uid=f"db-{ordinal}",
+            labels={"controller-revision-hash": revision},
+            deletionTimestamp="2023-11-14T22:13:20Z" if deleted else None,
+        ),
+        PodSpec(),
+        PodStatus(phase="Running", conditions=[Condition(type="Ready", status="True" if ready else "False")]),
+    )
+
+
+def set_view(**spec: Any) -> StatefulSet:
+    return msgspec.convert({"metadata": {"name": "db"}, "spec": spec}, StatefulSet)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "pods", "deleted"),
+    [
+        (0, [db_pod(0, ready=False), db_pod(1, ready=False)], []),
+        (0, [db_pod(0, ready=False), db_pod(1)], ["db-1"]),
+        (0, [db_pod(0), db_pod(1, ready=False)], ["db-1"]),
+        (0, [db_pod(0), db_pod(1, deleted=True)], []),
+        (1, [db_pod(0, ready=False), db_pod(1)], []),
+        (1, [db_pod(0), db_pod(1), db_pod(2)], ["db-2"]),
+    ],
+)
+def test_scaling_down_halts_at_broken_pods(replicas: int, pods: list[Pod], deleted: list[str]) -> None:
+    plan = decide(set_view(replicas=replicas), pods, "new", "new", NOW)
+    assert [pod.metadata.name for pod in plan.delete] == deleted
+
+
+@pytest.mark.parametrize(
+    ("unavailable", "partition", "broken", "deleted"),
+    [
+        (None, 0, (), ["db-4"]),
+        (2, 0, (), ["db-4", "db-3"]),
+        ("50%", 0, (), ["db-4", "db-3"]),
+        ("1%", 0, (), ["db-4"]),
+        (3, 3, (), ["db-4", "db-3"]),
+        (3, 0, (0,), ["db-4", "db-3"]),
+        (2, 0, (0, 1), []),
+    ],
+)
+def test_max_unavailable(
+    unavailable: int | str | None, partition: int, broken: tuple[int, ...], deleted: list[str]
+) -> None:
+    rolling: dict[str, Any] = {"partition": partition}
+    if unavailable is not None:
+        rolling["maxUnavailable"] = unavailable
+    stateful = set_view(
+        replicas=5,
+        podManagementPolicy="Parallel",
+        updateStrategy={"type": "RollingUpdate", "rollingUpdate": rolling},
+    )
+    pods = [db_pod(n, revision="old", ready=n not in broken) for n in range(5)]
+    plan = decide(stateful, pods, "old", "new", NOW)
+    assert [pod.metadata.name for pod in plan.delete] == deleted

@@ -1,8 +1,9 @@
 """StatefulSets: pods with a name, a place in order and claims of their own.
 
 `decide` is pure. With `OrderedReady` it makes one step at a time: the lowest missing ordinal is created only when all below it are available, the
-highest surplus one is deleted only when all others are. With `Parallel` there is no waiting. A rolling update replaces pods from the
-highest ordinal down to the partition, one at a time, and waits for each.
+highest surplus one is deleted only when all that are wanted are, and not while it and a surplus one below it are broken. With `Parallel` there is
+no waiting. A rolling update replaces pods from the highest ordinal down to the partition, one at a time, and waits for each; with
+`maxUnavailable` that many are replaced at a time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .bursts import all_of
 from .claiming import carry_out, claim
 from .context import Context, Controller
 from .expectations import Expectations
+from .intorpercent import scaled
 from .pods import (
     PodMaker,
     controller_of,
@@ -101,23 +103,37 @@ def decide(stateful: StatefulSet, pods: Sequence[Pod], current: str, update: str
         healthy = False
         if not parallel:
             return plan
+
+    def works(pod: Pod) -> bool:
+        return pod.metadata.deletionTimestamp is None and is_available(pod, min_ready, now)
+
     surplus = sorted((ordinal for ordinal in by_ordinal if ordinal not in wanted), reverse=True)
+    broken = [ordinal for ordinal in surplus if not works(by_ordinal[ordinal])]
     for ordinal in surplus:
         pod = by_ordinal[ordinal]
+        if not parallel and ordinal in broken and ordinal != broken[-1]:
+            # Scaling down halts at a broken pod while one below it is broken, too.
+            return plan
         if pod.metadata.deletionTimestamp is None:
             plan.delete.append(pod)
         if not parallel:
             return plan
     if plan.create or plan.delete or on_delete or not (healthy or parallel):
         return plan
-    for ordinal in reversed(wanted):
-        if ordinal < first + partition:
-            break
-        pod = by_ordinal[ordinal]
+    pods_down = [by_ordinal[ordinal] for ordinal in reversed(wanted) if ordinal >= first + partition]
+    if rolling is not None and rolling.maxUnavailable is not None:
+        limit = max(scaled(rolling.maxUnavailable, replicas, round_up=False), 1)
+        room = limit - sum(not works(by_ordinal[ordinal]) for ordinal in wanted)
+        old = [
+            pod for pod in pods_down if _revision(pod) != update and pod.metadata.deletionTimestamp is None
+        ]
+        plan.delete.extend(old[: max(room, 0)])
+        return plan
+    for pod in pods_down:
         if _revision(pod) != update and pod.metadata.deletionTimestamp is None:
             plan.delete.append(pod)
             break
-        if pod.metadata.deletionTimestamp is not None or not is_available(pod, min_ready, now):
+        if not works(pod):
             break
     return plan
 

@@ -537,6 +537,7 @@ class ServiceSpec(View):
     ports: list[ServicePort] | None = None
     publishNotReadyAddresses: bool | None = None
     ipFamilies: list[str] | None = None
+    trafficDistribution: str | None = None
 
 
 class Service(View):
