@@ -7,7 +7,7 @@ empty slice, as a placeholder, and slices that would go are used again for those
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,7 +133,8 @@ class Slices:
     delete: list[EndpointSlice] = field(default_factory=list)
 
 
-def _ports_of_slice(found: EndpointSlice) -> Ports:
+def ports_of_slice(found: EndpointSlice) -> Ports:
+    """The ports of an existing slice."""
     return tuple(
         (
             port.get("name") or "",
@@ -151,7 +152,7 @@ def pack(wanted: Mapping[Ports, Mapping[str, dict[str, Any]]], existing: Sequenc
     left = {ports: dict(group) for ports, group in wanted.items()}
     kept: list[tuple[EndpointSlice, Ports, list[dict[str, Any]]]] = []
     for found in existing:
-        ports = _ports_of_slice(found)
+        ports = ports_of_slice(found)
         group = left.get(ports, {})
         stay = []
         for present in found.endpoints or ():
@@ -354,10 +355,12 @@ class EndpointSliceController(PerService):
     async def _carry_out(self, service: Service, address_type: str, plan: Slices, since: str | None) -> None:
         namespace = service.metadata.namespace
         labels = labels_of(service)
+        owned = self._slices.by_index(informers.CONTROLLER, service.metadata.uid)
+        taken = {found.metadata.name for found in owned}
 
         async def create(entry: tuple[Ports, list[dict[str, Any]]]) -> None:
             written = await self.client.create(
-                ENDPOINTSLICES, new_slice(service, address_type, *entry, since), namespace, type=Bare
+                ENDPOINTSLICES, new_slice(service, address_type, *entry, since, taken), namespace, type=Bare
             )
             self._note(f"{namespace}/{service.metadata.name}", written.metadata)
 
@@ -382,7 +385,7 @@ class EndpointSliceController(PerService):
             await change(entry[0], {"endpoints": entry[1]})
 
         async def refill(entry: tuple[EndpointSlice, Ports, list[dict[str, Any]]]) -> None:
-            await change(entry[0], {"ports": _encoded_ports(entry[1]), "endpoints": entry[2]})
+            await change(entry[0], {"ports": encoded_ports(entry[1]), "endpoints": entry[2]})
 
         async def delete(found: EndpointSlice) -> None:
             try:
@@ -419,11 +422,12 @@ def new_slice(
     ports: Ports,
     endpoints: list[dict[str, Any]],
     since: str | None = None,
+    taken: Container[str] = (),
 ) -> bytes:
-    """A slice to create, encoded. Its name is fixed by its first endpoint, so that creating it twice is refused."""
+    """A slice to create, encoded. Its name is fixed by its first endpoint."""
     first = (endpoints[0].get("targetRef") or {}).get("uid", "") if endpoints else ""
     metadata: dict[str, Any] = {
-        "name": f"{service.metadata.name}-{_suffix(address_type, ports, first)}",
+        "name": free_name(service.metadata.name, (address_type, ports, first), taken),
         "labels": labels_of(service),
         "ownerReferences": [controller_reference("v1", "Service", service.metadata)],
     }
@@ -436,12 +440,13 @@ def new_slice(
             "metadata": metadata,
             "addressType": address_type,
             "endpoints": endpoints,
-            "ports": _encoded_ports(ports),
+            "ports": encoded_ports(ports),
         }
     )
 
 
-def _encoded_ports(ports: Ports) -> list[dict[str, Any]]:
+def encoded_ports(ports: Ports) -> list[dict[str, Any]]:
+    """The ports as a slice has them."""
     return [
         {"name": name, "port": number, "protocol": protocol}
         | ({"appProtocol": app} if app is not None else {})
@@ -449,5 +454,11 @@ def _encoded_ports(ports: Ports) -> list[dict[str, Any]]:
     ]
 
 
-def _suffix(address_type: str, ports: Ports, uid: str) -> str:
-    return template_hash([address_type, ports, uid])[:5]
+def free_name(base: str, about: Sequence[Any], taken: Container[str]) -> str:
+    """A name for a new slice that follows from what it is `about`, so that creating it twice is refused. `taken` are names of others."""
+    tries = 0
+    while True:
+        name = f"{base}-{template_hash([*about, tries] if tries else list(about))[:5]}"
+        if name not in taken:
+            return name
+        tries += 1

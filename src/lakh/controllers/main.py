@@ -35,6 +35,7 @@ from .deployment import DeploymentController
 from .disruption import DisruptionController
 from .endpoints import EndpointsController
 from .endpointslice import EndpointSliceController
+from .endpointslicemirroring import EndpointSliceMirroringController
 from .garbagecollector import GarbageCollector
 from .informers import Informers
 from .job import JobController
@@ -76,6 +77,7 @@ CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
         DaemonSetController,
         DisruptionController,
         EndpointSliceController,
+        EndpointSliceMirroringController,
         StatefulSetController,
         EndpointsController,
         CronJobController,
