@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from lakh.machinery import cel, cel_admission
+from lakh.machinery import cel, cel_admission, cel_ast
+from lakh.machinery.cel_ast import Type
 
+OWN = (
+    ("a", cel_ast.DYN),
+    ("text", Type("string")),
+    ("count", Type("int")),
+    ("natural", Type("uint")),
+    ("at", Type("timestamp")),
+    ("words", Type("list", (Type("string"),))),
+    ("table", Type("map", (Type("string"), Type("bool")))),
+    ("maybe", Type("optional_type", (Type("int"),))),
+)
 NAMES = ("authorizer", "namespaceObject", "object", "oldObject", "request")
 
 
@@ -25,10 +36,24 @@ NAMES = ("authorizer", "namespaceObject", "object", "oldObject", "request")
         ("object.spec.replicas > oldObject.spec.replicas", "bool"),
         ("object.spec", "dyn"),
         ("variables.a", "dyn"),
+        ("variables.text + 'x'", "string"),
+        ("variables.count + 1", "int"),
+        ("variables.natural", "uint"),
+        ("variables.at < timestamp('2026-01-01T00:00:00Z')", "bool"),
+        ("variables.words.exists(w, w.startsWith('a'))", "bool"),
+        ("variables.table['x']", "bool"),
+        ("variables.maybe", "dyn"),
+        ("object == null || oldObject == null || object.a == oldObject.a", "bool"),
+        ("request.options == {'a': 'b'} && request.dryRun == false", "bool"),
+        ("request.userInfo.extra == {'a': ['b']} && request.userInfo.groups == ['c']", "bool"),
+        ("type(namespaceObject.metadata.creationTimestamp) == google.protobuf.Timestamp", "bool"),
+        ("namespaceObject.metadata.generation + namespaceObject.metadata.deletionGracePeriodSeconds", "int"),
+        ("namespaceObject.status.conditions[0].reason + namespaceObject.metadata.finalizers[0]", "string"),
+        ("authorizer.group('') != null && namespaceObject.metadata != null", "bool"),
     ],
 )
 def test_types(source: str, kind: str) -> None:
-    ast = cel_admission.checker(NAMES, ("a",)).check(source)
+    ast = cel_admission.checker(NAMES, OWN).check(source)
     assert ast.type(ast.root).kind == kind
 
 
@@ -37,6 +62,19 @@ def test_types(source: str, kind: str) -> None:
     [
         ("request.nope", "undefined field 'nope'"),
         ("variables.b", "undefined field 'b'"),
+        ("variables.text == 1", r"applied to '\(string, int\)'"),
+        ("variables.words == 1", r"applied to '\(list\(string\), int\)'"),
+        ("variables == 1", r"applied to '\(kubernetes.variables, int\)'"),
+        ("request == 1", r"applied to '\(kubernetes.AdmissionRequest, int\)'"),
+        ("request.requestKind == 1", r"applied to '\(kubernetes.GroupVersionKind, int\)'"),
+        ("namespaceObject == 1", r"applied to '\(kubernetes.Namespace, int\)'"),
+        (
+            "namespaceObject.status.conditions[0] == 1",
+            r"applied to '\(kubernetes.NamespaceCondition, int\)'",
+        ),
+        ("namespaceObject.status.conditions[0].nope", "undefined field 'nope'"),
+        ("authorizer.allowed()", r"applied to 'kubernetes.authorization.Authorizer.\(\)'"),
+        ("'a'.contains('a'", "Syntax error: missing '\\)' at"),
         ("request.kind.kind == 1", r"found no matching overload for '_==_' applied to '\(string, int\)'"),
         ("authorizer.check('get')", "found no matching overload for 'check'"),
         ("params.a == 1", "<input>:1:1: undeclared reference to 'params' "),
@@ -44,7 +82,7 @@ def test_types(source: str, kind: str) -> None:
 )
 def test_what_is_refused(source: str, why: str) -> None:
     with pytest.raises(cel.ExpressionError, match=why):
-        cel_admission.checker(NAMES, ("a",)).check(source)
+        cel_admission.checker(NAMES, OWN).check(source)
 
 
 def test_policies_without_variables() -> None:
@@ -76,7 +114,7 @@ class TestMutations:
         ],
     )
     def test_types(self, source: str, kind: str) -> None:
-        assert cel_admission.mutation_type(NAMES, ("a",), source) == kind
+        assert cel_admission.mutation_type(NAMES, OWN, source) == kind
 
     @pytest.mark.parametrize(
         ("source", "why"),

@@ -12,11 +12,14 @@ from functools import lru_cache
 from typing import Any
 
 from lakh.machinery.cel import ExpressionError
+from lakh.machinery.cel_ast import Type
 from lakh.machinery.cel_check import Checker
 from lakh.machinery.cel_decl import Decl, declare
 from lakh.machinery.cel_functions import Function
 from lakh.machinery.cel_names import STRING
 
+# A policy's own variables: what they are called, and what their expressions give.
+Variables = tuple[tuple[str, Type], ...]
 # Of policies whose variables are alike.
 CHECKERS_KEPT = 32
 
@@ -113,27 +116,73 @@ _NAMESPACE = _object(
 )
 
 
-def _declared(names: tuple[str, ...], variables: tuple[str, ...] | None) -> dict[str, Decl | str]:
+_NAMES: Mapping[str, Mapping[str, str]] = {
+    "request": {
+        "": "AdmissionRequest",
+        "kind": "GroupVersionKind",
+        "requestKind": "GroupVersionKind",
+        "resource": "GroupVersionResource",
+        "requestResource": "GroupVersionResource",
+        "userInfo": "UserInfo",
+    },
+    "namespaceObject": {
+        "": "Namespace",
+        "metadata": "NamespaceMetadata",
+        "spec": "NamespaceSpec",
+        "status": "NamespaceStatus",
+        "status.conditions.@items": "NamespaceCondition",
+    },
+}
+
+
+def _typed(variable: str, raw: Mapping[str, Any]) -> Decl:
+    decl = declare(raw)
+    assert decl is not None
+    for path, name in _NAMES[variable].items():
+        at: Decl | None = decl
+        for step in path.split(".") if path else ():
+            at = at.step(step) if at is not None else None
+        assert at is not None
+        at.name = f"kubernetes.{name}"
+    return decl
+
+
+def _of(kind: Type) -> Decl:
+    """What an expression gave as a declaration (upstream's convertCelTypeToDeclType)."""
+    if kind.kind in _SIMPLE:
+        return Decl(kind.kind, 1)
+    match kind.kind, kind.parameters:
+        case "list", (element,):
+            return Decl("list", 2, 0, _of(element))
+        case "map", (key, element) if key.kind == "string":
+            return Decl("map", 2, 0, _of(element))
+    return Decl("dyn", 1)
+
+
+_SIMPLE = frozenset(["bool", "int", "uint", "double", "string", "bytes", "timestamp", "duration"])
+
+
+def _declared(names: tuple[str, ...], variables: Variables | None) -> dict[str, Decl | str]:
     declared: dict[str, Decl | str] = {}
     for name in names:
         match name:
             case "request" | "namespaceObject":
-                decl = declare(_REQUEST if name == "request" else _NAMESPACE)
-                assert decl is not None
-                declared[name] = decl
+                declared[name] = _typed(name, _REQUEST if name == "request" else _NAMESPACE)
             case "authorizer":
                 declared[name] = name
                 declared["authorizer.requestResource"] = "resourceCheck"
             case _:
                 declared[name] = "dyn"
     if variables is not None:
-        declared["variables"] = Decl("object", 2, 0, None, {name: Decl("dyn", 1) for name in variables})
+        own = Decl("object", 2, 0, None, {name: _of(kind) for name, kind in variables})
+        own.name = "kubernetes.variables"
+        declared["variables"] = own
     return declared
 
 
 @lru_cache(CHECKERS_KEPT)
-def checker(names: tuple[str, ...], variables: tuple[str, ...] | None) -> Checker:
-    """For expressions of the variables `names`; `variables` are a policy's own (any type), None where there are none."""
+def checker(names: tuple[str, ...], variables: Variables | None) -> Checker:
+    """For expressions of the variables `names`; `variables` are a policy's own, with their types, None where there are none."""
     return Checker(_declared(names, variables), _AUTHORIZER, _MESSAGES)
 
 
@@ -145,7 +194,7 @@ _OBJECT = re.compile(rf"({STRING})|\bObject((?:\s*\.\s*[A-Za-z_]\w*)*)(?=\s*\{{)
 _FIELD = re.compile(r"[A-Za-z_]\w*(?=\s*:)")
 
 
-def mutation_type(names: tuple[str, ...], variables: tuple[str, ...] | None, source: str) -> str:
+def mutation_type(names: tuple[str, ...], variables: Variables | None, source: str) -> str:
     """The type of a mutation's expression; raises ExpressionError.
 
     `Object`, `Object.spec` … have whatever fields an expression gives them, of any type (upstream's pkg/cel/mutation). To the library's checker they are

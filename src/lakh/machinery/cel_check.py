@@ -21,7 +21,7 @@ from lakh.machinery.cel_metering import PER_CALL_LIMIT
 from lakh.machinery.cel_program import Program
 from lakh.machinery.cel_times import parse_timestamp
 
-_FIELD_TYPES = {"bool": 8, "int": 3, "double": 1, "string": 9, "bytes": 12}
+_FIELD_TYPES = {"bool": 8, "int": 3, "uint": 4, "double": 1, "string": 9, "bytes": 12}
 _MESSAGE, _OPTIONAL, _REPEATED = 11, 1, 3
 _WELL_KNOWN = {
     "timestamp": ".google.protobuf.Timestamp",
@@ -29,6 +29,7 @@ _WELL_KNOWN = {
     "dyn": ".google.protobuf.Value",
 }
 _PACKAGE = "object"
+_OBJECT = re.compile(rf"\b{_PACKAGE}\.Object\d+\b")
 _GOOGLE = ("struct", "timestamp", "duration", "any", "wrappers")
 
 
@@ -47,6 +48,8 @@ class Checker:
         structs: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._untyped: set[str] = set()
+        # The messages of types that have names.
+        self._names: dict[str, str] = {}
         self.declarations = {name: kind for name, kind in variables.items() if isinstance(kind, Decl)}
         named = {**MESSAGES, **(messages or {})}
         pool = self._pool(named)
@@ -77,9 +80,21 @@ class Checker:
         """Whether the types in an expression are all known: what has any type may have any."""
         return not any(name in source for name in self._untyped)
 
+    def named(self, text: str) -> str:
+        """A text about types with their names."""
+        return (
+            _OBJECT.sub(lambda found: self._names.get(found.group()) or found.group(), text)
+            if self._names
+            else text
+        )
+
     def check(self, source: str) -> Ast:
         """The tree of an expression; raises ExpressionError with cel-go's text."""
-        ast = cel_ast.decode(cel.compile_in(self._environment, source).serialize())
+        try:
+            compiled = cel.compile_in(self._environment, source)
+        except cel.ExpressionError as e:
+            raise cel.ExpressionError(self.named(str(e))) from None
+        ast = cel_ast.decode(compiled.serialize())
         found = [
             cel.report(source, *_place(source, ast.positions.get(at.id, 0)), why)
             for at, why in _literals(ast)
@@ -115,6 +130,8 @@ class Checker:
         for root in dict.fromkeys(self.declarations.values()):
             for decl in objects(root):
                 decl.message = f"Object{number}"
+                if decl.name:
+                    self._names[f"{_PACKAGE}.{decl.message}"] = decl.name
                 number += 1
         for root in dict.fromkeys(self.declarations.values()):
             for decl in objects(root):

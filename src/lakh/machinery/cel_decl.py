@@ -31,9 +31,9 @@ _PLAIN = {"boolean": ("bool", 4), "number": ("double", 1), "integer": ("int", 1)
 
 
 class Decl:
-    """A declared type. `kind` is CEL's name of it, `object` for what has fields; `fields` are by their escaped names."""
+    """A declared type. `kind` is CEL's name of it, `object` for what has fields; `fields` are by their escaped names. `name` is what errors call it."""
 
-    __slots__ = ("element", "fields", "kind", "max_elements", "message", "min_bytes")
+    __slots__ = ("element", "fields", "kind", "max_elements", "message", "min_bytes", "name")
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Decl:
         self.element = element
         self.fields = fields or {}
         self.message = ""  # its name as a message, once it has one
+        self.name = ""
 
     def __repr__(self) -> str:
         return f"<Decl {self.kind} ≤{self.max_elements}>"

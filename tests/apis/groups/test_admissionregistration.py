@@ -283,6 +283,33 @@ def test_parameters_need_a_kind(kind: Any) -> None:
     assert found.startswith(f'{V}.expression: Invalid value: "params.a == 1": compilation failed: ')
 
 
+@pytest.mark.parametrize(
+    ("variables", "expression", "where", "why"),
+    [
+        (["1"], "variables.v0 == 'a'", f"{V}.expression", "applied to '(int, string)'"),
+        (["['a']"], "variables.v0 == 1", f"{V}.expression", "applied to '(list(string), int)'"),
+        (["{'a': 1}"], "variables.v0['a']", f"{V}.expression", "must evaluate to bool but got int"),
+        (["request"], "variables.v0.nope == 1", "", ""),
+        (["object.a"], "variables.v0 == 1 && variables.v0 == 'a'", "", ""),
+        (["optional.of(1)"], "variables.v0.orValue(2) == 1", "", ""),
+        (["'a'", "variables.v0 + 1"], "true", "spec.variables[1].expression", "applied to '(string, int)'"),
+        (["variables.v1", "1"], "true", "spec.variables[0].expression", "undefined field 'v1'"),
+        # What cannot be compiled may be anything.
+        (["nope"], "variables.v0 == 1", "spec.variables[0].expression", "undeclared reference to 'nope'"),
+        (["request.kind"], "request.kind", f"{V}.expression", "bool but got kubernetes.GroupVersionKind"),
+    ],
+)
+def test_variables_have_the_types_of_their_expressions(
+    kind: Any, variables: list[str], expression: str, where: str, why: str
+) -> None:
+    """Mirrors CompositedCompiler.CompileAndStoreVariable."""
+    own = [{"name": f"v{index}", "expression": text} for index, text in enumerate(variables)]
+    policy = changed(POLICY, {"spec.variables": own, f"{V}.expression": expression})
+    found = findings(kind("validatingadmissionpolicies").create_findings(policy))
+    assert [text.partition(": ")[0] for text in found] == ([where] if where else [])
+    assert all(why in text for text in found)
+
+
 def test_policy_status(kind: Any) -> None:
     """Mirrors validateValidatingAdmissionPolicyStatus."""
     status = {

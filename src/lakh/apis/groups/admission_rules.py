@@ -10,6 +10,7 @@ from typing import Any
 
 from lakh.apis import meta
 from lakh.machinery import cel, cel_admission, cel_names, names
+from lakh.machinery.cel_ast import DYN, Type
 from lakh.machinery.errors import (
     FieldError,
     duplicate,
@@ -31,7 +32,7 @@ class Scope:
     """What an expression may speak of: variables of admission, and a policy's own, where it has them."""
 
     names: tuple[str, ...]
-    variables: tuple[str, ...] | None = None
+    variables: cel_admission.Variables | None = None
 
     def without(self, name: str) -> Scope:
         """The same, less one of admission's."""
@@ -60,22 +61,24 @@ def validate_expression(
     path: str,
     found: list[FieldError],
     results: tuple[str, ...],
-) -> None:
+) -> Type:
+    """What an expression gives, as far as that is known."""
     if not expression or not expression.strip():
         found.append(required(path))
-        return
+        return DYN
     checker = cel_admission.checker(scope.names, scope.variables)
     try:
         ast = checker.check(expression)
     except cel.ExpressionError as e:
         found.append(invalid_value(path, expression, f"compilation failed: {e}"))
-        return
-    kind = ast.type(ast.root).kind
+        return DYN
+    given = ast.type(ast.root)
+    kind = given.kind
     if results and kind not in results and (checker.knows(expression) or kind != "dyn"):
         wanted = results[0] if len(results) == 1 else f"one of [{' '.join(results)}]"
-        found.append(
-            invalid_value(path, expression, f"must evaluate to {wanted} but got {ast.type(ast.root)}")
-        )
+        why = f"must evaluate to {wanted} but got {checker.named(str(given))}"
+        found.append(invalid_value(path, expression, why))
+    return given
 
 
 def validate_mutation(expression: str, scope: Scope, path: str, found: list[FieldError], wanted: str) -> None:
@@ -153,7 +156,8 @@ def validate_resources(resources: list[str], path: str, found: list[FieldError])
         found.append(invalid_value(path, resources, why))
 
 
-def validate_variable(variable: Any, scope: Scope, path: str, found: list[FieldError]) -> None:
+def validate_variable(variable: Any, scope: Scope, path: str, found: list[FieldError]) -> Type:
+    """The type of a policy's variable."""
     name = variable.name or ""
     if not name.strip():
         found.append(required(f"{path}.name", "name is not specified"))
@@ -161,8 +165,8 @@ def validate_variable(variable: Any, scope: Scope, path: str, found: list[FieldE
         found.append(invalid_value(f"{path}.name", name, "name is not a valid CEL identifier"))
     if not (variable.expression or "").strip():
         found.append(required(f"{path}.expression", "expression is not specified"))
-    else:
-        validate_expression(variable.expression, scope, f"{path}.expression", found, ())
+        return DYN
+    return validate_expression(variable.expression, scope, f"{path}.expression", found, ())
 
 
 def validate_validation(rule: Any, scope: Scope, path: str, found: list[FieldError]) -> None:

@@ -13,6 +13,7 @@ from lakh.apis.groups import printing
 from lakh.apis.groups.base import DEFAULT_SERVICE_PORT, METADATA_RESETS, GroupStrategy, child, declare
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, STATUS_METADATA, Column
 from lakh.machinery import cel_names, names
+from lakh.machinery.cel_ast import Type
 from lakh.machinery.errors import (
     FieldError,
     duplicate,
@@ -285,14 +286,14 @@ class PolicyStrategy(_PolicyBase):
                 found.append(required("spec.matchConstraints.resourceRules"))
         if old is None or (kind, spec.matchConditions) != (old.spec.paramKind, old.spec.matchConditions):
             rules.validate_match_conditions(spec.matchConditions, scope, "spec.matchConditions", found)
-        own: tuple[str, ...] = ()
+        own: dict[str, Type] = {}
         for index, variable in enumerate(spec.variables or ()):
             # Each may speak of those before it.
-            scope = replace(scope, variables=own)
-            rules.validate_variable(variable, scope, f"spec.variables[{index}]", found)
-            if cel_names.is_identifier(variable.name or "") and variable.name not in own:
-                own = (*own, variable.name)
-        scope = replace(scope, variables=own)
+            scope = replace(scope, variables=tuple(own.items()))
+            given = rules.validate_variable(variable, scope, f"spec.variables[{index}]", found)
+            if cel_names.is_identifier(variable.name or ""):
+                own[variable.name] = given
+        scope = replace(scope, variables=tuple(own.items()))
         if self._mutating:
             self._validate_mutations(spec, scope, found)
         else:
