@@ -143,6 +143,19 @@ async def until_ready(client: Client) -> None:
             await asyncio.sleep(0.05)
 
 
+async def until_healthy(client: Client) -> None:
+    """All components say that they are well. The first line may be earlier than they."""
+    import asyncio
+
+    async with asyncio.timeout(30):
+        while True:
+            items = json.loads((await client.raw("GET", "/api/v1/componentstatuses")).body)["items"]
+            assert [i["metadata"]["name"] for i in items] == ["scheduler", "controller-manager", "etcd-0"]
+            if all(i["conditions"][0]["status"] == "True" for i in items):
+                return
+            await asyncio.sleep(0.05)
+
+
 async def test_a_cluster_lives_and_goes_on(tmp_path: Path) -> None:
     data, port = tmp_path / "data", free_port()
 
@@ -155,6 +168,7 @@ async def test_a_cluster_lives_and_goes_on(tmp_path: Path) -> None:
         first = children(up.process.pid)
         assert first.keys() == COMPONENTS
         async with Client.from_kubeconfig(data / "kubeconfig", user_agent="tests") as client:
+            await until_healthy(client)
             await client.create(CONFIGMAPS, {"metadata": {"name": "kept"}, "data": {"a": "1"}}, "default")
             os.kill(first["apiserver"], signal.SIGKILL)
             eventually(

@@ -105,6 +105,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="A",
         help="where other API servers reach this one (default: the one it listens on)",
     )
+    apiserver.add_argument(
+        "--component-health",
+        type=_named_address,
+        action="append",
+        default=[],
+        metavar="NAME=ADDRESS:PORT",
+        help="where the scheduler or the controller-manager serves /healthz, for componentstatuses (may be repeated)",
+    )
     apiserver.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
     apiserver.set_defaults(run=_run_apiserver)
 
@@ -192,6 +200,17 @@ def _count(text: str) -> int:
 
 
 _count.__name__ = "count"
+
+
+def _named_address(text: str) -> tuple[str, str]:
+    name, _, address = text.partition("=")
+    host, _, port = address.rpartition(":")
+    if not name or not host or not 0 < int(port) <= PORT_MAX:
+        raise ValueError("not NAME=ADDRESS:PORT")
+    return name, address
+
+
+_named_address.__name__ = "NAME=ADDRESS:PORT"
 
 
 def _port(text: str) -> int:
@@ -459,6 +478,7 @@ def _run_apiserver(options: argparse.Namespace) -> int:
                 advertise=options.advertise_address,
                 certificates=options.cert_dir,
                 dialler=dialler,
+                components=dict(options.component_health),
             )
         except (StoreError, EngineError, PkiError, ListenError, OSError) as e:
             raise Failure(str(e)) from e

@@ -186,6 +186,9 @@ async def run(options: argparse.Namespace) -> int:
         progress.show("starting the API server …")
         # The first one makes the certificates that all share, so the others wait for it.
         homes = [directory, *(directory / f"apiserver-{n}" for n in range(2, options.apiservers + 1))]
+        ports = {name: _free_port("127.0.0.1") for name in ("scheduler", "controllers", "nodes")}
+        for name, status in COMPONENT_STATUSES.items():
+            engine = [*engine, "--component-health", f"{status}=127.0.0.1:{ports[name]}"]
         first = _api_server("apiserver", homes[0], options, options.port, engine, logs)
         components.append(first)
         client = await _started(first, homes[0], progress)
@@ -222,9 +225,8 @@ async def run(options: argparse.Namespace) -> int:
                 arguments += ["--node-monitor-grace-period", str(grace_seconds(options.lease_seconds))]
                 for what, file in (("cert", "ca.crt"), ("key", "ca.key")):
                     arguments += [f"--cluster-signing-{what}-file", str(directory / "pki" / file)]
-            metrics_port = _free_port("127.0.0.1")
-            arguments += ["--metrics-port", str(metrics_port)]
-            targets[name] = f"127.0.0.1:{metrics_port}"
+            arguments += ["--metrics-port", str(ports[name])]
+            targets[name] = f"127.0.0.1:{ports[name]}"
             component = Component(name, arguments, logs)
             components.append(component)
             await component.start()
@@ -289,6 +291,10 @@ def _free_port(address: str, wanted: int = 0) -> int:
 
 JOBS = {"scheduler": "kube-scheduler", "controllers": "kube-controller-manager", "nodes": "lakh-nodes"}
 """By what names dashboards and alerts for Kubernetes know the components."""
+
+
+COMPONENT_STATUSES = {"scheduler": "scheduler", "controllers": "controller-manager"}
+"""Their names in `kubectl get componentstatuses`."""
 
 
 def write_targets(directory: Path, server: str, servers: list[Component], targets: dict[str, str]) -> None:

@@ -568,8 +568,19 @@ class TestDiscovery:
         output = kubectl_everywhere("cluster-info")
         assert "Kubernetes control plane" in output.stdout
         assert "is running at" in output.stdout
-        statuses = kubectl_everywhere("get", "componentstatuses", code=None)
-        assert statuses.code == 0
+
+    def test_component_statuses(self, kubectl_everywhere: Kubectl) -> None:
+        statuses = kubectl_everywhere("get", "componentstatuses")
+        assert statuses.header == ["NAME", "STATUS", "MESSAGE", "ERROR"]
+        assert ["etcd-0", "Healthy", "ok"] in statuses.rows
+        assert {row[0] for row in statuses.rows} in (
+            {"etcd-0"},
+            {"scheduler", "controller-manager", "etcd-0"},
+        )
+        one = kubectl_everywhere.json("get", "cs", "etcd-0")
+        assert one["conditions"] == [{"type": "Healthy", "status": "True", "message": "ok"}]
+        missing = kubectl_everywhere("get", "cs", "etcd-7", code=1)
+        assert "Component not found: etcd-7" in missing.stderr
 
     def test_explain(self, kubectl_everywhere: Kubectl) -> None:
         output = kubectl_everywhere("explain", "pod.spec.containers.resources")

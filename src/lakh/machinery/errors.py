@@ -143,6 +143,12 @@ def forbidden(group: str, resource: str, name: str, why: str) -> StatusError:
     return StatusError(403, "Forbidden", message, _details(name, group, resource))
 
 
+def method_not_allowed() -> StatusError:
+    """405: nothing is there for the method."""
+    text = "the server does not allow this method on the requested resource"
+    return StatusError(405, "MethodNotAllowed", text, {})
+
+
 def method_not_supported(group: str, resource: str, action: str) -> StatusError:
     """405: the resource has no such verb."""
     return StatusError(

@@ -13,7 +13,7 @@ import inspect
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,11 +119,13 @@ class ApiServer:
         advertise: str = "",
         certificates: Path | None = None,
         dialler: Callable[[Path], Dial] | None = None,
+        components: Mapping[str, str] | None = None,
     ) -> ApiServer:
         """Opens a data directory and serves it. Raises DirectoryInUse, EngineError, JournalError, PkiError, ListenError.
 
         `advertise`: the address at which the other servers reach this one (default: `bind`). `certificates`: where they are instead of D/pki.
-        `dialler` makes connections to the other servers with the certificates in a directory; a shared engine needs it.
+        `dialler` makes connections to the other servers with the certificates in a directory; a shared engine needs it. `components`: where the
+        scheduler and the controllers serve /healthz, for ComponentStatuses.
         """
         engine = engine or FileEngine(data_directory / "journal")
         data_directory.mkdir(parents=True, exist_ok=True)
@@ -153,6 +155,7 @@ class ApiServer:
                 server = cls(Cluster(registry(), partitions), authenticator, issuer)
                 server._lock = lock
                 server.handlers.subresources.connect.kubelet_tls = pki.kubelet_context()
+                server.handlers.components.components = components or {}
                 await server.transport.start(bind, port, pki.server_context())
             except BaseException:
                 await close_all(partitions)

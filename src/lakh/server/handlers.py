@@ -22,6 +22,7 @@ from lakh.server.codec import (
     load_json,
     read_body,
 )
+from lakh.server.componentstatuses import ComponentStatuses
 from lakh.server.compression import compressed
 from lakh.server.consistency import reach
 from lakh.server.context import (
@@ -92,14 +93,18 @@ class Handlers:
         self.watching = watching
         self.reviews = reviews
         self.subresources = subresources
+        self.components = ComponentStatuses(cluster)
         # Gone with their stores, which a change of their definition makes anew.
         self._conversions: WeakKeyDictionary[ResourceStore, Converting] = WeakKeyDictionary()
 
     def handle(self, request: Request, info: RequestInfo, query: dict[str, str], user: User) -> Answer:
         """Answers a request for a resource; raises StatusError."""
-        answer = self._served(request, info, query, user)
         deprecation = info.resource.strategy.deprecation
-        return warned(answer, deprecation) if deprecation else answer
+        if not deprecation:
+            return self._served(request, info, query, user)
+        if info.resource.table == "componentstatuses":
+            return warned(self.components.handle(request, info, query), deprecation)
+        return warned(self._served(request, info, query, user), deprecation)
 
     def _served(self, request: Request, info: RequestInfo, query: dict[str, str], user: User) -> Answer:
         store = self.cluster.store(info.resource)
@@ -114,15 +119,19 @@ class Handlers:
     ) -> Answer:
         verb = info.verb
         if request.method == "HEAD" and info.subresource != "proxy":
-            raise _not_allowed()
+            raise errors.method_not_allowed()
         if info.subresource:
             return self._subresource(request, info, query, user, store)
         resource = info.resource
         if verb not in resource.verbs or (verb == "create" and info.name):
-            raise _not_allowed()
+            raise errors.method_not_allowed()
         if resource.namespaced and not info.namespace and verb not in ("list", "watch"):
             # Only these go across namespaces.
-            raise errors.path_not_found() if isinstance(resource, CustomResource) else _not_allowed()
+            raise (
+                errors.path_not_found()
+                if isinstance(resource, CustomResource)
+                else errors.method_not_allowed()
+            )
         if verb == "get":
             return self._get(request, store, info, query)
         if verb == "list":
@@ -137,7 +146,7 @@ class Handlers:
                 return negotiated(request, virtual(request, info, user))
             return self._create(request, store, info, query, user)
         if not info.name and verb in ("update", "patch"):
-            raise _not_allowed()
+            raise errors.method_not_allowed()
         if verb == "update":
             return self._update(request, store, info, query, user, "")
         if verb == "patch":
@@ -153,7 +162,7 @@ class Handlers:
         if subresource is None:
             raise errors.path_not_found()
         if info.verb not in subresource.verbs:
-            raise _not_allowed()
+            raise errors.method_not_allowed()
         if (
             subresource.kind == info.resource.kind
             and not subresource.group
@@ -585,9 +594,3 @@ def _check_watch_options(send_initial: str, match: str, token: str) -> None:
             found.append(errors.forbidden_field(field, f"{field} is forbidden when continue is provided"))
     if found:
         raise errors.invalid("meta.k8s.io", "ListOptions", "", found)
-
-
-def _not_allowed() -> errors.StatusError:
-    return errors.StatusError(
-        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}
-    )
