@@ -177,6 +177,37 @@ class TestForms:
         answer = await api.get(f"{CONFIGMAPS}/a", accept=accept)
         assert (answer.status, answer.content_type) == (200, content_type)
 
+    @pytest.mark.parametrize(
+        ("agent", "query", "pretty"),
+        [
+            ("kubectl/v1.36", "", False),
+            ("kubectl/v1.36", "?pretty=1", True),
+            ("kubectl/v1.36", "?pretty=true", True),
+            ("kubectl/v1.36", "?pretty=yes", False),
+            ("kubectl/v1.36", "?pretty=", False),
+            ("curl", "", True),
+            ("curl/8.0", "?pretty=false", False),
+            ("Wget", "", True),
+            ("Mozilla/5.0", "", True),
+            ("Mozilla/4.0", "", False),
+        ],
+    )
+    async def test_pretty(self, api: Api, agent: str, query: str, pretty: bool) -> None:
+        """TestNegotiate: `certain user agents trigger pretty`; so it is of answers to reads and writes, and of errors."""
+        for answer in (
+            await api.post(f"{CONFIGMAPS}{query}", configmap("a"), user_agent=agent),
+            await api.get(f"{CONFIGMAPS}/a{query}", user_agent=agent),
+            await api.get(f"{CONFIGMAPS}{query}", user_agent=agent),
+            await api.get(f"{CONFIGMAPS}/b{query}", user_agent=agent),
+        ):
+            assert answer.body.startswith(b'{\n  "kind": "') is pretty, answer
+            assert answer.json["kind"]
+
+    async def test_what_is_not_json_is_not_indented(self, api: Api) -> None:
+        await api.post(CONFIGMAPS, configmap("a"))
+        plain = await api.get(f"{CONFIGMAPS}/a", accept="application/yaml")
+        assert (await api.get(f"{CONFIGMAPS}/a?pretty=1", accept="application/yaml")).body == plain.body
+
     @pytest.mark.parametrize("accept", ["application", "unrecognized/stuff", "text/html"])
     async def test_not_acceptable(self, api: Api, accept: str) -> None:
         """TestNegotiate: the errors."""

@@ -47,7 +47,16 @@ from lakh.server.patches import (
     patched_object,
     patched_parts,
 )
-from lakh.server.rendering import Answer, negotiated, render, to_protobuf, to_yaml, warned
+from lakh.server.rendering import (
+    Answer,
+    indented,
+    is_pretty,
+    negotiated,
+    render,
+    to_protobuf,
+    to_yaml,
+    warned,
+)
 from lakh.server.reviews import Reviews
 from lakh.server.routing import RequestInfo
 from lakh.server.selecting import Selection
@@ -100,11 +109,13 @@ class Handlers:
     def handle(self, request: Request, info: RequestInfo, query: dict[str, str], user: User) -> Answer:
         """Answers a request for a resource; raises StatusError."""
         deprecation = info.resource.strategy.deprecation
-        if not deprecation:
-            return self._served(request, info, query, user)
-        if info.resource.table == "componentstatuses":
-            return warned(self.components.handle(request, info, query), deprecation)
-        return warned(self._served(request, info, query, user), deprecation)
+        if deprecation and info.resource.table == "componentstatuses":
+            answer: Answer = self.components.handle(request, info, query)
+        else:
+            answer = self._served(request, info, query, user)
+        if is_pretty(request.headers, query) and info.subresource != "proxy":
+            answer = indented(answer)
+        return warned(answer, deprecation) if deprecation else answer
 
     def _served(self, request: Request, info: RequestInfo, query: dict[str, str], user: User) -> Answer:
         store = self.cluster.store(info.resource)

@@ -39,7 +39,10 @@ CUSTOM_PATCH_BODY = PATCH_BODY[:3]
 PARAMETERS: Mapping[str, tuple[str, str]] = {
     "name": ("string", "Name of the {kind}."),
     "namespace": ("string", "Namespace of the object, and the scope of the request."),
-    "pretty": ("string", "Asks for indented output. Accepted and ignored."),
+    "pretty": (
+        "string",
+        "Asks for indented output: any true value, or false for a client that is one of people (curl, a browser).",
+    ),
     "dryRun": ("string", "`All` runs every stage of the request but the write."),
     "fieldManager": ("string", "Who makes the change, for managedFields. Required for server-side apply."),
     "fieldValidation": (

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
+import msgspec
 import yaml
 
 from lakh.machinery import protobuf
@@ -17,10 +18,17 @@ from lakh.server.codec import load_json
 from lakh.server.context import warning_headers
 from lakh.server.exchange import Request, Response, StreamResponse, status_response
 from lakh.server.negotiate import CONTENT_TYPES, Media, accepted
+from lakh.server.routing import parse_query
 
 Answer = Response | StreamResponse | Coroutine[Any, Any, Response | StreamResponse]
 
 JSON_TYPE = CONTENT_TYPES["json"]
+
+# Go's strconv.ParseBool.
+_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
+_READ_BY_PEOPLE = ("curl", "Wget", "Mozilla/5.0")
+# Larger answers are not indented: it would hold the loop.
+PRETTY_BYTES = 1024 * 1024
 
 
 def to_yaml(body: bytes) -> bytes:
@@ -58,6 +66,37 @@ def negotiated(request: Request, answer: Answer) -> Answer:
     return _later(answer, media)
 
 
+def is_pretty(headers: dict[str, str], query: dict[str, str]) -> bool:
+    """Whether a client wants JSON with line breaks: it says so, or says nothing and is one that people read (upstream's isPrettyPrint)."""
+    asked = query.get("pretty")
+    if asked:
+        return asked in _TRUE
+    return headers.get("user-agent", "").startswith(_READ_BY_PEOPLE)
+
+
+def indented(answer: Answer) -> Answer:
+    """A JSON answer with line breaks. Streams, what is packed already and what is large stay as they are."""
+    if isinstance(answer, Response):
+        body = answer.body
+        if (
+            isinstance(body, bytes)
+            and len(body) <= PRETTY_BYTES
+            and answer.content_type == JSON_TYPE
+            and not any(name == b"Content-Encoding" for name, _ in answer.headers)
+        ):
+            answer.body = msgspec.json.format(body, indent=2)
+        return answer
+    return answer if isinstance(answer, StreamResponse) else _indented_later(answer)
+
+
+async def _indented_later(
+    answer: Coroutine[Any, Any, Response | StreamResponse],
+) -> Response | StreamResponse:
+    result = indented(await answer)
+    assert isinstance(result, Response | StreamResponse)
+    return result
+
+
 def warned(answer: Answer, text: str) -> Answer:
     """An answer with a warning before those that it has."""
     if isinstance(answer, Response | StreamResponse):
@@ -91,4 +130,8 @@ def error_response(request: Request, error: StatusError) -> Response:
         media = accepted(request.headers.get("accept", "")).media
     except StatusError:
         media = "json"
-    return render(status_response(error), media)
+    response = render(status_response(error), media)
+    query = parse_query(request.query) if request.query else {}
+    if is_pretty(request.headers, query):
+        indented(response)
+    return response
