@@ -28,6 +28,11 @@ def at(text: str) -> float:
         ("0 0 29 2 *", "2024-03-01T00:00:00Z", "2028-02-29T00:00:00Z"),
         ("0 0 * * mon", "2024-01-01T00:00:00Z", "2024-01-08T00:00:00Z"),
         ("0 0 13 * 5", "2024-01-01T00:00:00Z", "2024-01-05T00:00:00Z"),
+        ("0 0 */2 * 1", "2024-01-01T00:00:00Z", "2024-01-03T00:00:00Z"),
+        ("0 0 */2 * 1", "2024-01-07T00:00:00Z", "2024-01-08T00:00:00Z"),
+        ("0 0 1-31/1,* * 1", "2024-01-01T00:00:00Z", "2024-01-08T00:00:00Z"),
+        ("@every 90m", "2024-01-01T00:00:00Z", "2024-01-01T01:30:00Z"),
+        ("@every 10ms", "2024-01-01T00:00:00Z", "2024-01-01T00:00:01Z"),
         ("@hourly", "2024-01-01T00:00:00Z", "2024-01-01T01:00:00Z"),
         ("10-30/10 8,20 * jan,jul 7", "2024-01-01T00:00:00Z", "2024-01-07T08:10:00Z"),
     ],
@@ -128,3 +133,78 @@ async def test_history(client: FakeClient) -> None:
     assert len(ended) == 1
     status = client.one(CRONJOBS, "tick", "default")["status"]
     assert status["lastSuccessfulTime"] == "2023-11-14T22:30:00Z"
+
+
+def events(controller: CronJobController) -> list[tuple[str, str, str]]:
+    found: list[tuple[str, str, str]] = controller.context.recorder("cronjob-controller").events  # type: ignore[attr-defined]
+    return found
+
+
+async def test_every_keeps_its_phase_however_long_it_was_idle(client: FakeClient) -> None:
+    controller = CronJobController(make_context(client))
+    put(client, schedule="@every 7m")
+    client.now = at("2023-11-24T22:00:05Z")
+    await drain(controller)
+    status = client.one(CRONJOBS, "tick", "default")["status"]
+    assert status["lastScheduleTime"] == "2023-11-24T21:59:00Z"
+
+
+async def test_jobs_that_somebody_else_made_are_not_active(client: FakeClient) -> None:
+    controller = CronJobController(make_context(client))
+    put(client, concurrencyPolicy="Replace")
+    uid = client.one(CRONJOBS, "tick", "default")["metadata"]["uid"]
+    owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": "tick", "uid": uid, "controller": True}
+    client.put(JOBS, {"metadata": {"name": "by-hand", "ownerReferences": [owner]}})
+    await drain(controller)
+    [ours] = client.one(CRONJOBS, "tick", "default")["status"]["active"]
+    assert ours["name"].startswith("tick-")
+    assert {job["metadata"]["name"] for job in client.all(JOBS)} == {"by-hand", ours["name"]}
+    message = "Saw a job that the controller did not create or forgot: by-hand"
+    assert ("Warning", "UnexpectedJob", message) in events(controller)
+
+
+async def test_a_job_that_went_missing_is_no_longer_active(client: FakeClient) -> None:
+    controller = CronJobController(make_context(client))
+    put(client)
+    await drain(controller)
+    [job] = client.all(JOBS)
+    name = job["metadata"]["name"]
+    client.remove(JOBS, name)
+    await drain(controller)
+    status = client.one(CRONJOBS, "tick", "default")["status"]
+    assert not status.get("active")
+    assert ("Normal", "MissingJob", f"Active job went missing: {name}") in events(controller)
+
+
+async def test_a_job_whose_status_was_not_written_is_found_again(client: FakeClient) -> None:
+    controller = CronJobController(make_context(client))
+    put(client)
+    await drain(controller)
+    client.change(CRONJOBS, "tick", {"status": {"active": None, "lastScheduleTime": None}})
+    await drain(controller)
+    [job] = client.all(JOBS)
+    status = client.one(CRONJOBS, "tick", "default")["status"]
+    assert [one["uid"] for one in status["active"]] == [job["metadata"]["uid"]]
+    assert status["lastScheduleTime"] == "2023-11-14T22:10:00Z"
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"timeZone": "Mars/Base"}, "UnknownTimeZone"),
+        ({"schedule": "nonsense"}, "UnparseableSchedule"),
+    ],
+)
+async def test_what_cannot_be_understood_is_told(
+    client: FakeClient, spec: dict[str, Any], expected: str
+) -> None:
+    controller = CronJobController(make_context(client))
+    put(client, **spec)
+    await drain(controller)
+    [(kind, reason, message)] = events(controller)
+    assert (kind, reason) == ("Warning", expected)
+    assert message in (
+        'invalid timeZone: "Mars/Base": unknown time zone Mars/Base',
+        'unparseable schedule: "nonsense" : expected exactly 5 fields, found 1: [nonsense]',
+    )
+    assert client.all(JOBS) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from lakh.client.errors import ApiError
 from lakh.client.resources import JOBS, PODS
+from lakh.controllers import clock
 from lakh.controllers.indexes import parse_indexes
 from lakh.controllers.job import JobController
-from lakh.controllers.jobdecision import Verdict, action_for, backoff_left, decide
+from lakh.controllers.jobdecision import Verdict, action_for, backoff_left, decide, is_ignored
+from lakh.controllers.jobpods import JobPods
 from lakh.controllers.jobtracker import FINALIZER, JobTracker
 from lakh.controllers.ttlafterfinished import TTLAfterFinishedController, expires_at
 from lakh.controllers.views import Job, Pod
@@ -115,6 +118,61 @@ def test_backoff_doubles_and_is_capped() -> None:
     assert decide(job, tracker, NOW + 361).create == 2
     tracker.apply(pod_view("ok", "Succeeded"), NOW)
     assert backoff_left(tracker, NOW) <= 0
+
+
+def failed_at(name: str, index: int, at: float, failures: int = 0, **extra: Any) -> Pod:
+    notes = {
+        "batch.kubernetes.io/job-completion-index": str(index),
+        "batch.kubernetes.io/job-index-failure-count": str(failures),
+    }
+    ended = [{"name": "main", "state": {"terminated": {"exitCode": 1, "finishedAt": clock.stamp(at)}}}]
+    return pod_view(name, "Failed", containerStatuses=ended, metadata={"annotations": notes}, **extra)
+
+
+def test_with_a_limit_per_index_each_index_waits_by_itself() -> None:
+    job = job_view(
+        completionMode="Indexed", backoffLimitPerIndex=3, backoffLimit=2**31 - 1, parallelism=4, completions=4
+    )
+    tracker = JobTracker(job, [])
+    tracker.apply(failed_at("a", 0, NOW, failures=1), NOW)
+    tracker.apply(failed_at("b", 1, NOW - 12), NOW)
+    plan = decide(job, tracker, NOW)
+    assert (plan.create, plan.requeue_seconds) == (3, 20)
+    assert tracker.take(plan.create, NOW) == [1, 2, 3]
+    tracker.settle()
+    assert decide(job, tracker, NOW + 21).create == 4
+    assert tracker.take(4, NOW + 21) == [0, 1, 2, 3]
+    assert (tracker.index_failures[0], tracker.index_failures[1]) == (2, 1)
+
+
+def test_a_new_tracker_knows_how_often_indexes_have_failed() -> None:
+    job = job_view(completionMode="Indexed", backoffLimitPerIndex=3, backoffLimit=2**31 - 1)
+    counted = failed_at("a", 0, NOW - 5, failures=2)
+    counted.metadata.finalizers = None
+    tracker = JobTracker(job, [counted])
+    assert tracker.index_failures == {0: 3}
+    assert tracker.delayed(NOW) == (1, 35)
+
+
+def test_ignored_failures_of_an_index_are_counted_apart() -> None:
+    job = job_view(
+        completionMode="Indexed",
+        backoffLimitPerIndex=0,
+        backoffLimit=2**31 - 1,
+        podFailurePolicy=failure_policy("FailJob"),
+        template=msgspec.Raw(msgspec.json.encode(template({}))),
+    )
+    tracker = JobTracker(job, [], ignores=partial(is_ignored, job))
+    disrupted = [{"type": "DisruptionTarget", "status": "True"}]
+    tracker.apply(failed_at("a", 0, NOW, conditions=disrupted), NOW)
+    assert (tracker.index_failures[0], tracker.index_ignored[0], tracker.failed_indexes) == (0, 1, set())
+    assert tracker.delayed(NOW) == (1, 10)
+    tracker.apply(failed_at("b", 1, NOW), NOW)
+    assert tracker.failed_indexes == {1}
+    pod = msgspec.json.decode(JobPods(job).make(0, 0, 1))
+    notes = pod["metadata"]["annotations"]
+    assert notes["batch.kubernetes.io/job-index-failure-count"] == "0"
+    assert notes["batch.kubernetes.io/job-index-ignored-failure-count"] == "1"
 
 
 def failure_policy(action: str) -> dict[str, Any]:

@@ -1,13 +1,15 @@
-"""Cron schedules: the five fields, `@` names, and when they strike next.
+"""Cron schedules: the five fields, `@` names, `@every` with a duration, and when they strike next.
 
 Day of month and day of week are alternatives when both are restricted, as in every cron. Times are computed in the schedule's time zone.
 """
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta, tzinfo
 
 from lakh.machinery import gonumbers
+from lakh.machinery.cel_times import parse_duration
 
 _NAMES = {
     "@yearly": "0 0 1 1 *",
@@ -18,6 +20,7 @@ _NAMES = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+_EVERY = "@every "
 _MONTHS = {
     name: n
     for n, name in enumerate(
@@ -37,6 +40,14 @@ class Cron:
     """A parsed schedule."""
 
     def __init__(self, text: str) -> None:
+        self.every: int | None = None
+        """Seconds between two times, for `@every`."""
+        if text.startswith(_EVERY):
+            duration = parse_duration(text.removeprefix(_EVERY))
+            if duration is None:
+                raise CronError(f"failed to parse duration {text}")
+            self.every = max(int(duration) // 10**9, 1)
+            return
         fields = _NAMES.get(text.strip(), text).split()
         if len(fields) != 5:
             raise CronError(f"expected exactly 5 fields, found {len(fields)}: [{text}]")
@@ -45,8 +56,8 @@ class Cron:
         self.days = _parse(fields[2], 1, 31)
         self.months = _parse(fields[3], 1, 12, _MONTHS)
         self.weekdays = {day % 7 for day in _parse(fields[4], 0, 7, _DAYS)}
-        self._any_day = fields[2][0] in "*?"
-        self._any_weekday = fields[4][0] in "*?"
+        self._any_day = _is_any(fields[2])
+        self._any_weekday = _is_any(fields[4])
 
     def _on_day(self, day: datetime) -> bool:
         if day.month not in self.months:
@@ -59,6 +70,8 @@ class Cron:
 
     def next_after(self, moment: float, zone: tzinfo) -> float | None:
         """The first time after `moment`, in seconds since the epoch."""
+        if self.every is not None:
+            return math.floor(moment) + self.every
         start = datetime.fromtimestamp(moment, zone)
         day = start.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
         for offset in range(MAX_DAYS):
@@ -73,6 +86,11 @@ class Cron:
                     if when > moment:
                         return when
         return None
+
+
+def _is_any(field: str) -> bool:
+    """Whether a field of days restricts nothing; every other day (`*/2`) is a restriction."""
+    return any(part in ("*", "?", "*/1", "?/1") for part in field.split(","))
 
 
 def _parse(text: str, low: int, high: int, names: dict[str, int] | None = None) -> set[int]:

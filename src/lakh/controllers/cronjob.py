@@ -34,6 +34,8 @@ _SKEW = PROCESS.histogram(
 MAX_MISSED = 100
 """More missed times than this are told as a warning; only the last one is served anyway."""
 SCHEDULED_ANNOTATION = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+STALE_SECONDS = 0.1
+"""When memory turns out to be stale, look again after this time."""
 NEXT_DELTA_SECONDS = 0.1
 """Wake up a little after the time, so that clocks that differ do not wake us before it."""
 
@@ -68,6 +70,9 @@ def due(cron: CronJob, now: float) -> Due:
     while when is not None and when <= now:
         last, missed = when, missed + 1
         if missed > MAX_MISSED:
+            if schedule.every is not None:
+                last = when + (now - when) // schedule.every * schedule.every
+                return Due(last, missed, last + schedule.every)
             # Long idle: jump to the last period instead of walking all of them.
             since = max(when, now - (2 * 86_400))
             following = schedule.next_after(since, zone)
@@ -142,18 +147,19 @@ class CronJobController(Controller):
         if cron is None or cron.metadata.deletionTimestamp is not None:
             return
         jobs = self._jobs.by_index(informers.CONTROLLER, cron.metadata.uid)
-        status = self._account(cron, jobs)
+        status = await self._account(cron, jobs)
+        if status is None:
+            self.queue.add_after(key, STALE_SECONDS)
+            return
         await self._clean_up(cron, jobs)
-        if not cron.spec.suspend:
-            try:
-                await self._start(key, cron, status)
-            except CronError as error:
-                self._event(
-                    cron,
-                    "Warning",
-                    "UnparseableSchedule",
-                    f"unparseable schedule: {cron.spec.schedule} : {error}",
-                )
+        try:
+            zone_of(cron.spec.timeZone)
+        except CronError as error:
+            message = f'invalid timeZone: "{cron.spec.timeZone}": {error}'
+            self._event(cron, "Warning", "UnknownTimeZone", message)
+        else:
+            if not cron.spec.suspend:
+                await self._serve(key, cron, status)
         patch = difference(cron.status, status)
         if patch:
             await self.client.patch(
@@ -165,16 +171,34 @@ class CronJobController(Controller):
                 type=Bare,
             )
 
-    def _account(self, cron: CronJob, jobs: list[Job]) -> CronJobStatus:
-        """The status that follows from the Jobs: those still active, the last success."""
+    async def _serve(self, key: str, cron: CronJob, status: CronJobStatus) -> None:
+        try:
+            await self._start(key, cron, status)
+        except CronError as error:
+            message = f'unparseable schedule: "{cron.spec.schedule}" : {error}'
+            self._event(cron, "Warning", "UnparseableSchedule", message)
+
+    async def _account(self, cron: CronJob, jobs: list[Job]) -> CronJobStatus | None:
+        """The status that follows from the Jobs: those we started and that are still active, the last success.
+
+        A Job of the CronJob that somebody else made (`kubectl create job --from`) is not among the active ones. `None` when the server knows
+        more of our own Jobs than memory does.
+        """
         status = msgspec.structs.replace(cron.status)
-        active = {job.metadata.uid: job for job in jobs if not finished(job)}
-        seen = {reference.get("uid") for reference in cron.status.active or ()}
-        status.active = [_reference(job) for _, job in sorted(active.items())] or None
+        active = {reference.get("uid"): reference for reference in cron.status.active or ()}
+        forgotten = [job for job in jobs if job.metadata.uid not in active and not finished(job)]
+        if forgotten:
+            live = await self.client.get(CRONJOBS, cron.metadata.name, cron.metadata.namespace, type=CronJob)
+            known = {reference.get("uid") for reference in live.status.active or ()}
+            if any(job.metadata.uid in known for job in forgotten):
+                return None
+        for job in forgotten:
+            message = f"Saw a job that the controller did not create or forgot: {job.metadata.name}"
+            self._event(cron, "Warning", "UnexpectedJob", message)
         for job in jobs:
             if not finished(job):
                 continue
-            if job.metadata.uid in seen:
+            if active.pop(job.metadata.uid, None) is not None:
                 condition = "Complete" if find_condition(job.status.conditions, "Complete") else "Failed"
                 self._event(
                     cron,
@@ -185,7 +209,22 @@ class CronJobController(Controller):
             ended = job.status.completionTime
             if ended and (status.lastSuccessfulTime or "") < ended:
                 status.lastSuccessfulTime = ended
+        here = {job.metadata.uid for job in jobs}
+        for uid, reference in list(active.items()):
+            if uid not in here and not await self._exists(reference):
+                del active[uid]
+                self._event(cron, "Normal", "MissingJob", f"Active job went missing: {reference.get('name')}")
+        status.active = list(active.values()) or None
         return status
+
+    async def _exists(self, reference: dict[str, Any]) -> bool:
+        try:
+            await self.client.get(JOBS, reference.get("name", ""), reference.get("namespace"), type=Bare)
+        except ApiError as error:
+            if is_not_found(error):
+                return False
+            raise
+        return True
 
     async def _clean_up(self, cron: CronJob, jobs: list[Job]) -> None:
         """Delete the oldest ended Jobs beyond the history limits."""
@@ -238,6 +277,9 @@ class CronJobController(Controller):
                 "TooManyMissedTimes",
                 "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew",
             )
+        name = job_name(cron, found.last)
+        if any(reference.get("name") == name for reference in status.active or ()):
+            return  # It was started already.
         if status.active and cron.spec.concurrencyPolicy == "Forbid":
             self._event(
                 cron,
@@ -247,8 +289,9 @@ class CronJobController(Controller):
             )
             return
         if cron.spec.concurrencyPolicy == "Replace":
+            running = {reference.get("uid") for reference in status.active or ()}
             for job in self._jobs.by_index(informers.CONTROLLER, cron.metadata.uid):
-                if not finished(job) and job.metadata.name != job_name(cron, found.last):
+                if job.metadata.uid in running:
                     await self._delete(cron, job)
             status.active = None
         try:
@@ -259,11 +302,16 @@ class CronJobController(Controller):
             if not is_already_exists(error):
                 self._event(cron, "Warning", "FailedCreate", f"Error creating job: {error}")
                 raise
+            # Ours, of a sync whose status was not written; or somebody else's, who then holds the name.
+            job = await self.client.get(JOBS, name, cron.metadata.namespace, type=Job)
+            owner = controller_of(job.metadata)
+            if owner is None or owner.uid != cron.metadata.uid:
+                return
         else:
             self._event(cron, "Normal", "SuccessfulCreate", f"Created job {job.metadata.name}")
             _SKEW.observe(self.now() - found.last)
-            others = [one for one in status.active or () if one.get("uid") != job.metadata.uid]
-            status.active = [*others, _reference(job)]
+        if not finished(job):
+            status.active = [*(status.active or ()), _reference(job)]
         status.lastScheduleTime = clock.stamp(found.last)
 
 
@@ -274,6 +322,7 @@ def _reference(job: Job) -> dict[str, Any]:
         "name": job.metadata.name,
         "namespace": job.metadata.namespace,
         "uid": job.metadata.uid,
+        "resourceVersion": job.metadata.resourceVersion,
     }
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -36,6 +37,7 @@ from .jobdecision import (
     account,
     decide,
     finished,
+    is_ignored,
     may_finish,
     target_condition,
     verdict_so_far,
@@ -209,7 +211,9 @@ class JobController(Controller):
         if tracker is None or tracker.shape != shape(job, failing=failing):
             pods = self._pods.by_index(informers.CONTROLLER, job.metadata.uid)
             removed = tracker.removed if tracker is not None else set()
-            tracker = JobTracker(job, pods, failing=failing, removed=removed)
+            tracker = JobTracker(
+                job, pods, failing=failing, removed=removed, ignores=partial(is_ignored, job)
+            )
             self._trackers[job.metadata.uid] = tracker
         return tracker
 
@@ -318,13 +322,14 @@ class JobController(Controller):
     ) -> tuple[int, BaseException | None]:
         maker = JobPods(job)
         reference = object_reference(JOBS, job)
-        indexes: Sequence[int | None] = tracker.take(count) if tracker.indexed else [None] * count
+        indexes: Sequence[int | None] = tracker.take(count, self.now()) if tracker.indexed else [None] * count
 
         async def create(index: int | None) -> None:
             failures = tracker.index_failures.get(index, 0) if index is not None else 0
+            ignored = tracker.index_ignored.get(index, 0) if index is not None else 0
             try:
                 pod = await self.client.create(
-                    PODS, maker.make(index, failures), job.metadata.namespace, type=Bare
+                    PODS, maker.make(index, failures, ignored), job.metadata.namespace, type=Bare
                 )
             except ApiError as error:
                 self._recorder.event(reference, "Warning", "FailedCreate", f"Error creating: {error}")

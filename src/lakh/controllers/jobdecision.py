@@ -13,7 +13,7 @@ import msgspec
 
 from . import clock
 from .indexes import format_indexes, parse_indexes
-from .jobtracker import Entry, JobTracker
+from .jobtracker import Entry, JobTracker, backoff_seconds
 from .pods import find_condition
 from .views import Condition, FailureRule, Job, JobStatus, Pod, Uncounted
 
@@ -21,9 +21,6 @@ BURST = 1000
 """Pods created or deleted in one sync at most."""
 MAX_UNCOUNTED = 500
 """Pods accounted for in one sync at most; their uids are in the status meanwhile."""
-FIRST_BACKOFF_SECONDS = 10.0
-MAX_BACKOFF_SECONDS = 360.0
-"""Delay of new pods after failures: 10 s, doubled with each failure in a row, at most six minutes."""
 
 BACKOFF_EXCEEDED = "Job has reached the specified backoff limit"
 DEADLINE_EXCEEDED = "Job was active longer than specified deadline"
@@ -105,6 +102,11 @@ def action_for(job: Job, pod: Pod) -> tuple[str, str]:
         if reason is not None:
             return rule.action, f"{reason} matching {rule.action} rule at index {index}"
     return "Count", ""
+
+
+def is_ignored(job: Job, pod: Pod) -> bool:
+    """Whether the failure policy makes nothing of this failed pod."""
+    return action_for(job, pod)[0] == "Ignore"
 
 
 def _matches(rule: FailureRule, pod: Pod) -> str | None:
@@ -226,9 +228,7 @@ def backoff_left(tracker: JobTracker, now: float) -> float:
     """Seconds until pods may be created again after failures."""
     if tracker.consecutive_failures == 0:
         return 0.0
-    exponent = min(tracker.consecutive_failures - 1, 16)
-    delay = min(FIRST_BACKOFF_SECONDS * 2.0**exponent, MAX_BACKOFF_SECONDS)
-    return tracker.last_failure + delay - now
+    return tracker.last_failure + backoff_seconds(tracker.consecutive_failures) - now
 
 
 def decide(job: Job, tracker: JobTracker, now: float) -> Plan:
@@ -261,11 +261,15 @@ def decide(job: Job, tracker: JobTracker, now: float) -> Plan:
     if job.spec.podReplacementPolicy == "Failed":
         missing -= tracker.terminating
     if missing > 0:
-        wait = backoff_left(tracker, now)
+        if tracker.indexed and tracker.per_index_limit is not None:
+            waiting, wait = tracker.delayed(now)
+            missing = min(missing, max(tracker.free_count() - waiting, 0))
+        else:
+            wait = backoff_left(tracker, now)
+            missing = 0 if wait > 0 else missing
         if wait > 0:
             plan.requeue_seconds = wait if left is None else min(wait, left)
-        else:
-            plan.create = min(missing, BURST)
+        plan.create = min(missing, BURST)
     return plan
 
 

@@ -10,7 +10,12 @@ from typing import Any
 
 import msgspec
 
-from .jobtracker import FAILURE_COUNT_ANNOTATION, FINALIZER, INDEX_ANNOTATION
+from .jobtracker import (
+    FAILURE_COUNT_ANNOTATION,
+    FINALIZER,
+    IGNORED_COUNT_ANNOTATION,
+    INDEX_ANNOTATION,
+)
 from .pods import PodMaker, controller_reference, decode_template
 from .views import Job
 
@@ -45,14 +50,16 @@ class JobPods:
         )
         self._plain = None if self._indexed else self._maker.make()
 
-    def make(self, index: int | None, failures: int = 0) -> bytes:
-        """One pod, encoded. `failures` is how often this index has failed."""
+    def make(self, index: int | None, failures: int = 0, ignored: int = 0) -> bytes:
+        """One pod, encoded. `failures` is how often this index has failed, `ignored` how often in a way that is ignored."""
         if self._plain is not None or index is None or self._spec is None:
             return self._plain or self._maker.make()
         text = str(index)
         notes = {INDEX_ANNOTATION: text}
         if self._per_index:
             notes[FAILURE_COUNT_ANNOTATION] = str(failures)
+            if ignored:
+                notes[IGNORED_COUNT_ANNOTATION] = str(ignored)
         separator = b"," if len(self._spec) > 2 else b""
         return self._maker.make(
             generate_name=_generate_name(self._name, f"-{text}-"),

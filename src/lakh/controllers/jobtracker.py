@@ -14,18 +14,23 @@ Worked example, Indexed with 4 completions: index 0 succeeded, 1 running, 2 fail
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 
 from lakh.machinery import gonumbers
 
 from . import clock
 from .indexes import format_indexes, parse_indexes
-from .pods import is_ready
+from .pods import find_condition, is_ready
 from .views import Job, Pod
 
 FINALIZER = "batch.kubernetes.io/job-tracking"
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 FAILURE_COUNT_ANNOTATION = "batch.kubernetes.io/job-index-failure-count"
+IGNORED_COUNT_ANNOTATION = "batch.kubernetes.io/job-index-ignored-failure-count"
+FIRST_BACKOFF_SECONDS = 10.0
+MAX_BACKOFF_SECONDS = 360.0
+"""Delay of new pods after failures: 10 s, doubled with each failure in a row, at most six minutes."""
 
 
 class Entry:
@@ -35,6 +40,7 @@ class Entry:
         "active",
         "failed",
         "failures",
+        "ignored",
         "index",
         "name",
         "occupies",
@@ -57,6 +63,7 @@ class Entry:
         self.pod = pod
         self.index = _number(annotations.get(INDEX_ANNOTATION), -1)
         self.failures = _number(annotations.get(FAILURE_COUNT_ANNOTATION), 0)
+        self.ignored = _number(annotations.get(IGNORED_COUNT_ANNOTATION), 0)
         self.tracked = tracked
         self.active = not deleted and not ended
         self.ready = self.active and is_ready(pod)
@@ -81,8 +88,15 @@ class JobTracker:
     """Counts of one Job's pods. Built from all of them once, then told of each change."""
 
     def __init__(
-        self, job: Job, pods: Iterable[Pod], *, failing: bool = False, removed: Iterable[str] = ()
+        self,
+        job: Job,
+        pods: Iterable[Pod],
+        *,
+        failing: bool = False,
+        removed: Iterable[str] = (),
+        ignores: Callable[[Pod], bool] = lambda pod: False,
     ) -> None:
+        """`ignores` says of which failed pods the failure policy makes nothing."""
         spec = job.spec
         self.shape = shape(job, failing=failing)
         self.indexed = spec.completionMode == "Indexed"
@@ -97,7 +111,12 @@ class JobTracker:
         self.removed: set[str] = set(removed)
         self.completed: set[int] = set()
         self.failed_indexes: set[int] = set()
+        self._ignores = ignores
         self.index_failures: dict[int, int] = {}
+        """How often each index has failed, and `index_ignored` how often in a way that the failure policy ignores."""
+        self.index_ignored: dict[int, int] = {}
+        self._delayed: dict[int, float] = {}
+        """With a backoff limit of its own each index waits by itself: until when."""
         self.occupied: dict[int, int] = {}
         self.creating: set[int] = set()
         self.consecutive_failures = 0
@@ -161,10 +180,12 @@ class JobTracker:
         if entry.occupies and 0 <= index < self.completions:
             self.occupied[index] = self.occupied.get(index, 0) + 1
             self.creating.discard(index)
+        newly = old is None or old.uid != entry.uid
+        if entry.failed and index >= 0 and (newly or (old is not None and not old.failed)):
+            self._note_index_failure(entry, now)
         if not entry.tracked:
             return
         self.tracked.add(entry.uid)
-        newly = old is None or old.uid != entry.uid
         if entry.succeeded:
             self.succeeded[entry.uid] = entry
             if 0 <= index < self.completions:
@@ -176,18 +197,22 @@ class JobTracker:
             if newly or (old is not None and not old.failed):
                 self.consecutive_failures += 1
                 self.last_failure = max(self.last_failure, finished_at(entry.pod) or now)
-                if index >= 0:
-                    self._note_index_failure(entry)
 
-    def _note_index_failure(self, entry: Entry) -> None:
-        failures = entry.failures + 1
-        self.index_failures[entry.index] = max(self.index_failures.get(entry.index, 0), failures)
-        if (
-            self.per_index_limit is not None
-            and failures > self.per_index_limit
-            and entry.index < self.completions
-        ):
-            self.failed_indexes.add(entry.index)
+    def _note_index_failure(self, entry: Entry, now: float) -> None:
+        index, failures, ignored = entry.index, entry.failures, entry.ignored
+        if self._ignores(entry.pod):
+            ignored += 1
+        else:
+            failures += 1
+        self.index_failures[index] = max(self.index_failures.get(index, 0), failures)
+        self.index_ignored[index] = max(self.index_ignored.get(index, 0), ignored)
+        if self.per_index_limit is None:
+            return
+        if failures > self.per_index_limit and index < self.completions:
+            self.failed_indexes.add(index)
+            return
+        until = (finished_at(entry.pod) or now) + backoff_seconds(failures + ignored)
+        self._delayed[index] = max(self._delayed.get(index, 0.0), until)
 
     def fail_index(self, index: int) -> None:
         """The failure policy gives this index up."""
@@ -226,15 +251,36 @@ class JobTracker:
         if self.indexed and index < self.completions:
             heapq.heappush(self._free, index)
 
-    def take(self, count: int) -> list[int]:
-        """The `count` smallest indexes that need a pod; they count as being created until seen or `give_back`."""
+    def take(self, count: int, now: float = math.inf) -> list[int]:
+        """The `count` smallest indexes that need a pod and do not wait; they count as being created until seen or `give_back`."""
         taken: list[int] = []
+        waiting: list[int] = []
         while self._free and len(taken) < count:
             index = heapq.heappop(self._free)
-            if self._is_free(index):
-                self.creating.add(index)
-                taken.append(index)
+            if not self._is_free(index):
+                continue
+            if self._delayed.get(index, 0.0) > now:
+                waiting.append(index)
+                continue
+            self.creating.add(index)
+            taken.append(index)
+        for index in waiting:
+            heapq.heappush(self._free, index)
         return taken
+
+    def delayed(self, now: float) -> tuple[int, float]:
+        """How many indexes that need a pod wait after failures, and for how long the first of them does, in seconds."""
+        waits: list[float] = []
+        for index, until in list(self._delayed.items()):
+            if until <= now:
+                del self._delayed[index]
+            elif self._is_free(index):
+                waits.append(until - now)
+        return len(waits), min(waits, default=0.0)
+
+    def free_count(self) -> int:
+        """How many indexes need a pod."""
+        return self.completions - len(self.completed) - len(self.failed_indexes) - len(self.occupied)
 
     def give_back(self, index: int) -> None:
         """The pod of this index was not created after all."""
@@ -306,15 +352,29 @@ def _least_missed(entry: Entry) -> tuple[int, int, int, str]:
     )
 
 
+def backoff_seconds(failures: int) -> float:
+    """How long a new pod waits after this many failures in a row."""
+    if failures <= 0:
+        return 0.0
+    return min(FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 16), MAX_BACKOFF_SECONDS)
+
+
 def finished_at(pod: Pod) -> float | None:
-    """When the pod's last container ended, or when the pod was deleted."""
+    """When the pod's last container ended, or the pod stopped being ready, or its deletion was asked for."""
     times = [
         clock.parse(status.state.terminated.finishedAt)
-        for status in pod.status.containerStatuses or ()
         if status.state is not None and status.state.terminated is not None
+        else None
+        for status in pod.status.containerStatuses or ()
     ]
     known = [time for time in times if time is not None]
-    return max(known) if known else clock.parse(pod.metadata.deletionTimestamp)
+    if known and len(known) == len(times):
+        return max(known)
+    ready = find_condition(pod.status.conditions, "Ready")
+    if ready is not None and ready.status == "False" and ready.lastTransitionTime:
+        return clock.parse(ready.lastTransitionTime)
+    deleted = clock.parse(pod.metadata.deletionTimestamp)
+    return None if deleted is None else deleted - (pod.metadata.deletionGracePeriodSeconds or 0)
 
 
 def shape(job: Job, *, failing: bool) -> tuple[object, ...]:
