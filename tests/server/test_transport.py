@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from lakh.machinery import errors
 from lakh.server import connection as connection_module
+from lakh.server import http1
 from lakh.server.certs import Pki
 from lakh.server.transport import (
     Handler,
@@ -357,8 +358,9 @@ async def test_an_oversized_body_is_refused_unread(start: Start) -> None:
         (b"\r\n\r\n\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # a TLS hello on a plain port
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
-        (b"GET /" + b"a" * 70_000, 431),
-        (get(headers=b"X: " + b"y" * 70_000 + b"\r\n"), 431),
+        (b"GET /" + b"a" * 1_060_000, 431),
+        (get(headers=b"X: " + b"y" * 1_060_000 + b"\r\n"), 431),
+        (get(headers=b"X: y\r\n" * 5000), 431),
         (get(headers=b"Transfer-Encoding: chunked\r\n", method=b"POST") + b"zz\r\n", 400),
         (post(b"x", b"Content-Encoding: gzip\r\n"), 400),
     ],
@@ -386,6 +388,53 @@ async def test_broken_protocol_is_refused_and_nothing_behind_it_is_served(
     client.writer.write_eof()
     assert await client.ended() == b""
     assert served == ["/before"]
+
+
+def halves(size: int) -> tuple[bytes, bytes]:
+    """A request whose headers have so many bytes, in two."""
+    whole = get("/large", headers=b"X: " + b"y" * size + b"\r\n")
+    return whole[: size // 2], whole[size // 2 :]
+
+
+async def test_heads_may_be_as_large_as_for_go(start: Start) -> None:
+    site = await start(echo)
+    client = await site.connect()
+    client.send(b"".join(halves(1_000_000)) + get("/small"))
+    assert [(await client.answer())[0] for _ in range(2)] == [200, 200]
+    assert site.server.large_heads == {}
+
+
+def test_large_heads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "MAX_LARGE_HEADS", 1)
+    monkeypatch.setattr(http1, "MAX_LARGE_HEAD_PIECES", 8)
+    server = Server(echo)
+    links = []
+    for _ in range(5):
+        link, transport = connection_module.Connection(server), FakeTransport()
+        link.connection_made(transport)
+        links.append((link, transport))
+    (first, to_first), (second, to_second), (third, to_third), (fourth, _), (fifth, to_fifth) = links
+    begun, rest = halves(1_000_000)
+    # There is no room for a second one until the first is done.
+    first.data_received(begun)
+    second.data_received(begun)
+    assert statuses(to_second) == [b"503"]
+    first.data_received(rest)
+    assert statuses(to_first) == [b"200"]
+    # A piece costs a copy of what is there, so there may not be too many.
+    third.data_received(begun)
+    for _ in range(7):
+        third.data_received(b"y")
+    assert statuses(to_third) == []
+    third.data_received(b"y")
+    assert statuses(to_third) == [b"408"]
+    # Who goes away leaves room.
+    fourth.data_received(begun)
+    fourth.connection_lost(None)
+    for half in (begun, rest):
+        fifth.data_received(half)
+    assert statuses(to_fifth) == [b"200"]
+    assert server.large_heads == {}
 
 
 async def test_expect_continue(start: Start) -> None:

@@ -57,7 +57,7 @@ _MISSING = """
 | values in messages | a structured value that upstream prints in Go's way (a security context, a node selector term, a diff of two pod specs) is shown by its JSON names |
 | older invalid objects | an object that an earlier version accepted and today's rules refuse cannot be updated unless it is put right; upstream lets some such values pass |
 | alpha annotations | those of `scheduler.alpha.kubernetes.io` are not read |
-| request line and headers | 64 KiB together, of which upstream takes 1 MiB |
+| request line and headers | 1 MiB together, as upstream, in 4,096 lines at most; a server reads 64 that are larger than 64 KiB at a time |
 | `MutatingAdmissionPolicy` | some texts of its findings may differ from upstream's |
 | `IPAddress`, `ServiceCIDR` | as upstream's allocator has them, for IPv4: services get no IPv6 addresses |
 | CBOR | refused (406, 415), as upstream's v1.36 does: its gate `CBORServingAndStorage` is alpha and off, and clients ask for CBOR only where a server offers it |

@@ -21,8 +21,15 @@ from http import HTTPStatus
 
 import httptools
 
-# Go's default is 1 MiB; what Kubernetes' clients send stays under 8 KiB even with large bearer tokens.
-MAX_HEAD_BYTES = 64 * 1024
+# Request line and headers together, as Go's server takes them: 1 MiB, and its reader's 4 KiB on top.
+MAX_HEAD_BYTES = 1024 * 1024 + 4096
+# What Kubernetes' clients send stays under 8 KiB even with large bearer tokens. Of longer heads than this, a server reads so many at once, and each
+# may come in so many pieces: a piece costs a copy of what is there.
+LARGE_HEAD_BYTES = 64 * 1024
+MAX_LARGE_HEADS = 64
+MAX_LARGE_HEAD_PIECES = 1024
+# Header lines. Each costs 1 µs.
+MAX_HEADER_LINES = 4096
 # Blocks longer than this are not remembered, so two generations hold at most 16 MiB.
 MAX_REMEMBERED_BLOCK_BYTES = 4096
 REMEMBERED_BLOCKS = 2048
@@ -111,19 +118,19 @@ class Head:
 class _HeaderCollector:
     """What llhttp calls back while it reads one block."""
 
-    __slots__ = ("complete", "counts", "headers")
+    __slots__ = ("complete", "counts", "headers", "repeated")
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
         self.counts: dict[str, int] = {}
+        self.repeated: dict[str, list[str]] = {}
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         key = name.decode("latin-1").lower()
         text = value.decode("latin-1").strip(" \t")
         if key in self.headers:
-            if key != "authorization":  # the first one counts, as upstream
-                self.headers[key] += (REPEATED if key.startswith(("x-remote-", IMPERSONATE)) else ", ") + text
+            self.repeated.setdefault(key, [self.headers[key]]).append(text)
             self.counts[key] += 1
         else:
             if key.startswith(IMPERSONATE):
@@ -132,6 +139,10 @@ class _HeaderCollector:
             self.counts[key] = 1
 
     def on_headers_complete(self) -> None:
+        for key, values in self.repeated.items():
+            if key != "authorization":  # the first one counts, as upstream
+                separator = REPEATED if key.startswith(("x-remote-", IMPERSONATE)) else ", "
+                self.headers[key] = separator.join(values)
         self.complete = True
 
 
@@ -140,6 +151,8 @@ def parse_header_block(block: bytes) -> Head:
     newlines = block.count(b"\r\n")
     if block.count(b"\n") != newlines or block.count(b"\r") != newlines:
         raise malformed("a header line ends with a bare CR or LF")
+    if newlines > MAX_HEADER_LINES:
+        raise HttpError(431, "RequestHeaderFieldsTooLarge", "there are too many headers")
     collector = _HeaderCollector()
     try:
         httptools.HttpRequestParser(collector).feed_data(b"POST / HTTP/1.1\r\n" + block)

@@ -36,7 +36,10 @@ class Accepted(NamedTuple):
 _JSON = Accepted("object", "json")
 
 
-@lru_cache(256)
+# Longer `Accept` headers than any client sends are not remembered.
+REMEMBERED_CHARACTERS = 4096
+
+
 def accepted(
     header: str, *, messages: bool = True, watch: bool = False, many: bool | None = None
 ) -> Accepted:
@@ -46,6 +49,11 @@ def accepted(
     resources do not). `watch`: whether the answer is a stream. `many`: whether it is a list, where that is known; metadata is asked for in
     another way then.
     """
+    choose = _remembered if len(header) <= REMEMBERED_CHARACTERS else _choose
+    return choose(header, messages, watch, many)
+
+
+def _choose(header: str, messages: bool, watch: bool, many: bool | None) -> Accepted:
     for kind, options in _entries(header) if header else ():
         for name, media in _MEDIA.items():
             if kind not in (name, "application/*", "*/*"):
@@ -61,6 +69,9 @@ def accepted(
     if header:
         raise errors.not_acceptable(SERVED)
     return _JSON
+
+
+_remembered = lru_cache(256)(_choose)
 
 
 def _entries(header: str) -> list[tuple[str, dict[str, str]]]:

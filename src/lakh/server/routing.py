@@ -12,6 +12,8 @@ from lakh.apis.registry import Registry, Resource
 
 # How many different query strings are remembered; clients repeat a few.
 QUERY_CACHE_SIZE = 512
+# Longer ones are parsed each time.
+REMEMBERED_CHARACTERS = 4096
 
 NAMESPACE_SUBRESOURCES = ("status", "finalize")
 
@@ -57,9 +59,12 @@ _COLLECTION_VERBS = {
 }
 
 
-@lru_cache(QUERY_CACHE_SIZE)
 def parse_query(query: str) -> dict[str, str]:
     """Query parameters; the first value counts when one is repeated. The result is shared: do not change it."""
+    return _remembered(query) if len(query) <= REMEMBERED_CHARACTERS else _parse(query)
+
+
+def _parse(query: str) -> dict[str, str]:
     parameters: dict[str, str] = {}
     for pair in query.split("&"):
         if not pair:
@@ -67,6 +72,9 @@ def parse_query(query: str) -> dict[str, str]:
         name, _, value = pair.partition("=")
         parameters.setdefault(unquote_plus(name), unquote_plus(value))
     return parameters
+
+
+_remembered = lru_cache(QUERY_CACHE_SIZE)(_parse)
 
 
 def resolve(registry: Registry, method: str, path: str, query: dict[str, str]) -> RequestInfo | None:

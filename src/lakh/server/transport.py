@@ -107,6 +107,8 @@ class Server:
         self.max_body_bytes = max_body_bytes
         self.timeouts = timeouts or Timeouts()
         self.heads = http1.HeadCache()
+        self.large_heads: dict[Connection, int] = {}
+        """Connections with the beginning of a large head, and in how many pieces it came."""
         self.now = 0.0  # the loop's time at the last sweep: exact enough for timeouts, and free to read
         self.draining = False
         self.port = 0
@@ -185,6 +187,7 @@ class Server:
 
     def forget(self, connection: Connection) -> None:
         """A connection is gone."""
+        self.large_heads.pop(connection, None)
         slot = self._slots[connection._slot]
         if connection in slot:
             slot.remove(connection)
