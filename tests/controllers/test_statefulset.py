@@ -9,8 +9,10 @@ import pytest
 from fake_client import NOW, FakeClient, drain, make_context, ready_pod, template
 
 from lakh.client.resources import PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
+from lakh.controllers.claimretention import owners
 from lakh.controllers.statefulset import StatefulSetController, decide
 from lakh.controllers.views import Condition, Meta, Pod, PodSpec, PodStatus, StatefulSet
+from lakh.machinery.volumes import ClaimView
 
 
 def put(client: FakeClient, replicas: int = 3, **spec: Any) -> None:
@@ -150,3 +152,70 @@ def test_max_unavailable(
     pods = [db_pod(n, revision="old", ready=n not in broken) for n in range(5)]
     plan = decide(stateful, pods, "old", "new", NOW)
     assert [pod.metadata.name for pod in plan.delete] == deleted
+
+
+RETENTION = [
+    ("Retain", "Retain", [], []),
+    ("Delete", "Retain", ["StatefulSet"], ["StatefulSet"]),
+    ("Retain", "Delete", [], ["Pod"]),
+    ("Delete", "Delete", ["StatefulSet"], ["Pod"]),
+]
+
+
+@pytest.mark.parametrize(("deleted", "scaled", "wanted", "surplus"), RETENTION)
+async def test_claims_are_owned_by_whom_they_go_with(
+    client: FakeClient, deleted: str, scaled: str, wanted: list[str], surplus: list[str]
+) -> None:
+    def owner(name: str) -> list[str]:
+        found = client.one(PERSISTENTVOLUMECLAIMS, name, "default")["metadata"]
+        return [reference["kind"] for reference in found.get("ownerReferences") or ()]
+
+    controller = StatefulSetController(make_context(client))
+    put(
+        client,
+        replicas=2,
+        podManagementPolicy="Parallel",
+        volumeClaimTemplates=[{"metadata": {"name": "data"}, "spec": {}}],
+        persistentVolumeClaimRetentionPolicy={"whenDeleted": deleted, "whenScaled": scaled},
+    )
+    await drain(controller)
+    for name in ("db-0", "db-1"):
+        ready_pod(client, name)
+    await drain(controller)
+    assert owner("data-db-0") == owner("data-db-1") == wanted
+    client.change(STATEFULSETS, "db", {"spec": {"replicas": 1}})
+    await drain(controller)
+    assert names(client) == ["db-0"]
+    assert (owner("data-db-0"), owner("data-db-1")) == (wanted, surplus)
+    # A pod of that name comes back only when the claims of the last one are gone.
+    client.change(STATEFULSETS, "db", {"spec": {"replicas": 2}})
+    await drain(controller)
+    assert names(client) == (["db-0"] if scaled == "Delete" else ["db-0", "db-1"])
+    if scaled == "Delete":
+        client.remove(PERSISTENTVOLUMECLAIMS, "data-db-1")
+        controller.resync()
+        await drain(controller)
+        assert names(client) == ["db-0", "db-1"]
+        assert owner("data-db-1") == wanted
+
+
+def test_claims_of_others_are_left_alone() -> None:
+    stateful = set_view(persistentVolumeClaimRetentionPolicy={"whenDeleted": "Delete"})
+    stateful.metadata.uid = "new"
+
+    def claim(*references: dict[str, Any]) -> ClaimView:
+        return msgspec.convert(
+            {"metadata": {"name": "data-db-0", "ownerReferences": list(references)}}, ClaimView
+        )
+
+    pod = db_pod(0).metadata
+    earlier = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "old", "controller": True}
+    assert owners(claim(earlier), stateful, pod, surplus=False) is None
+    other = {"apiVersion": "v1", "kind": "Thing", "name": "t", "uid": "t", "controller": True}
+    assert owners(claim(other), stateful, pod, surplus=False) is None
+    ours = {**earlier, "uid": "new"}
+    assert owners(claim(other, ours), stateful, pod, surplus=False) == [other]
+    weak = {**other, "controller": False}
+    found = owners(claim(weak), stateful, pod, surplus=False)
+    assert found is not None
+    assert [reference["uid"] for reference in found] == ["t", "new"]

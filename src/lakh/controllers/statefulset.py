@@ -17,8 +17,9 @@ import msgspec
 from lakh.client.errors import ApiError, is_already_exists, is_not_found
 from lakh.client.resources import PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS, object_reference
 from lakh.machinery import gonumbers
+from lakh.machinery.volumes import ClaimView
 
-from . import informers
+from . import claimretention, informers
 from .bursts import all_of
 from .claiming import carry_out, claim
 from .context import Context, Controller
@@ -41,6 +42,8 @@ from .views import Bare, ControllerRevision, Meta, Pod, StatefulSet, StatefulSet
 POD_NAME_LABEL = "statefulset.kubernetes.io/pod-name"
 POD_INDEX_LABEL = "apps.kubernetes.io/pod-index"
 MIN_READY_CHECK_SECONDS = 1.0
+STALE_CLAIM_SECONDS = 1.0
+"""A pod whose claims are still going with an earlier one is tried again after this time."""
 _KEEP_ZERO = ("replicas", "availableReplicas", "observedGeneration", "collisionCount")
 
 
@@ -63,11 +66,18 @@ def _revision(pod: Pod) -> str:
     return (pod.metadata.labels or {}).get(HASH_LABEL, "")
 
 
+def wanted_ordinals(stateful: StatefulSet) -> range:
+    """The ordinals that should have a pod."""
+    spec = stateful.spec
+    first = (spec.ordinals.start or 0) if spec.ordinals is not None else 0
+    return range(first, first + (1 if spec.replicas is None else spec.replicas))
+
+
 def decide(stateful: StatefulSet, pods: Sequence[Pod], current: str, update: str, now: float) -> Plan:
     """Pure: the next step. `current` and `update` are the names of the two revisions."""
     spec = stateful.spec
-    replicas = 1 if spec.replicas is None else spec.replicas
-    first = (spec.ordinals.start or 0) if spec.ordinals is not None else 0
+    wanted = wanted_ordinals(stateful)
+    replicas, first = len(wanted), wanted.start
     min_ready = spec.minReadySeconds or 0
     by_ordinal = {
         ordinal: pod for pod in pods if (ordinal := ordinal_of(stateful.metadata.name, pod)) is not None
@@ -76,7 +86,6 @@ def decide(stateful: StatefulSet, pods: Sequence[Pod], current: str, update: str
     if stateful.metadata.deletionTimestamp is not None:
         return plan
     parallel = spec.podManagementPolicy == "Parallel"
-    wanted = range(first, first + replicas)
     rolling = spec.updateStrategy.rollingUpdate if spec.updateStrategy is not None else None
     partition = (rolling.partition or 0) if rolling is not None else 0
     on_delete = spec.updateStrategy is not None and spec.updateStrategy.type == "OnDelete"
@@ -202,6 +211,7 @@ class StatefulSetController(Controller):
         self._recorder = context.recorder(self.name)
         self._histories = Histories(context, STATEFULSETS)
         self._sets = context.informers.of(STATEFULSETS, StatefulSet)
+        self._claims = context.informers.of(PERSISTENTVOLUMECLAIMS, ClaimView)
         self._pods = context.informers.of(PODS, Pod, indexes=(informers.CONTROLLER, informers.ORPHANS))
         self._sets.add_handler(
             on_add=self._changed, on_update=lambda old, new: self._changed(new), on_delete=self._gone
@@ -268,6 +278,8 @@ class StatefulSetController(Controller):
         pods = await self._claim(stateful)
         plan = decide(stateful, pods, current.metadata.name, update.metadata.name, self.now())
         error: BaseException | None = None
+        if metadata.deletionTimestamp is None:
+            await self._own_claims(stateful, pods)
         if self._expectations.satisfied(key):
             error = await self._carry_out(key, stateful, plan, revisions)
         patch = difference(stateful.status, plan.status, keep_zero=_KEEP_ZERO)
@@ -316,6 +328,11 @@ class StatefulSetController(Controller):
         async def create(entry: tuple[int, str]) -> None:
             ordinal, revision = entry
             name = f"{set_name}-{ordinal}"
+            if any(claimretention.is_stale(claim, name) for claim in self._claims_of(stateful, name)):
+                # They go with the pod that had this name; the new one gets new claims.
+                self._expectations.added(key)
+                self.queue.add_after(key, STALE_CLAIM_SECONDS)
+                return
             try:
                 await self._create_claims(stateful, name)
                 await self.client.create(
@@ -350,12 +367,54 @@ class StatefulSetController(Controller):
         error = await all_of(plan.create, create)
         return await all_of(plan.delete, delete) or error
 
+    def _claims_of(self, stateful: StatefulSet, pod_name: str) -> list[ClaimView]:
+        """The claims of one pod that exist."""
+        found = []
+        for template in stateful.spec.volumeClaimTemplates or ():
+            name = claim_name((template.get("metadata") or {}).get("name", ""), pod_name)
+            claim = self._claims.items.get(f"{stateful.metadata.namespace}/{name}")
+            if claim is not None:
+                found.append(claim)
+        return found
+
+    async def _own_claims(self, stateful: StatefulSet, pods: Sequence[Pod]) -> None:
+        """Make the claims' owners what the retention policy asks for."""
+        if not stateful.spec.volumeClaimTemplates:
+            return
+        wanted = wanted_ordinals(stateful)
+        for pod in pods:
+            surplus = ordinal_of(stateful.metadata.name, pod) not in wanted
+            for found in self._claims_of(stateful, pod.metadata.name):
+                owners = claimretention.owners(found, stateful, pod.metadata, surplus=surplus)
+                if owners is None:
+                    continue
+                patch = {
+                    "metadata": {
+                        "resourceVersion": found.metadata.resourceVersion,
+                        "ownerReferences": owners or None,
+                    }
+                }
+                try:
+                    await self.client.patch(
+                        PERSISTENTVOLUMECLAIMS,
+                        found.metadata.name,
+                        patch,
+                        stateful.metadata.namespace,
+                        type=Bare,
+                    )
+                except ApiError as error:
+                    if not is_not_found(error):
+                        raise
+
     async def _create_claims(self, stateful: StatefulSet, pod_name: str) -> None:
         labels = (stateful.spec.selector.matchLabels if stateful.spec.selector is not None else None) or {}
         for template in stateful.spec.volumeClaimTemplates or ():
             metadata = dict(template.get("metadata") or {})
             metadata["name"] = claim_name(metadata["name"], pod_name)
             metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+            owner = claimretention.wanted_owner(stateful, None, surplus=False)
+            if owner is not None:
+                metadata["ownerReferences"] = [owner]
             body = {
                 "apiVersion": "v1",
                 "kind": "PersistentVolumeClaim",
