@@ -153,6 +153,24 @@ class TestManagedFields:
         (kept,) = answer.json["metadata"]["managedFields"]
         assert kept["fieldsV1"] == {"f:data": {".": {}, "f:foo": {}, "f:new": {}}}
 
+    @pytest.mark.parametrize(
+        ("agent", "query", "manager"),
+        [
+            ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)", "", "Mozilla"),
+            ("f" * 129 + "/Something", "", "f" * 128),
+            ("🍔" * 60, "", "🍔" * 32),
+            ("ü" + "🍔" * 60, "", "ü" + "🍔" * 31),
+            ("a\x07b c\xa0d/1", "", "ab cd"),
+            ("userAgent", "?fieldManager=manager", "manager"),
+            ("/1", "", "unknown"),
+        ],
+    )
+    async def test_managers(self, api: Api, agent: str, query: str, manager: str) -> None:
+        """TestManagerOrUserAgent of create_test.go."""
+        header = agent.encode().decode("latin-1")
+        answer = await api.post(f"{CONFIGMAPS}{query}", configmap("a", k="v"), user_agent=header)
+        assert [e["manager"] for e in answer.json["metadata"]["managedFields"]] == [manager]
+
 
 class TestForms:
     """negotiate_test.go, response_test.go."""

@@ -369,3 +369,103 @@ async def test_log_without_a_node(api: Api) -> None:
     for how in ("portforward", "exec", "attach"):
         refused = await api.post(f"{CORE}pods/p/{how}", None)
         assert (refused.status, refused.json["message"]) == (400, "pod p does not have a host assigned")
+
+
+@pytest.mark.parametrize(
+    ("hard", "warnings"),
+    [
+        ({"requests.cpu": "500m", "limits.cpu": "1", "requests.storage": "1Gi"}, []),
+        ({"requests.cpu": "1", "limits.cpu": "1000m"}, []),
+        ({"requests.cpu": "2", "limits.cpu": "1", "cpu": "3"}, ["ResourceQuota requests.cpu (2) should be less than limits.cpu (1)"]),
+        ({"requests.memory": "3Gi", "limits.memory": "2Gi"}, ["ResourceQuota requests.memory (3Gi) should be less than limits.memory (2Gi)"]),
+        (
+            {"requests.ephemeral-storage": "3Gi", "limits.ephemeral-storage": "2Gi"},
+            ["ResourceQuota requests.ephemeral-storage (3Gi) should be less than limits.ephemeral-storage (2Gi)"],
+        ),
+        ({"cpu": "2", "limits.cpu": "1"}, ["ResourceQuota cpu (2) should be less than limits.cpu (1)"]),
+    ],
+)  # fmt: skip
+async def test_quota_warnings(api: Api, hard: dict[str, str], warnings: list[str]) -> None:
+    """Test_WarningsOnCreate of resourcequota; an update has none."""
+    answer = await api.post(f"{CORE}resourcequotas", thing("v1", "ResourceQuota", spec={"hard": hard}))
+    assert answer.status == 201, answer
+    assert answer.warnings == [f'299 - "{text}"' for text in warnings]
+    again = await api.patch(f"{CORE}resourcequotas/a", {"spec": {"hard": {"pods": "1"}}})
+    assert (again.status, again.warnings) == (200, [])
+
+
+# What a pod's own labels become in its selectors.
+@pytest.mark.parametrize(
+    ("selector", "match", "mismatch", "wanted"),
+    [
+        pytest.param({"matchLabels": {"region": "Asia"}}, ["country"], ["city"], [("country", "In", "Japan"), ("city", "NotIn", "Kyoto")], id="matchLabelKeys are merged into labelSelector with In and mismatchLabelKeys are merged with NotIn"),
+        pytest.param({"matchLabels": {"region": "Asia"}}, ["city", "not-found"], [], [("city", "In", "Kyoto")], id="keys, which are not found in Pod labels, are ignored"),
+    ],
+)  # fmt: skip
+async def test_mutate_pod_affinity(
+    api: Api, selector: Any, match: list[str], mismatch: list[str], wanted: list[tuple[str, str, str]]
+) -> None:
+    """Test_mutatePodAffinity, Test_mutateTopologySpreadConstraints."""
+    term = {
+        "labelSelector": selector,
+        "matchLabelKeys": match,
+        "mismatchLabelKeys": mismatch,
+        "topologyKey": "t",
+    }
+    both = {
+        "requiredDuringSchedulingIgnoredDuringExecution": [term],
+        "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": term}],
+    }
+    spread = {"labelSelector": selector, "matchLabelKeys": match, "maxSkew": 1, "topologyKey": "t", "whenUnsatisfiable": "DoNotSchedule"}  # fmt: skip
+    made = pod(
+        "a", affinity={"podAffinity": both, "podAntiAffinity": both}, topologySpreadConstraints=[spread]
+    )
+    made["metadata"]["labels"] = {"country": "Japan", "city": "Kyoto"}
+    spec = (await api.post(f"{CORE}pods", made)).json["spec"]
+    expressions = [{"key": key, "operator": operator, "values": [value]} for key, operator, value in wanted]
+    for side in ("podAffinity", "podAntiAffinity"):
+        for path in ("requiredDuringSchedulingIgnoredDuringExecution.0", "preferredDuringSchedulingIgnoredDuringExecution.0.podAffinityTerm"):  # fmt: skip
+            assert at(spec["affinity"], f"{side}.{path}.labelSelector.matchExpressions") == expressions
+    assert at(spec, "topologySpreadConstraints.0.labelSelector.matchExpressions") == [
+        e for e in expressions if e["operator"] == "In"
+    ]
+
+
+DEBUGGER = {"name": "debugger", "image": "image"}
+
+
+@pytest.mark.parametrize(
+    ("mirror", "before", "after", "wanted"),
+    [
+        pytest.param(False, [], [DEBUGGER], {"spec.ephemeralContainers.0.name": "debugger", "metadata.generation": 2}, id="add ephemeral container to regular pod and expect success"),
+        pytest.param(True, [], [DEBUGGER], "static pods do not support ephemeral containers", id="add ephemeral container to static pod and expect failure"),
+        pytest.param(False, [DEBUGGER], [], 'existing ephemeral containers "debugger" may not be removed', id="remove ephemeral container from regular pod and expect failure"),
+        pytest.param(False, [DEBUGGER], [{**DEBUGGER, "image": "image2"}], 'existing ephemeral containers "debugger" may not be changed', id="change ephemeral container from regular pod and expect failure"),
+        pytest.param(False, [DEBUGGER], [DEBUGGER, {"name": "c2", "image": "i"}], {"spec.ephemeralContainers.1.name": "c2", "metadata.generation": 3}, id="simple ephemeral container append"),
+    ],
+)  # fmt: skip
+async def test_ephemeral_containers(
+    api: Api, mirror: bool, before: list[Any], after: list[Any], wanted: Any
+) -> None:
+    """TestEphemeralContainerStrategyValidateUpdate, TestDropNonEphemeralContainerUpdates: all else that is sent is dropped."""
+    made = pod("a", nodeName="n", automountServiceAccountToken=False)
+    if mirror:
+        made["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    live = (await api.post(f"{CORE}pods", made)).json
+    path = f"{CORE}pods/a/ephemeralcontainers"
+    if before:
+        live["spec"]["ephemeralContainers"] = before
+        live = (await api.put(path, live)).json
+    sent = copy.deepcopy(live)
+    sent["spec"]["ephemeralContainers"] = after
+    sent["spec"]["containers"][0]["image"] = "newimage"
+    sent["metadata"].setdefault("annotations", {})["whiz"] = "pop"
+    sent["metadata"]["finalizers"] = ["example.com/milo"]
+    sent["status"]["message"] = "hi."
+    answer = await api.put(path, sent)
+    expect(answer, wanted)
+    if answer.status == 200:
+        assert answer.json["spec"]["containers"] == live["spec"]["containers"]
+        assert answer.json["status"] == live["status"]
+        for name in ("annotations", "finalizers"):
+            assert answer.json["metadata"].get(name) == live["metadata"].get(name)

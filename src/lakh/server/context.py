@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lakh.machinery import errors, times
@@ -106,7 +107,15 @@ def field_manager(query: dict[str, str], user_agent: str) -> str:
     """The `fieldManager` parameter, or what stands before the first `/` of the user agent."""
     if manager := query.get("fieldManager"):
         return manager
-    return user_agent.partition("/")[0][:FIELD_MANAGER_MAX_BYTES] or "unknown"
+    return _manager_of(user_agent)
+
+
+@lru_cache(1024)
+def _manager_of(user_agent: str) -> str:
+    """What is printable of an agent's name, as far as whole characters fit (upstream's prefixFromUserAgent). Headers are bytes, one a character."""
+    name = user_agent.partition("/")[0].encode("latin-1", "replace").decode("utf-8", "replace")
+    printable = "".join(filter(str.isprintable, name)).encode()
+    return printable[:FIELD_MANAGER_MAX_BYTES].decode("utf-8", "ignore") or "unknown"
 
 
 def dry_run(query: dict[str, str]) -> bool:

@@ -19,6 +19,7 @@ from lakh.apis.resourcelists import (
     is_standard_quota,
     milli,
 )
+from lakh.machinery import quantity
 from lakh.machinery.errors import (
     FieldError,
     duplicate,
@@ -236,6 +237,11 @@ class ResourceQuotaStrategy(Strategy):
             _validate_quota_amounts(new.status.used, "status.used", found)
         return found
 
+    def warnings(self, obj: Any, old: Any | None) -> list[str]:
+        """A new quota that lets more be asked for than used (`WarningsOnCreate`)."""
+        hard = obj.spec.hard
+        return _quota_warnings(hard) if old is None and hard else []
+
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get quota` shows it."""
         requests: list[str] = []
@@ -246,6 +252,17 @@ class ResourceQuotaStrategy(Strategy):
             side = limits if name.startswith("limits.") else requests
             side.append(f"{name}: {used.get(name, '0')}/{hard}")
         return [obj.metadata.name, ", ".join(requests), ", ".join(limits), age(obj, now)]
+
+
+def _quota_warnings(hard: dict[str, Any]) -> list[str]:
+    found = []
+    for name in ("cpu", "memory", "storage", "ephemeral-storage"):
+        asked, limit = f"requests.{name}", f"limits.{name}"
+        if asked not in hard and name in ("cpu", "memory"):
+            asked = name
+        if asked in hard and limit in hard and quantity.compare(hard[asked], hard[limit]) > 0:
+            found.append(f"ResourceQuota {asked} ({hard[asked]}) should be less than {limit} ({hard[limit]})")
+    return found
 
 
 def _validate_quota_amounts(amounts: dict[str, Any] | None, path: str, found: list[FieldError]) -> None:
