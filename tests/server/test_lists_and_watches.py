@@ -316,3 +316,41 @@ class TestListOptions:
         gone = await api.delete(f"{CONFIGMAPS}?limit=3")
         assert [i["metadata"]["name"] for i in gone.json["items"]] == ["a", "b", "c"]
         assert [i["metadata"]["name"] for i in (await api.get(CONFIGMAPS)).json["items"]] == ["d"]
+
+
+class TestMetaV1beta1:
+    """Who asks for v1beta1 of a table or of metadata gets it, in all that is in the answer."""
+
+    VERSION = "meta.k8s.io/v1beta1"
+
+    def accept(self, kind: str, media: str = "json") -> str:
+        name = {"json": "application/json", "protobuf": "application/vnd.kubernetes.protobuf"}[media]
+        return f"{name};as={kind};v=v1beta1;g=meta.k8s.io"
+
+    async def test_tables(self, api: Api) -> None:
+        await api.post(CONFIGMAPS, configmap("a"))
+        for path in (CONFIGMAPS, f"{CONFIGMAPS}/a"):
+            table = (await api.get(path, accept=self.accept("Table"))).json
+            assert (table["kind"], table["apiVersion"]) == ("Table", self.VERSION)
+            assert table["rows"][-1]["object"]["apiVersion"] == self.VERSION
+
+    async def test_metadata(self, api: Api) -> None:
+        await api.post(CONFIGMAPS, configmap("a"))
+        one = (await api.get(f"{CONFIGMAPS}/a", accept=self.accept("PartialObjectMetadata"))).json
+        many = (await api.get(CONFIGMAPS, accept=self.accept("PartialObjectMetadataList"))).json
+        assert {o["apiVersion"] for o in (one, many, *many["items"])} == {self.VERSION}
+        packed = await api.get(f"{CONFIGMAPS}/a", accept=self.accept("PartialObjectMetadata", "protobuf"))
+        assert self.VERSION.encode() in packed.body
+
+    async def test_watches_beside_each_other(self, api: Api) -> None:
+        streams = {
+            version: await api.watch(
+                f"{CONFIGMAPS}?watch=1&resourceVersion=0",
+                accept=f"application/json;as=PartialObjectMetadata;v={version};g=meta.k8s.io",
+            )
+            for version in ("v1", "v1beta1")
+        }
+        await api.post(CONFIGMAPS, configmap("a"))
+        for version, stream in streams.items():
+            (event,) = await stream.until(1)
+            assert event["object"]["apiVersion"] == f"meta.k8s.io/{version}"

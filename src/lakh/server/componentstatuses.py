@@ -49,7 +49,7 @@ class ComponentStatuses:
         found = await asyncio.gather(*map(self._status, names))
         if listed:
             found = self._selected(info, query, found)
-        body = self._shown(info, found, accepted.shape, include, listed)
+        body = self._shown(info, found, accepted, include, listed)
         return render(Response(200, body), accepted.media)
 
     def _selected(
@@ -63,9 +63,15 @@ class ComponentStatuses:
         return [o for o, item in zip(found, items, strict=True) if selection.covers(item, None)]
 
     def _shown(
-        self, info: RequestInfo, found: list[dict[str, Any]], shape: str, include: str, listed: bool
+        self,
+        info: RequestInfo,
+        found: list[dict[str, Any]],
+        accepted: negotiate.Accepted,
+        include: str,
+        listed: bool,
     ) -> bytes:
         """The statuses in the form that is asked for."""
+        shape, meta = accepted.shape, accepted.meta
         resource = info.resource
         if shape == "table":
             store = self.cluster.store(resource)
@@ -74,17 +80,17 @@ class ComponentStatuses:
                 cells = store.strategy.cells(store.codec.decode_stored(encode_json(one)), time.time())
                 row: dict[str, Any] = {"cells": cells}
                 if include == "Metadata":
-                    row["object"] = tables.metadata_of(one)
+                    row["object"] = tables.metadata_of(one, meta)
                 elif include == "Object":
                     row["object"] = _typed(info, one)
                 rows.append(encode_json(row))
-            return tables.table_head(store, b"{}") + b",".join(rows) + tables.TABLE_TAIL
-        items = [tables.metadata_of(o) if shape == "metadata" else o for o in found]
+            return tables.table_head(store, b"{}", meta=meta) + b",".join(rows) + tables.TABLE_TAIL
+        items = [tables.metadata_of(o, meta) if shape == "metadata" else o for o in found]
         if not listed:
             return encode_json(items[0] if shape == "metadata" else _typed(info, found[0]))
         kind, version = resource.list_name, resource.api_version
         if shape == "metadata":
-            kind, version = "PartialObjectMetadataList", "meta.k8s.io/v1"
+            kind, version = "PartialObjectMetadataList", meta
         return encode_json({"kind": kind, "apiVersion": version, "metadata": {}, "items": items})
 
     async def _status(self, name: str) -> dict[str, Any]:

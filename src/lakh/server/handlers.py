@@ -240,9 +240,9 @@ class Handlers:
         elif isinstance(item, bytes):
             body = item
         elif accepted.shape == "table":
-            body = tables.single(store, item, tables.include_object(query))
+            body = tables.single(store, item, tables.include_object(query), meta=accepted.meta)
         elif accepted.shape == "metadata":
-            body = tables.partial_metadata(item)
+            body = tables.partial_metadata(item, meta=accepted.meta)
         else:
             body = store.codec.serve(item.value, item.revision)
         headers = context.warning_headers() if context is not None and context.warnings else ()
@@ -254,7 +254,7 @@ class Handlers:
         if isinstance(item, bytes):
             return to_protobuf(item)
         if accepted.shape == "metadata":
-            return messages.PARTIAL.serve(item.value, item.revision)
+            return messages.PARTIAL[accepted.meta].serve(item.value, item.revision)
         return store.codec.serve_message(item.value, item.revision)
 
     def written(

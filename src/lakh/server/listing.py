@@ -316,10 +316,10 @@ def respond(
     `metadata` comes last in a streamed list, for only the end tells whether there is more. All lists share `turn`, so that a thousand of
     them hold the loop no longer than one.
     """
-    shape = accepted.shape
+    shape, meta = accepted.shape, accepted.meta
     if accepted.media == "protobuf":
         if shape == "metadata":
-            partial = messages.PARTIAL
+            partial = messages.PARTIAL[meta]
             return messages.respond(
                 partial.list_head, lambda item: partial.message(item.value, item.revision), pages, turn
             )
@@ -327,15 +327,15 @@ def respond(
         head = store.codec.messages.list_head
         return messages.respond(head, lambda item: message(item.value, item.revision), pages, turn)
     if shape == "table":
-        render: Callable[[Item], bytes] = lambda item: tables.row(store, item, include)  # noqa: E731
+        render: Callable[[Item], bytes] = lambda item: tables.row(store, item, include, meta=meta)  # noqa: E731
         pages.piece = TABLE_PIECE
-        head = (
-            b'{"kind":"Table","apiVersion":"meta.k8s.io/v1","columnDefinitions":%s,"rows":['
-            % tables.column_definitions(store.strategy.columns)
+        head = b'{"kind":"Table","apiVersion":"%s","columnDefinitions":%s,"rows":[' % (
+            meta.encode(),
+            tables.column_definitions(store.strategy.columns),
         )
     elif shape == "metadata":
-        render = tables.partial_metadata
-        head = b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","items":['
+        render = lambda item: tables.partial_metadata(item, meta=meta)  # noqa: E731
+        head = b'{"kind":"PartialObjectMetadataList","apiVersion":"%s","items":[' % meta.encode()
     else:
         list_item = store.codec.list_item
         render = lambda item: list_item(item.value, item.revision)  # noqa: E731

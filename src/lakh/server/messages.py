@@ -50,7 +50,11 @@ class Messages:
         return protobuf.envelope(self._head, self.message(value, revision))
 
 
-PARTIAL = Messages("meta.k8s.io/v1", "PartialObjectMetadata", "PartialObjectMetadataList")
+PARTIAL = {
+    version: Messages(version, "PartialObjectMetadata", "PartialObjectMetadataList")
+    for version in ("meta.k8s.io/v1", "meta.k8s.io/v1beta1")
+}
+"""By apiVersion."""
 
 
 def watch_event(kind: bytes, served: bytes) -> bytes:

@@ -21,11 +21,16 @@ STREAMED = tuple(f"{name};stream=watch" for name, media in _MEDIA.items() if med
 CONTENT_TYPES: dict[Media, bytes] = {media: name.encode() for name, media in _MEDIA.items()}
 
 
+META = "meta.k8s.io/v1"
+
+
 class Accepted(NamedTuple):
     """The form chosen."""
 
     shape: Shape
     media: Media
+    meta: str = META
+    """The apiVersion of a table or of metadata: the one that was asked for."""
 
     @property
     def content_type(self) -> bytes:
@@ -65,7 +70,8 @@ def _choose(header: str, messages: bool, watch: bool, many: bool | None) -> Acce
                 raise errors.not_acceptable_as(options["as"], many)
             if watch and media == "yaml":
                 raise errors.not_acceptable(STREAMED)
-            return Accepted(shape, media)
+            meta = META if shape == "object" else f"meta.k8s.io/{options['v']}"
+            return Accepted(shape, media, meta)
     if header:
         raise errors.not_acceptable(SERVED)
     return _JSON

@@ -103,10 +103,11 @@ class Subresources:
     # -- scale -----------------------------------------------------------------------------------------------------------------
 
     def _get_scale(self, request: Request, query: dict[str, str], scale: dict[str, Any]) -> Response:
-        shape = negotiate.accepted(request.headers.get("accept", ""), many=False).shape
+        accepted = negotiate.accepted(request.headers.get("accept", ""), many=False)
+        shape, meta = accepted.shape, accepted.meta
         if shape == "table":
-            return Response(200, tables.of_scale(scale, tables.include_object(query)))
-        return Response(200, encode_json(tables.metadata_of(scale) if shape == "metadata" else scale))
+            return Response(200, tables.of_scale(scale, tables.include_object(query), meta))
+        return Response(200, encode_json(tables.metadata_of(scale, meta) if shape == "metadata" else scale))
 
     def _scale_of(self, store: ResourceStore, item: Item) -> dict[str, Any]:
         """The Scale of an object, as plain JSON."""

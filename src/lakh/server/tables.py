@@ -10,6 +10,7 @@ import msgspec
 from lakh.apis.registry import AGE_COLUMN, NAME_COLUMN, Column
 from lakh.machinery import errors, times
 from lakh.server.codec import encode_json
+from lakh.server.negotiate import META
 from lakh.server.storage import ResourceStore
 from lakh.store.state import Item
 
@@ -23,15 +24,13 @@ class _RawMetadata(msgspec.Struct, gc=False):
 _decode_metadata = msgspec.json.Decoder(_RawMetadata).decode
 
 
-def partial_metadata(item: Item, revision: int | None = None) -> bytes:
-    """The item as PartialObjectMetadata."""
+def partial_metadata(item: Item, revision: int | None = None, meta: str = META) -> bytes:
+    """The item as PartialObjectMetadata of the version `meta`."""
     raw = bytes(_decode_metadata(item.value).metadata)
-    return (
-        b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"%d",%s}'
-        % (
-            item.revision if revision is None else revision,
-            raw[1:],
-        )
+    return b'{"kind":"PartialObjectMetadata","apiVersion":"%s","metadata":{"resourceVersion":"%d",%s}' % (
+        meta.encode(),
+        item.revision if revision is None else revision,
+        raw[1:],
     )
 
 
@@ -62,7 +61,9 @@ def column_definitions(columns: tuple[Column, ...]) -> bytes:
     )
 
 
-def row(store: ResourceStore, item: Item, include: str, revision: int | None = None) -> bytes:
+def row(
+    store: ResourceStore, item: Item, include: str, revision: int | None = None, meta: str = META
+) -> bytes:
     """One row: the cells, and of the object what was asked for."""
     obj = store.codec.decode_stored(item.value)
     cells = encode_json(store.strategy.cells(obj, time.time()))
@@ -72,7 +73,7 @@ def row(store: ResourceStore, item: Item, include: str, revision: int | None = N
     if include == "None":
         return b'{"cells":%s}' % cells
     if include == "Metadata":
-        return b'{"cells":%s,"object":%s}' % (cells, partial_metadata(item, revision))
+        return b'{"cells":%s,"object":%s}' % (cells, partial_metadata(item, revision, meta))
     served = store.codec.serve(item.value, item.revision if revision is None else revision)
     return b'{"cells":%s,"object":%s}' % (cells, served)
 
@@ -85,10 +86,11 @@ def in_order(store: ResourceStore, items: list[Item]) -> list[Item]:
     return sorted(items, key=lambda item: order(store.codec.decode_stored(item.value)))
 
 
-def table_head(store: ResourceStore, list_metadata: bytes, headers: bool = True) -> bytes:
+def table_head(store: ResourceStore, list_metadata: bytes, headers: bool = True, meta: str = META) -> bytes:
     """A table up to its rows."""
     definitions = column_definitions(store.strategy.columns) if headers else b"null"
-    return b'{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":%s,"columnDefinitions":%s,"rows":[' % (
+    return b'{"kind":"Table","apiVersion":"%s","metadata":%s,"columnDefinitions":%s,"rows":[' % (
+        meta.encode(),
         list_metadata,
         definitions,
     )
@@ -98,13 +100,18 @@ TABLE_TAIL = b"]}"
 
 
 def single(
-    store: ResourceStore, item: Item, include: str, headers: bool = True, revision: int | None = None
+    store: ResourceStore,
+    item: Item,
+    include: str,
+    headers: bool = True,
+    revision: int | None = None,
+    meta: str = META,
 ) -> bytes:
     """A table of one object."""
     shown = item.revision if revision is None else revision
     return b"%s%s%s" % (
-        table_head(store, b'{"resourceVersion":"%d"}' % shown, headers),
-        row(store, item, include, revision),
+        table_head(store, b'{"resourceVersion":"%d"}' % shown, headers, meta),
+        row(store, item, include, revision, meta),
         TABLE_TAIL,
     )
 
@@ -117,7 +124,7 @@ _SCALE_COLUMNS = (
 )
 
 
-def of_scale(scale: dict[str, Any], include: str) -> bytes:
+def of_scale(scale: dict[str, Any], include: str, meta: str) -> bytes:
     """A Scale as a table of one row."""
     metadata = scale["metadata"]
     shown: dict[str, Any] = {
@@ -129,19 +136,17 @@ def of_scale(scale: dict[str, Any], include: str) -> bytes:
         ]
     }
     if include == "Metadata":
-        shown["object"] = metadata_of(scale)
+        shown["object"] = metadata_of(scale, meta)
     elif include == "Object":
         shown["object"] = scale
-    return (
-        b'{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":%s,"columnDefinitions":%s,"rows":[%s]}'
-        % (
-            encode_json({"resourceVersion": metadata["resourceVersion"]}),
-            column_definitions(_SCALE_COLUMNS),
-            encode_json(shown),
-        )
+    return b'{"kind":"Table","apiVersion":"%s","metadata":%s,"columnDefinitions":%s,"rows":[%s]}' % (
+        meta.encode(),
+        encode_json({"resourceVersion": metadata["resourceVersion"]}),
+        column_definitions(_SCALE_COLUMNS),
+        encode_json(shown),
     )
 
 
-def metadata_of(plain: dict[str, Any]) -> dict[str, Any]:
-    """A plain object as PartialObjectMetadata."""
-    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": plain["metadata"]}
+def metadata_of(plain: dict[str, Any], meta: str) -> dict[str, Any]:
+    """A plain object as PartialObjectMetadata of the version `meta`."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": meta, "metadata": plain["metadata"]}

@@ -57,26 +57,26 @@ def frame(data: bytes) -> bytes:
 class Form:
     """How a watcher wants its objects. `key` tells forms apart in an event's cache."""
 
-    __slots__ = ("content_type", "include", "key", "protobuf", "shape", "store")
+    __slots__ = ("content_type", "include", "key", "meta", "protobuf", "shape", "store")
 
     def __init__(self, store: ResourceStore, accepted: Accepted, include: str) -> None:
         self.store = store
-        self.shape = accepted.shape
+        self.shape, self.meta = accepted.shape, accepted.meta
         self.protobuf = accepted.media == "protobuf"
         self.content_type = messages.WATCH_CONTENT_TYPE if self.protobuf else accepted.content_type
         self.include = include
-        self.key = (store.resource.api_version, self.shape, include, self.protobuf)
+        self.key = (store.resource.api_version, self.shape, self.meta, include, self.protobuf)
 
     def encode(self, item: Item, revision: int, headers: bool) -> bytes:
         """The object of an event in this form, at the event's revision."""
         if self.protobuf:
             if self.shape == "metadata":
-                return messages.PARTIAL.serve(item.value, revision)
+                return messages.PARTIAL[self.meta].serve(item.value, revision)
             return self.store.codec.serve_message(item.value, revision)
         if self.shape == "table":
-            return tables.single(self.store, item, self.include, headers, revision)
+            return tables.single(self.store, item, self.include, headers, revision, self.meta)
         if self.shape == "metadata":
-            return tables.partial_metadata(item, revision)
+            return tables.partial_metadata(item, revision, self.meta)
         return self.store.codec.serve(item.value, revision)
 
     def event(self, kind: str, item: Item, revision: int, headers: bool = False) -> bytes:
@@ -98,13 +98,13 @@ class Form:
         notes = ',"annotations":{"%s":"true"}' % INITIAL_EVENTS_END if initial_end else ""
         if self.shape == "table":
             obj = (
-                '{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"%d"%s},"columnDefinitions":null,'
-                '"rows":[]}' % (revision, notes)
+                '{"kind":"Table","apiVersion":"%s","metadata":{"resourceVersion":"%d"%s},"columnDefinitions":null,'
+                '"rows":[]}' % (self.meta, revision, notes)
             )
         else:
             kind, version = self.store.resource.kind, self.store.resource.api_version
             if self.shape == "metadata":
-                kind, version = "PartialObjectMetadata", "meta.k8s.io/v1"
+                kind, version = "PartialObjectMetadata", self.meta
             obj = (
                 '{"kind":"%s","apiVersion":"%s","metadata":{"resourceVersion":"%d","creationTimestamp":null%s}}'
                 % (
