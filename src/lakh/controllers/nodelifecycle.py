@@ -46,8 +46,9 @@ EVICTIONS_PER_SECOND = 0.1
 LARGE_SHARE = 0.55
 LARGE_CLUSTER = 50
 LEASE_NAMESPACE = "kube-node-lease"
-LEASE_PAGE = 2_000
-"""Leases a page: decoding one takes 2 ms."""
+LEASE_PAGE = 10_000
+"""Leases a page: decoding one takes 10 ms. The server looks through what changed since the first page for each of them, at 100,000 nodes tens of thousands
+of renewals."""
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
