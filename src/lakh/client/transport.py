@@ -30,6 +30,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from lakh.machinery import tls
+
 from .connection import Connection, NotSent, RawResponse, Stream
 from .errors import ClientClosed, ClientError, ConnectFailed, ConnectionLost, RequestTimeout
 from .kubeconfig import Config
@@ -354,9 +356,14 @@ class Transport:
             return Connection(self)
 
         async with asyncio.timeout_at(min(deadline, self.loop.time() + self._connect_timeout_seconds)):
-            transport, connection = await self.loop.create_connection(
-                protocol, self._host, self._port, ssl=self._ssl, server_hostname=self._server_hostname
-            )
+            transport: asyncio.Transport
+            if self._ssl is None:
+                transport, connection = await self.loop.create_connection(protocol, self._host, self._port)
+            else:
+                assert self._server_hostname is not None
+                transport, connection = await tls.connect(
+                    protocol, self._host, self._port, self._ssl, self._server_hostname
+                )
         _keep_alive(transport.get_extra_info("socket"))
         return connection
 

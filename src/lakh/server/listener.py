@@ -14,6 +14,8 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from lakh.machinery.tls import TlsTransport, shaken
+
 log = logging.getLogger(__name__)
 
 BACKLOG = 4096
@@ -23,7 +25,6 @@ ACCEPTS_A_TURN = 2
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 EXHAUSTED_SECONDS = 1.0
 TLS_HANDSHAKE_TIMEOUT_SECONDS = 20.0
-TLS_SHUTDOWN_TIMEOUT_SECONDS = 10.0
 
 
 class Listener:
@@ -105,14 +106,18 @@ class Listener:
             task.add_done_callback(self._handshakes.discard)
 
     async def _connect(self, sock: socket.socket) -> None:
-        tls = self._ssl is not None
+        context = self._ssl
         try:
-            await self._loop.connect_accepted_socket(
-                self._make,
-                sock,
-                ssl=self._ssl,
-                ssl_handshake_timeout=TLS_HANDSHAKE_TIMEOUT_SECONDS if tls else None,
-                ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT_SECONDS if tls else None,
-            )
+            if context is None:
+                await self._loop.connect_accepted_socket(self._make, sock)
+                return
+            ready: asyncio.Future[None] = self._loop.create_future()
+            async with asyncio.timeout(TLS_HANDSHAKE_TIMEOUT_SECONDS):
+                await shaken(
+                    self._loop.connect_accepted_socket(
+                        lambda: TlsTransport(self._make(), context, ready), sock
+                    ),
+                    ready,
+                )
         except OSError as error:  # TLS errors and timeouts are OSErrors, too
             log.debug("a handshake failed: %s", error)
