@@ -10,7 +10,8 @@ from fake_client import NOW, FakeClient, drain, make_context, ready_pod, templat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakh.client.resources import DEPLOYMENTS, PODS, REPLICASETS
+from lakh.client.errors import ApiError
+from lakh.client.resources import DEPLOYMENTS, PODS, REPLICASETS, Resource
 from lakh.controllers import rollout
 from lakh.controllers.deployment import DeploymentController
 from lakh.controllers.replicaset import ReplicaSetController
@@ -313,3 +314,33 @@ async def test_hash_collision(client: FakeClient) -> None:
     await drain(controller)
     assert client.one(DEPLOYMENTS, "web", "default")["status"]["collisionCount"] == 1
     assert len(client.all(REPLICASETS)) == 2
+
+
+async def test_min_ready_seconds_reach_the_replica_set(client: FakeClient) -> None:
+    context = make_context(client)
+    controllers = DeploymentController(context), ReplicaSetController(context)
+    put(client)
+    await settle(client, *controllers)
+    client.change(DEPLOYMENTS, "web", {"spec": {"minReadySeconds": 30, "replicas": 4}})
+    await drain(*controllers)
+    [rs] = client.all(REPLICASETS)
+    assert (rs["spec"]["minReadySeconds"], rs["spec"]["replicas"]) == (30, 4)
+
+
+async def test_a_replica_set_that_cannot_be_created_is_told(client: FakeClient) -> None:
+    context = make_context(client)
+    controller = DeploymentController(context)
+    put(client, progressDeadlineSeconds=600)
+
+    def refuse(verb: str, resource: Resource, name: str) -> Exception | None:
+        return ApiError(403, "Forbidden", "exceeded quota") if verb == "create" else None
+
+    client.fail = refuse
+    with pytest.raises(ApiError, match="exceeded quota"):
+        await drain(controller)
+    [condition] = client.one(DEPLOYMENTS, "web", "default")["status"]["conditions"]
+    assert (condition["type"], condition["status"]) == ("Progressing", "False")
+    assert condition["reason"] == "ReplicaSetCreateError"
+    assert condition["message"].startswith('Failed to create new replica set "web-')
+    assert condition["message"].endswith("exceeded quota")
+    assert condition["lastUpdateTime"] == condition["lastTransitionTime"]

@@ -13,15 +13,16 @@ import msgspec
 from lakh.client.errors import ApiError, is_already_exists, is_not_found
 from lakh.client.resources import DEPLOYMENTS, PODS, REPLICASETS, object_reference
 
-from . import informers, rollout
+from . import clock, informers, rollout
 from .claiming import carry_out, claim
 from .context import Context, Controller
 from .pods import controller_of, controller_reference, is_finished
 from .rollout import Creation, Plan
 from .selecting import compile_selector
-from .statuses import difference, plain, status_patch
-from .views import Bare, Deployment, Meta, Object, Pod, ReplicaSet
+from .statuses import difference, plain, set_condition, status_patch
+from .views import Bare, Condition, Deployment, Meta, Object, Pod, ReplicaSet
 
+FAILED_CREATE = "ReplicaSetCreateError"
 KEEP_ZERO = ("observedGeneration", "terminatingReplicas")
 
 
@@ -139,6 +140,11 @@ class DeploymentController(Controller):
     async def _carry_out(self, deployment: Deployment, plan: Plan) -> None:
         if plan.create is not None:
             await self._create(deployment, plan.create)
+        if plan.min_ready is not None:
+            # Alone: what it changes is seen before anything else is done.
+            rs, seconds = plan.min_ready
+            await self._patch(rs, {"spec": {"minReadySeconds": seconds}})
+            return
         annotations = dict(rollout.size_annotations(deployment))
         scaled = {rs.metadata.uid for rs, _ in plan.scale}
         changes = {rs.metadata.uid: change for rs, change in plan.annotate}
@@ -178,11 +184,14 @@ class DeploymentController(Controller):
         self._recorder.event(reference, "Normal", "ScalingReplicaSet", message)
 
     async def _patch_set(self, rs: ReplicaSet, annotations: dict[str, str], replicas: int | None) -> None:
-        patch: dict[str, Any] = {
-            "metadata": {"resourceVersion": rs.metadata.resourceVersion, "annotations": annotations}
-        }
+        patch: dict[str, Any] = {"metadata": {"annotations": annotations}}
         if replicas is not None:
             patch["spec"] = {"replicas": replicas}
+        await self._patch(rs, patch)
+
+    async def _patch(self, rs: ReplicaSet, patch: dict[str, Any]) -> None:
+        metadata = {"resourceVersion": rs.metadata.resourceVersion, **patch.get("metadata", {})}
+        patch = {**patch, "metadata": metadata}
         await self.client.patch(REPLICASETS, rs.metadata.name, patch, rs.metadata.namespace, type=Bare)
 
     async def _create(self, deployment: Deployment, creation: Creation) -> None:
@@ -194,18 +203,30 @@ class DeploymentController(Controller):
             if is_already_exists(error):
                 await self._collided(deployment, creation)
                 return
-            self._event_failed(deployment, creation, error)
+            await self._create_failed(deployment, creation, error)
             raise
         if creation.replicas > 0:
             self._event(deployment, f"Scaled up replica set {creation.name} from 0 to {creation.replicas}")
 
-    def _event_failed(self, deployment: Deployment, creation: Creation, error: ApiError) -> None:
-        self._recorder.event(
-            object_reference(DEPLOYMENTS, deployment),
-            "Warning",
-            "ReplicaSetCreateError",
-            f'Failed to create new replica set "{creation.name}": {error}',
+    async def _create_failed(self, deployment: Deployment, creation: Creation, error: ApiError) -> None:
+        """Tell why there is no new ReplicaSet; in a namespace that is going nobody asks."""
+        causes = (error.details or {}).get("causes") or ()
+        if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+            return
+        message = f'Failed to create new replica set "{creation.name}": {error}'
+        self._recorder.event(object_reference(DEPLOYMENTS, deployment), "Warning", FAILED_CREATE, message)
+        if not rollout.has_deadline(deployment):
+            return
+        condition = Condition(type="Progressing", status="False", reason=FAILED_CREATE, message=message)
+        before = deployment.status
+        conditions = set_condition(
+            before.conditions, condition, now=clock.stamp(self.now()), update_time=True
         )
+        patch = difference(
+            before, msgspec.structs.replace(before, conditions=conditions), keep_zero=KEEP_ZERO
+        )
+        if patch:
+            await self._patch_status(deployment, patch)
 
     async def _collided(self, deployment: Deployment, creation: Creation) -> None:
         """The name is taken: by our own ReplicaSet that memory does not show yet, or by another template with the same hash."""

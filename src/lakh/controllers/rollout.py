@@ -71,6 +71,8 @@ class Plan:
     delete: list[ReplicaSet] = field(default_factory=list)
     revision: str | None = None
     """What the Deployment's revision annotation should say."""
+    min_ready: tuple[ReplicaSet, int] | None = None
+    """The new ReplicaSet and the minReadySeconds that it should get."""
     requeue_seconds: float | None = None
 
 
@@ -115,7 +117,8 @@ def _wanted(deployment: Deployment) -> int:
     return 1 if deployment.spec.replicas is None else deployment.spec.replicas
 
 
-def _has_deadline(deployment: Deployment) -> bool:
+def has_deadline(deployment: Deployment) -> bool:
+    """Whether the Deployment's progress is watched."""
     deadline = deployment.spec.progressDeadlineSeconds
     return deadline is not None and deadline != NO_DEADLINE
 
@@ -192,6 +195,7 @@ class _Step:
         if deployment.metadata.deletionTimestamp is None:
             self._note_pause()
             if deployment.spec.paused:
+                self._sync_revision(create=False)
                 self._scale()
                 self._clean_up()
             elif self._is_scaling():
@@ -214,7 +218,7 @@ class _Step:
 
     def _roll(self) -> None:
         self._sync_revision(create=True)
-        if self.plan.create or self.plan.annotate or self.new is None:
+        if self.plan.create or self.plan.annotate or self.plan.min_ready or self.new is None:
             return
         if self._resize_new():
             return
@@ -248,8 +252,11 @@ class _Step:
             changes = _new_annotations(deployment, self.new, revision)
             if changes:
                 self.plan.annotate = [(self.new, changes)]
+            min_ready = deployment.spec.minReadySeconds or 0
+            if (self.new.spec.minReadySeconds or 0) != min_ready:
+                self.plan.min_ready = (self.new, min_ready)
             self.plan.revision = str(max(revision, _revision(self.new)))
-            if _has_deadline(deployment) and find_condition(self.conditions, "Progressing") is None:
+            if has_deadline(deployment) and find_condition(self.conditions, "Progressing") is None:
                 self._set(
                     "Progressing",
                     "True",
@@ -273,7 +280,7 @@ class _Step:
             },
         )
         self.plan.revision = str(revision)
-        if _has_deadline(deployment):
+        if has_deadline(deployment):
             self._set(
                 "Progressing",
                 "True",
@@ -456,7 +463,7 @@ class _Step:
         self.conditions = [*without_condition(self.conditions, type_), condition]
 
     def _note_pause(self) -> None:
-        if not _has_deadline(self.deployment):
+        if not has_deadline(self.deployment):
             return
         current = find_condition(self.conditions, "Progressing")
         if current is not None and current.reason == "ProgressDeadlineExceeded":
@@ -499,7 +506,7 @@ class _Step:
                 "Deployment does not have minimum availability.",
             )
         rolling = not deployment.spec.paused and deployment.metadata.deletionTimestamp is None
-        if not _has_deadline(deployment):
+        if not has_deadline(deployment):
             self.conditions = without_condition(self.conditions, "Progressing")
         elif rolling and self.plan.create is None:
             self._note_progress(before, status)
