@@ -223,9 +223,15 @@ _WORDS = (
     ),
     (re.compile(r"has\(\) argument must be a field selection"), "invalid argument to has() macro"),
     (
+        re.compile(r"\w+\(\) (?:first|second) variable name must be a simple identifier"),
+        "argument must be a simple name",
+    ),
+    (
         re.compile(r"(?:all|exists|exists_one|existsOne)\(\) variable name must be a simple identifier"),
         "argument must be a simple name",
     ),
+    # What cel-go has no warnings of.
+    (re.compile(r"^WARNING: [^\n]*\n \| [^\n]*\n \| [^\n]*\n?", re.MULTILINE), ""),
     (
         re.compile(r"(?:map|filter)\(\) variable name must be a simple identifier"),
         "argument is not an identifier",

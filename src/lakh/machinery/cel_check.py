@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from lakh.machinery import cel, cel_ast, goregex
+from lakh.machinery import cel, cel_ast, cel_strings, goregex
 from lakh.machinery.cel_ast import Ast, Expr, Type
 from lakh.machinery.cel_decl import Decl, objects
 from lakh.machinery.cel_functions import FUNCTIONS, MESSAGES, Function
@@ -288,12 +288,42 @@ def _literals(ast: Ast) -> Iterator[tuple[Expr, str]]:
             text = at.args[0].value
             if isinstance(text, str) and not _ARGUMENTS[at.name](text):
                 yield at.args[0], f"invalid {at.name} argument"
+        elif at.kind == "call" and at.name == "format":
+            yield from _format(ast, at)
         elif at.kind in ("list", "map") and at.id not in exempt:
             if at.kind == "list":
                 yield from _mismatch(ast, at.args, at.optional)
             else:
                 yield from _mismatch(ast, at.args[::2], frozenset())
                 yield from _mismatch(ast, at.args[1::2], at.optional)
+
+
+def _format(ast: Ast, call: Expr) -> Iterator[tuple[Expr, str]]:
+    """What is wrong with a format that is a literal, of arguments that are one."""
+    of = call.operand
+    if of is None or not isinstance(of.value, str) or [a.kind for a in call.args] != ["list"]:
+        return
+
+    def parts(at: Expr) -> Iterator[tuple[Expr, str, str]]:
+        kind = ast.type(at)
+        yield (
+            at,
+            "dyn" if kind.kind == "type_param" else kind.kind,
+            _FULL_NAMES.get(kind.kind) or kind.name or kind.kind,
+        )
+        if at.kind in ("list", "map"):
+            for below in at.args:
+                yield from parts(below)
+
+    try:
+        cel_strings.check_format(of.value, call.args[0].args, parts)
+    except cel_strings.Misfit as e:
+        yield e.place, str(e)
+    except ValueError as e:
+        yield call, str(e)
+
+
+_FULL_NAMES = {"timestamp": "google.protobuf.Timestamp", "duration": "google.protobuf.Duration"}
 
 
 def _mismatch(ast: Ast, group: list[Expr], optional: frozenset[int]) -> Iterator[tuple[Expr, str]]:

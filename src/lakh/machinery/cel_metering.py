@@ -156,7 +156,7 @@ def _self_compared(items: Any) -> int:
 
 
 def _flattened(args: Sequence[Any], result: Any) -> int:
-    return _made(size_of(args[0]), args[1] if len(args) == 2 else 1)
+    return _made(size_of(args[0]), args[1] if len(args) == 2 and type(args[1]) is int else 1)
 
 
 def _sets(factor: int) -> Price:

@@ -415,7 +415,7 @@ def insert(into: dict[Any, Any], *entry: Any) -> dict[Any, Any]:
     more = {entry[0]: entry[1]} if len(entry) == 2 else entry[0]
     for key, value in more.items():
         if key in into:
-            raise EvaluationError(f"insert failed: key '{_shown(key)}' already exists")
+            raise EvaluationError(f"insert failed: key {_shown(key)} already exists")
         into[key] = value
     return into
 
@@ -447,6 +447,8 @@ def _slice(items: Any, start: int, end: int) -> list[Any]:
 
 
 def _flat(items: Any, depth: int = 1) -> list[Any]:
+    if type(items) not in LISTS or type(depth) is not int:
+        raise NoSuchOverload
     if depth < 0:
         raise EvaluationError("level must be non-negative")
     found: list[Any] = []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from lakh.machinery.cel_times import duration_text, timestamp_text
@@ -183,10 +184,7 @@ def plain_text(value: Any) -> str:
     if kind is dict:
         pairs = sorted((_quoted(_key(key)), _quoted(item)) for key, item in value.items())
         return f"{{{', '.join(f'{key}:{item}' for key, item in pairs)}}}"
-    raise EvaluationError(
-        "error during formatting: string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, durations, "
-        f"and timestamps, was given {type_name(value)}"
-    )
+    raise Misfit("s", type_name(value), value)
 
 
 def _key(key: Any) -> Any:
@@ -196,11 +194,20 @@ def _key(key: Any) -> Any:
 
 
 def _quoted(value: Any) -> str:
-    text = _fixed(value, _PRECISION) if type(value) is float else plain_text(value)
     kind = type(value)
+    if kind is Timestamp or kind is Duration:
+        # As what would make it.
+        return f'{"timestamp" if kind is Timestamp else "duration"}("{plain_text(value)}")'
+    if kind not in _NESTED:
+        raise EvaluationError(f"no formatting function for {type_name(value)}")
+    # Numbers in lists are for machines.
+    text = f"{value:.{_PRECISION}f}" if kind is float and math.isfinite(value) else plain_text(value)
     if kind is str or (kind is float and not math.isfinite(value)):
         return json.dumps(text, ensure_ascii=False)
     return f"b{json.dumps(text, ensure_ascii=False)}" if kind is bytes else text
+
+
+_NESTED = frozenset([str, bool, int, UInt, float, type(None), bytes, TypeValue, dict, *LISTS])
 
 
 def _special(value: Any) -> float | None:
@@ -210,12 +217,8 @@ def _special(value: Any) -> float | None:
 def _real(value: Any, clause: str) -> float:
     number = value if type(value) is float else _special(value) if type(value) is str else None
     if number is None:
-        raise _unfit(f"{clause} clause can only be used on doubles", value)
+        raise Misfit(clause, type_name(value), value)
     return number
-
-
-def _unfit(what: str, value: Any) -> EvaluationError:
-    return EvaluationError(f"error during formatting: {what}, was given {type_name(value)}")
 
 
 def _infinite(value: float) -> str:
@@ -223,16 +226,18 @@ def _infinite(value: float) -> str:
 
 
 def _fixed(value: Any, precision: int) -> str:
-    number = _real(value, "fixed-point")
+    number = _real(value, "f")
     return f"{number:,.{precision}f}" if math.isfinite(number) else _infinite(number)
 
 
 def _scientific(value: Any, precision: int) -> str:
-    number = _real(value, "scientific")
+    number = _real(value, "e")
     if not math.isfinite(number):
         return _infinite(number)
-    mantissa, _, exponent = f"{number:.{precision}e}".partition("e")
-    return f"{mantissa}\u00d710{exponent[0].replace('+', '').translate(_RAISED)}{exponent[1:].translate(_RAISED)}"
+    # Upstream takes the precision for a width.
+    mantissa, _, exponent = f"{number:.{_PRECISION}e}".partition("e")
+    power = f"{exponent[0].replace('+', '')}{exponent[1:]}".translate(_RAISED)
+    return f"{mantissa}\u202f\u00d7\u202f10{power}".rjust(precision)
 
 
 _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
@@ -242,19 +247,19 @@ def _decimal(value: Any) -> str:
     kind = type(value)
     if kind is int or kind is UInt:
         return str(int(value))
-    raise _unfit("decimal clause can only be used on integers", value)
+    raise Misfit("d", type_name(value), value)
 
 
 def _binary(value: Any) -> str:
     if type(value) in (int, UInt, bool):
         return f"{int(value):b}"
-    raise _unfit("only integers and bools can be formatted as binary", value)
+    raise Misfit("b", type_name(value), value)
 
 
 def _octal(value: Any) -> str:
     if type(value) in (int, UInt):
         return f"{int(value):o}"
-    raise _unfit("octal clause can only be used on integers", value)
+    raise Misfit("o", type_name(value), value)
 
 
 def _hexadecimal(value: Any) -> str:
@@ -265,7 +270,7 @@ def _hexadecimal(value: Any) -> str:
         return str(value.encode().hex())
     if kind is bytes:
         return str(value.hex())
-    raise _unfit("only integers, byte buffers, and strings can be formatted as hex", value)
+    raise Misfit("x", type_name(value), value)
 
 
 _CLAUSES: dict[str, Callable[[Any, int], str]] = {
@@ -278,35 +283,97 @@ _CLAUSES: dict[str, Callable[[Any, int], str]] = {
     "x": lambda value, precision: _hexadecimal(value),
     "X": lambda value, precision: _hexadecimal(value).upper(),
 }
-_CLAUSE = re.compile(r"%(?:(%)|(?:\.(\d*))?(.)|\Z)", re.DOTALL)
+_CLAUSE = re.compile(r"%(?:(%)|(\.\d*)?(.)?)", re.DOTALL)
+_UNPARSED = "could not parse formatting clause"
 
 
-def format_string(text: str, arguments: Any) -> str:
-    """`'%d of %s'.format([1, 'x'])`."""
+def _filled(text: str, count: int, write: Callable[[int, str, int], str], *, checked: bool = False) -> str:
+    """A format of `count` arguments with its clauses written: `write` is given an argument's number, the clause's letter and its precision. `checked`:
+    in the order in which a checker finds what is wrong."""
     taken = 0
 
     def clause(found: re.Match[str]) -> str:
         nonlocal taken
-        if found.group(1):
+        percent, precision, letter = found.groups()
+        if percent:
             return "%"
-        if taken >= len(arguments):
+        is_end = not letter and not precision
+        if taken >= count and not (is_end and checked):
             raise EvaluationError(f"index {taken} out of range")
-        if not found.group(3):
+        if not letter and not is_end:
+            why = "error while parsing precision: could not find end of precision specifier"
+            raise EvaluationError(f"{_UNPARSED}: {why}")
+        if is_end:
             raise EvaluationError("unexpected end of string")
-        write = _CLAUSES.get(found.group(3))
-        if write is None:
-            raise EvaluationError(
-                f'could not parse formatting clause: unrecognized formatting clause "{found.group(3)}"'
-            )
-        if found.group(2) == "":
-            raise EvaluationError(
-                'could not parse formatting clause: error while parsing precision: error while converting precision to integer: strconv.Atoi: parsing "": invalid syntax'
-            )
-        value = arguments[taken]
+        if precision == ".":
+            why = 'error while converting precision to integer: strconv.Atoi: parsing "": invalid syntax'
+            raise EvaluationError(f"{_UNPARSED}: error while parsing precision: {why}")
+        if letter not in _CLAUSES:
+            raise EvaluationError(f'{_UNPARSED}: unrecognized formatting clause "{letter}"')
         taken += 1
-        return write(value, int(found.group(2)) if found.group(2) else _PRECISION)
+        return write(taken - 1, letter, int(precision[1:]) if precision else _PRECISION)
 
-    return _CLAUSE.sub(clause, _text(text))
+    return _CLAUSE.sub(clause, text)
+
+
+def format_string(text: str, arguments: Any) -> str:
+    """`'%d of %s'.format([1, 'x'])`."""
+    return _filled(
+        _text(text),
+        len(arguments),
+        lambda index, letter, precision: _CLAUSES[letter](arguments[index], precision),
+    )
+
+
+class Misfit(EvaluationError):
+    """An argument of a format is of a type that its clause cannot take. `place` is the argument's, or of what is in it."""
+
+    def __init__(self, letter: str, kind: str, place: Any) -> None:
+        super().__init__(f"error during formatting: {_TAKES[letter][1]}, was given {kind}")
+        self.place = place
+
+
+_INTEGERS = frozenset(["int", "uint"])
+_REALS = frozenset(["double", "string"])
+_HEXADECIMAL = (
+    _INTEGERS | {"string", "bytes"},
+    "only integers, byte buffers, and strings can be formatted as hex",
+)
+_TAKES: dict[str, tuple[frozenset[str], str]] = {
+    "s": (
+        _INTEGERS | _REALS | {"bool", "bytes", "list", "map", "timestamp", "duration", "type", "null_type"},
+        "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, durations, and timestamps",
+    ),
+    "d": (_INTEGERS, "decimal clause can only be used on integers"),
+    "f": (_REALS, "fixed-point clause can only be used on doubles"),
+    "e": (_REALS, "scientific clause can only be used on doubles"),
+    "b": (_INTEGERS | {"bool"}, "only integers and bools can be formatted as binary"),
+    "o": (_INTEGERS, "octal clause can only be used on integers"),
+    "x": _HEXADECIMAL,
+    "X": _HEXADECIMAL,
+}
+
+
+def check_format(
+    text: str, arguments: Sequence[Any], parts: Callable[[Any], Iterable[tuple[Any, str, str]]]
+) -> None:
+    """Raises EvaluationError for a format that cannot be written. `parts` says of an argument the places in it, itself first, with their kinds of
+    types and the names of these; `dyn` may be anything (ext/formatting.go, stringFormatValidator)."""
+    taken = 0
+
+    def check(index: int, letter: str, precision: int) -> str:
+        nonlocal taken
+        taken = index + 1
+        for place, kind, name in itertools.islice(parts(arguments[index]), None if letter == "s" else 1):
+            if kind != "dyn" and kind not in _TAKES[letter][0]:
+                raise Misfit(letter, name, place)
+        return ""
+
+    _filled(text, len(arguments), check, checked=True)
+    if len(arguments) > taken:
+        raise EvaluationError(
+            f"too many arguments supplied to string.format (expected {taken}, got {len(arguments)})"
+        )
 
 
 STRINGS: dict[str, Callable[..., Any]] = {
