@@ -118,6 +118,18 @@ async def test_what_evicts_nothing(api: Api, body: dict[str, Any], query: str, c
         assert (await api.get(f"{BUDGETS}/b")).json["status"]["disruptionsAllowed"] == 1
 
 
+async def test_two_budgets_are_one_too_many(api: Api) -> None:
+    """The handler returns a Status without a reason, which FinishRequest makes the error."""
+    await prepare(api, disruptionsAllowed=1)
+    spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}
+    assert (await api.post(BUDGETS, {"metadata": {"name": "c"}, "spec": spec})).status == 201
+    answer = await api.post(f"{PODS}/a/eviction", eviction())
+    text = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+    assert answer.status == 500
+    assert (answer.json["message"], "reason" in answer.json) == (text, False)
+    assert (await api.get(f"{BUDGETS}/b")).json["status"]["disruptionsAllowed"] == 1
+
+
 async def test_of_the_old_version(api: Api) -> None:
     """EvictionREST.AcceptsGroupVersion."""
     await prepare(api, disruptionsAllowed=1)

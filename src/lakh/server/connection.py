@@ -293,7 +293,7 @@ class Connection(asyncio.Protocol):
             if end < 0 or end - start > http1.MAX_HEAD_BYTES:
                 self._incomplete_head()
                 return None
-            self._server.large_heads.pop(self, None)
+            self._server.large_heads.done(self)
         line_end = buffer.find(b"\r\n", start)
         if line_end == start:  # an empty line before the request line is skipped (RFC 9112, 2.2)
             self._position = start + 2
@@ -332,18 +332,8 @@ class Connection(asyncio.Protocol):
         if buffer[self._position] not in b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\r":
             raise http1.malformed("malformed request line")
         if waiting > http1.LARGE_HEAD_BYTES:
-            self._read_large_head()
+            self._server.large_heads.more(self)
         self._scanned = max(self._position, len(buffer) - 3)
-
-    def _read_large_head(self) -> None:
-        """One more piece of a head that is larger than any client's. Memory and time for them are bounded."""
-        large = self._server.large_heads
-        pieces = large.get(self, 0)
-        if not pieces and len(large) >= http1.MAX_LARGE_HEADS:
-            raise http1.HttpError(503, "ServiceUnavailable", "too many large request heads at once")
-        if pieces >= http1.MAX_LARGE_HEAD_PIECES:
-            raise http1.HttpError(408, "Timeout", "the request head comes in too many pieces")
-        large[self] = pieces + 1
 
     def _begin_body(self, head: http1.Head, target: str) -> Request | None:
         """A head that is not the plain case: a body, HTTP/1.0, `Connection: close`."""
@@ -622,7 +612,7 @@ class Connection(asyncio.Protocol):
         """Answer a client that broke the protocol, and end the connection without losing the answer."""
         self._keep_alive = False
         self._consume(len(self._buffer))
-        self._server.large_heads.pop(self, None)
+        self._server.large_heads.done(self)
         body = StatusError(error.code, error.reason, error.message).encode()
         head = http1.head_prefix(error.code, b"application/json")
         self.write(b"%bConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (head, len(body), body))

@@ -194,6 +194,31 @@ class HeadCache:
         return head
 
 
+class LargeHeads:
+    """The large heads that are being read, by whom: what they may cost in memory and time is bounded."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self) -> None:
+        self._pieces: dict[object, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def more(self, reader: object) -> None:
+        """Another piece came, and it is not the last. Raises `HttpError`."""
+        pieces = self._pieces.get(reader, 0)
+        if not pieces and len(self._pieces) >= MAX_LARGE_HEADS:
+            raise HttpError(503, "ServiceUnavailable", "too many large request heads at once")
+        if pieces >= MAX_LARGE_HEAD_PIECES:
+            raise HttpError(408, "Timeout", "the request head comes in too many pieces")
+        self._pieces[reader] = pieces + 1
+
+    def done(self, reader: object) -> None:
+        """It was read, or will not be."""
+        self._pieces.pop(reader, None)
+
+
 def parse_request_line(line: bytes) -> tuple[str, str, bool]:
     """Method, target (origin form) and whether it is HTTP/1.1."""
     parts = line.split(b" ")

@@ -366,9 +366,8 @@ class Subresources:
         if not matching:
             return True
         if len(matching) > 1:
-            raise errors.internal(
-                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
-            )
+            text = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+            raise errors.StatusError(500, "", text)
         item, budget = matching[0]
         name, status = budget.metadata.name, budget.status
         ready = any(

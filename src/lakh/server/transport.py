@@ -107,8 +107,7 @@ class Server:
         self.max_body_bytes = max_body_bytes
         self.timeouts = timeouts or Timeouts()
         self.heads = http1.HeadCache()
-        self.large_heads: dict[Connection, int] = {}
-        """Connections with the beginning of a large head, and in how many pieces it came."""
+        self.large_heads = http1.LargeHeads()
         self.now = 0.0  # the loop's time at the last sweep: exact enough for timeouts, and free to read
         self.draining = False
         self.port = 0
@@ -187,7 +186,7 @@ class Server:
 
     def forget(self, connection: Connection) -> None:
         """A connection is gone."""
-        self.large_heads.pop(connection, None)
+        self.large_heads.done(connection)
         slot = self._slots[connection._slot]
         if connection in slot:
             slot.remove(connection)
