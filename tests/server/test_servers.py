@@ -20,6 +20,7 @@ from lakh.server.cluster import PARTITIONS
 from lakh.server.engine import NatsEngine
 from lakh.store.nats_journal import NatsJournal
 from lakh.store.nats_server import NatsServer
+from tests.apis.groups.test_certificates import REQUEST
 from tests.server.harness import CONFIGMAPS, PODS, configmap, pod
 from tests.store.nats_servers import cluster, kill
 
@@ -489,6 +490,17 @@ async def test_nobody_else_speaks_for_others(two: Servers) -> None:
         "POST", CONFIGMAPS, configmap("x"), **{"X-Remote-User": "root", "X-Lakh-Seen": "default=99999"}
     )
     assert asked.status == 201, asked
+
+
+async def test_who_acts_as_somebody_else_does_so_at_the_writer_too(two: Servers) -> None:
+    spec = {"request": REQUEST, "signerName": "example.com/x", "usages": ["client auth"]}
+    body = {"metadata": {"generateName": "jane-"}, "spec": spec}
+    jane = {"Impersonate-User": "jane", "Impersonate-Uid": "7", "Impersonate-Extra-Team": "red"}
+    for node in two.nodes:
+        path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+        made = (await node.call("POST", path, body, **jane)).json["spec"]
+        assert (made["username"], made["uid"], made["extra"]) == ("jane", "7", {"team": ["red"]})
+        assert made["groups"] == ["system:authenticated"]
 
 
 async def test_the_endpoints_of_the_service_kubernetes_are_the_servers_that_are_there(

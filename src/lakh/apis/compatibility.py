@@ -46,7 +46,7 @@ _MISSING = """
 | aggregated API servers | `APIService`s are stored, those of what is served here are made; requests are not passed on |
 | admission webhooks, admission policies | stored and checked, their expressions against upstream's types; not called |
 | RBAC | stored, not enforced: every credential that the cluster issued may do everything, in anybody's name (`kubectl --as`) too |
-| API priority and fairness | stored, not enforced |
+| API priority and fairness | enforced by upstream's schemas, levels and queues; reads of one object take no seat, and writes only when many are under way |
 | `log`, `exec`, `attach`, `portforward`, proxies | passed on to the kubelet, pod or endpoint, upgraded connections (WebSocket, SPDY) as pipes of bytes. Upstream translates WebSocket's `v5.channel.k8s.io` and tunnelled port forwarding into SPDY for kubelets that do not know them; here the kubelet refuses the upgrade, and kubectl goes on with SPDY by itself. Simulated kubelets answer `log`, `/pods`, `/healthz`, `/metrics`, and refuse the rest, for they run no images |
 | `pods/resize` | the simulated kubelet refuses what its node can never hold and actuates the rest; it defers nothing |
 | LimitRanger, ResourceQuota, PodSecurity, NodeRestriction admission | not enforced |
