@@ -19,7 +19,7 @@ from lakh.scheduler.queue import SchedulingQueue
 from .server.harness import Api
 
 OUR_OWN = "lakh_"
-ROW = re.compile(r"\| `([a-z_]+)` \| (counter|gauge|histogram) \| ([a-z_, ]*)\|")
+ROW = re.compile(r"\| `([a-z_]+)` \| (counter|gauge|histogram) \| ([A-Za-z_, ]*)\|")
 
 
 def described() -> dict[str, tuple[str, frozenset[str]]]:

@@ -198,3 +198,16 @@ async def test_one_pod_a_node(client: FakeClient) -> None:
     controller.resync()
     await drain(controller)
     assert len(client.all(PODS)) == 3
+
+
+async def test_a_daemon_set_that_selects_all_pods_does_nothing(client: FakeClient) -> None:
+    context = make_context(client)
+    controller = DaemonSetController(context)
+    client.put(NODES, {"metadata": {"name": "n1"}})
+    body = {"selector": {}, "template": template({"app": "agent"})}
+    client.put(DAEMONSETS, {"metadata": {"name": "agent"}, "spec": body})
+    controller.resync()
+    await drain(controller)
+    assert client.all(PODS) == []
+    [(kind, reason, _)] = context.recorder("daemonset-controller").events  # type: ignore[attr-defined]
+    assert (kind, reason) == ("Warning", "SelectingAll")

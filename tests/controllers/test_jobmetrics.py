@@ -43,3 +43,17 @@ def test_syncs() -> None:
     jobmetrics.synced(job(mode="NonIndexed"), jobmetrics.CREATED, 0.01, failed=True)
     assert count(jobmetrics._SYNCS, *labels) == before + 1
     assert jobmetrics._SECONDS.series[labels].counts[2] == 1, "0.008 < 0.01 <= 0.016"
+
+
+def test_indexes_and_pods() -> None:
+    before = [count(jobmetrics._INDEXES, outcome, "perIndex") for outcome in ("succeeded", "failed")]
+    first = job(succeeded=3, failedIndexes="1")
+    first.spec.backoffLimitPerIndex = 0
+    jobmetrics.written(first, job(succeeded=5, failedIndexes="1,4-6").status)
+    after = [count(jobmetrics._INDEXES, outcome, "perIndex") for outcome in ("succeeded", "failed")]
+    assert after == [before[0] + 2, before[1] + 3]
+    first.spec.podReplacementPolicy = "Failed"
+    labels = ("recreate_failed", "succeeded")
+    before = [count(jobmetrics._CREATED, *labels)]
+    jobmetrics.created(first, 4, 0, replaces=True)
+    assert count(jobmetrics._CREATED, *labels) == before[0] + 4

@@ -354,7 +354,14 @@ class DaemonSetController(Controller):
     async def reconcile(self, key: str) -> None:
         """Bring one DaemonSet on."""
         daemons = self._sets.items.get(key)
-        if daemons is None or daemons.metadata.deletionTimestamp is not None:
+        if daemons is None:
+            return
+        selector = daemons.spec.selector
+        if selector is not None and not selector.matchLabels and not selector.matchExpressions:
+            message = "This daemon set is selecting all pods. A non-empty selector is required."
+            self._recorder.event(object_reference(DAEMONSETS, daemons), "Warning", "SelectingAll", message)
+            return
+        if daemons.metadata.deletionTimestamp is not None:
             return
         try:
             revision = await self._histories.current(
@@ -427,6 +434,10 @@ class DaemonSetController(Controller):
         reference = object_reference(DAEMONSETS, daemons)
         namespace = daemons.metadata.namespace
         self._note_failures(key, daemons, plan.failed)
+        for pod in plan.delete:
+            if pod.status.phase == "Succeeded":
+                message = f"Found succeeded daemon pod {_key(pod.metadata)} on node {node_of(pod)}, will try to delete it"
+                self._recorder.event(reference, "Normal", "SucceededDaemonPod", message)
         targets = [node for node in plan.create if self._may_create(key, node)][:BURST]
         victims = plan.delete[:BURST]
         self._expectations.expect_deletions(key, [pod.metadata.uid for pod in victims])

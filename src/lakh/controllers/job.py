@@ -53,6 +53,7 @@ FIRST_BATCH = 8
 """Creates of the first batch of a slow start."""
 MIN_DELAY_SECONDS = 0.02
 MAX_DELAY_SECONDS = 1.0
+TOO_MANY_SUCCEEDED = "Too many succeeded pods running after completion count reached"
 DELAY_PER_POD_SECONDS = 5e-5
 """Pod events are gathered this long per active pod, between the two bounds."""
 
@@ -99,6 +100,8 @@ class JobController(Controller):
 
     def _job_added(self, job: Job) -> None:
         key = _key(job.metadata)
+        if _is_external(job):
+            jobmetrics.external(job.spec.managedBy or "")
         self._to_claim.add(key)
         self.queue.add(key)
 
@@ -220,7 +223,7 @@ class JobController(Controller):
     async def reconcile(self, key: str) -> None:
         """Bring one Job on."""
         job = self._current(key)
-        if job is None or job.spec.managedBy not in (None, "kubernetes.io/job-controller"):
+        if job is None or _is_external(job):
             return
         if key in self._to_claim:
             await self._claim(job)
@@ -324,14 +327,18 @@ class JobController(Controller):
         reference = object_reference(JOBS, job)
         indexes: Sequence[int | None] = tracker.take(count, self.now()) if tracker.indexed else [None] * count
 
+        failures = 0
+
         async def create(index: int | None) -> None:
-            failures = tracker.index_failures.get(index, 0) if index is not None else 0
+            nonlocal failures
+            failed = tracker.index_failures.get(index, 0) if index is not None else 0
             ignored = tracker.index_ignored.get(index, 0) if index is not None else 0
             try:
                 pod = await self.client.create(
-                    PODS, maker.make(index, failures, ignored), job.metadata.namespace, type=Bare
+                    PODS, maker.make(index, failed, ignored), job.metadata.namespace, type=Bare
                 )
             except ApiError as error:
+                failures += 1
                 self._recorder.event(reference, "Warning", "FailedCreate", f"Error creating: {error}")
                 raise
             self._recorder.event(reference, "Normal", "SuccessfulCreate", f"Created pod: {pod.metadata.name}")
@@ -339,6 +346,12 @@ class JobController(Controller):
         self._expectations.expect_additions(key, len(indexes))
         succeeded, error = await slow_start(indexes, create, initial=FIRST_BATCH)
         self._expectations.added(key, len(indexes) - succeeded)
+        jobmetrics.created(
+            job,
+            succeeded,
+            failures,
+            replaces=bool(job.status.failed or tracker.failed or tracker.terminating),
+        )
         return succeeded, error
 
     async def _delete(
@@ -478,6 +491,13 @@ class JobController(Controller):
         if plan.verdict is not None:
             conditions = set_condition(conditions, _probed(target_condition(plan.verdict), now), now=now)
             if may_finish(status, tracker):
+                completions = job.spec.completions
+                if (
+                    plan.verdict.type == "Complete"
+                    and completions is not None
+                    and (status.succeeded or 0) > completions
+                ):
+                    events.append(("Warning", "TooManySucceededPods", TOO_MANY_SUCCEEDED))
                 events.append(self._finish(status, conditions, plan.verdict, now))
         status.conditions = conditions or None
         return events
@@ -501,6 +521,11 @@ class JobController(Controller):
             status.completionTime = now
             return "Normal", "Completed", "Job completed"
         return "Warning", verdict.reason, verdict.message
+
+
+def _is_external(job: Job) -> bool:
+    """Whether somebody else manages the Job."""
+    return job.spec.managedBy not in (None, "kubernetes.io/job-controller")
 
 
 def _probed(condition: Condition, now: str) -> Condition:
