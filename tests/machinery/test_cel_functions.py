@@ -135,6 +135,7 @@ def test_formats_have_names(checker: Checker, name: str) -> None:
         # Literals.
         ("9223372036854775808", "<input>:1:1: invalid int literal"),
         ("18446744073709551616u", "<input>:1:1: invalid uint literal"),
+        ("1.5 < 1e999", "<input>:1:7: invalid double literal"),
         ("duration('1')", "<input>:1:10: invalid duration argument"),
         ("[1, 'a']", "<input>:1:5: expected type 'int' but found 'string'"),
     ],

@@ -8,6 +8,7 @@ against its `DeclType`s and adds cel-go's validators of literals; their messages
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
@@ -288,6 +289,9 @@ def _literals(ast: Ast) -> Iterator[tuple[Expr, str]]:
             text = at.args[0].value
             if isinstance(text, str) and not _ARGUMENTS[at.name](text):
                 yield at.args[0], f"invalid {at.name} argument"
+        elif at.kind == "literal" and isinstance(at.value, float) and math.isinf(at.value):
+            # The library takes it for infinity.
+            yield at, "invalid double literal"
         elif at.kind == "call" and at.name == "format":
             yield from _format(ast, at)
         elif at.kind in ("list", "map") and at.id not in exempt:
