@@ -119,3 +119,12 @@ async def test_trigger_time(client: FakeClient) -> None:
     client.change(SERVICES, "web", {"metadata": {"labels": {"team": "a"}}})
     await drain(controller)
     assert told() is None
+
+
+def test_ports_of_sidecars_count() -> None:
+    port = [ContainerPort(name="web", containerPort=9090, protocol="TCP")]
+    for policy, expected in (("Always", [9090]), (None, [])):
+        found = pod("a", "10.0.0.1")
+        found.spec.initContainers = [Container(name="s", ports=port, restartPolicy=policy)]
+        subsets, _ = subsets_of(service(), [found])
+        assert [one["ports"][0]["port"] for one in subsets] == expected

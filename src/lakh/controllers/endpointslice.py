@@ -7,7 +7,7 @@ empty slice, as a placeholder, and slices that would go are used again for those
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from .pods import controller_reference, is_finished, is_ready
 from .selecting import compile_map
 from .triggertimes import ANNOTATION as TRIGGER_TIME
 from .triggertimes import TriggerTimes
-from .views import Bare, BareMeta, EndpointSlice, Node, Pod, Service
+from .views import Bare, BareMeta, Container, EndpointSlice, Node, Pod, Service
 
 MAX_ENDPOINTS = 100
 """Endpoints of one slice, as upstream's --max-endpoints-per-slice."""
@@ -58,7 +58,9 @@ def ports_of(service: Service, pod: Pod) -> Ports:
 
 
 def _named(pod: Pod, name: str, protocol: str) -> int | None:
-    for container in pod.spec.containers or ():
+    containers: list[Container] = list(pod.spec.containers or ())
+    containers += [one for one in pod.spec.initContainers or () if one.restartPolicy == "Always"]
+    for container in containers:
         for port in container.ports or ():
             if port.name == name and (port.protocol or "TCP") == protocol:
                 return port.containerPort
@@ -422,7 +424,7 @@ def new_slice(
     ports: Ports,
     endpoints: list[dict[str, Any]],
     since: str | None = None,
-    taken: Container[str] = (),
+    taken: Collection[str] = (),
 ) -> bytes:
     """A slice to create, encoded. Its name is fixed by its first endpoint."""
     first = (endpoints[0].get("targetRef") or {}).get("uid", "") if endpoints else ""
@@ -454,7 +456,7 @@ def encoded_ports(ports: Ports) -> list[dict[str, Any]]:
     ]
 
 
-def free_name(base: str, about: Sequence[Any], taken: Container[str]) -> str:
+def free_name(base: str, about: Sequence[Any], taken: Collection[str]) -> str:
     """A name for a new slice that follows from what it is `about`, so that creating it twice is refused. `taken` are names of others."""
     tries = 0
     while True:

@@ -47,6 +47,9 @@ def share_pod(old: Pod | None, new: Pod) -> None:
     if spec.volumes is not None:
         # Each pod has one with its token, of a name of its own: controllers look at claims only.
         spec.volumes = [v for v in spec.volumes if v.persistentVolumeClaim or v.ephemeral] or None
+    if spec.initContainers is not None:
+        # Sidecars serve ports; the others have ended when it matters.
+        spec.initContainers = [c for c in spec.initContainers if c.restartPolicy == "Always"] or None
     if old is not None and old.spec == spec:
         new.spec = old.spec
     else:
@@ -56,6 +59,8 @@ def share_pod(old: Pod | None, new: Pod) -> None:
             spec.tolerations = _tolerations(spec.tolerations)
         if spec.containers is not None:
             spec.containers = _containers(spec.containers)
+        if spec.initContainers is not None:
+            spec.initContainers = _containers(spec.initContainers)
         if spec.volumes is not None:
             spec.volumes = _volumes(spec.volumes)
         if spec.affinity is not None:

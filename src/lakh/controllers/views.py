@@ -138,10 +138,11 @@ class ContainerPort(View):
 
 
 class Container(View):
-    """A container's ports."""
+    """A container's ports; those of init containers with restartPolicy Always (sidecars) are as good."""
 
     name: str = ""
     ports: list[ContainerPort] | None = None
+    restartPolicy: str | None = None
 
 
 class PodSpec(View):
@@ -151,6 +152,7 @@ class PodSpec(View):
     tolerations: list[Toleration] | None = None
     affinity: Affinity | None = None
     containers: list[Container] | None = None
+    initContainers: list[Container] | None = None
     hostname: str | None = None
     subdomain: str | None = None
     volumes: list[PodVolume] | None = None
