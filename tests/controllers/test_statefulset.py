@@ -219,3 +219,18 @@ def test_claims_of_others_are_left_alone() -> None:
     found = owners(claim(weak), stateful, pod, surplus=False)
     assert found is not None
     assert [reference["uid"] for reference in found] == ["t", "new"]
+
+
+async def test_claims_that_a_pending_pod_waits_for_come_back(client: FakeClient) -> None:
+    controller = StatefulSetController(make_context(client))
+    put(client, replicas=1, volumeClaimTemplates=[{"metadata": {"name": "data"}, "spec": {}}])
+    await drain(controller)
+    client.remove(PERSISTENTVOLUMECLAIMS, "data-db-0")
+    controller.resync()
+    await drain(controller)
+    assert [one["metadata"]["name"] for one in client.all(PERSISTENTVOLUMECLAIMS)] == ["data-db-0"]
+    ready_pod(client, "db-0")
+    client.remove(PERSISTENTVOLUMECLAIMS, "data-db-0")
+    controller.resync()
+    await drain(controller)
+    assert client.all(PERSISTENTVOLUMECLAIMS) == []

@@ -29,6 +29,7 @@ __all__ = [
     "is_expired",
     "is_forbidden",
     "is_invalid",
+    "is_namespace_terminating",
     "is_not_found",
     "is_too_many_requests",
     "is_unauthorized",
@@ -151,6 +152,12 @@ def is_not_found(error: BaseException) -> bool:
 def is_conflict(error: BaseException) -> bool:
     """409 Conflict: the object was changed since it was read (AlreadyExists is not meant)."""
     return has_reason(error, "Conflict")
+
+
+def is_namespace_terminating(error: BaseException) -> bool:
+    """Whether something was not created because its namespace is being deleted."""
+    causes = (error.details or {}).get("causes") if isinstance(error, ApiError) else None
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes or ())
 
 
 def is_already_exists(error: BaseException) -> bool:

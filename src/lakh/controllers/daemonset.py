@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from lakh.client.errors import ApiError, is_not_found
+from lakh.client.errors import ApiError, is_namespace_terminating, is_not_found
 from lakh.client.resources import DAEMONSETS, NODES, PODS, object_reference
 
 from . import informers
@@ -448,7 +448,8 @@ class DaemonSetController(Controller):
             try:
                 pod = await self.client.create(PODS, maker.make(node), namespace, type=Bare)
             except ApiError as error:
-                self._recorder.event(reference, "Warning", "FailedCreate", f"Error creating: {error}")
+                if not is_namespace_terminating(error):
+                    self._recorder.event(reference, "Warning", "FailedCreate", f"Error creating: {error}")
                 raise
             self._recorder.event(reference, "Normal", "SuccessfulCreate", f"Created pod: {pod.metadata.name}")
 

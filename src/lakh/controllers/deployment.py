@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from lakh.client.errors import ApiError, is_already_exists, is_not_found
+from lakh.client.errors import ApiError, is_already_exists, is_namespace_terminating, is_not_found
 from lakh.client.resources import DEPLOYMENTS, PODS, REPLICASETS, object_reference
 
 from . import clock, informers, rollout
@@ -210,8 +210,7 @@ class DeploymentController(Controller):
 
     async def _create_failed(self, deployment: Deployment, creation: Creation, error: ApiError) -> None:
         """Tell why there is no new ReplicaSet; in a namespace that is going nobody asks."""
-        causes = (error.details or {}).get("causes") or ()
-        if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        if is_namespace_terminating(error):
             return
         message = f'Failed to create new replica set "{creation.name}": {error}'
         self._recorder.event(object_reference(DEPLOYMENTS, deployment), "Warning", FAILED_CREATE, message)

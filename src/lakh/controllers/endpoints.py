@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from lakh.client.errors import ApiError, is_already_exists, is_conflict, is_not_found
+from lakh.client.errors import (
+    ApiError,
+    is_already_exists,
+    is_conflict,
+    is_namespace_terminating,
+    is_not_found,
+)
 from lakh.client.resources import ENDPOINTS, SERVICES, object_reference
 
 from .context import Context
@@ -125,8 +131,7 @@ class EndpointsController(PerService):
             try:
                 await self.client.create(ENDPOINTS, body, namespace, type=Bare)
             except ApiError as error:
-                causes = (error.details or {}).get("causes") or ()
-                if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+                if is_namespace_terminating(error):
                     return
                 self._tell(
                     service,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from lakh.client.errors import ApiError, is_not_found
+from lakh.client.errors import ApiError, is_namespace_terminating, is_not_found
 from lakh.client.resources import ENDPOINTS, ENDPOINTSLICES, SERVICES, object_reference
 
 from . import informers
@@ -262,8 +262,7 @@ class EndpointSliceMirroringController(Controller):
         try:
             await self.client.create(ENDPOINTSLICES, body, endpoints.metadata.namespace, type=Bare)
         except ApiError as error:
-            causes = (error.details or {}).get("causes") or ()
-            if not any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+            if not is_namespace_terminating(error):
                 raise
 
     async def _update(

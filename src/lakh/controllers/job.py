@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from lakh.client.client import STRATEGIC
-from lakh.client.errors import ApiError, is_not_found
+from lakh.client.errors import ApiError, is_namespace_terminating, is_not_found
 from lakh.client.resources import JOBS, PODS, object_reference
 from lakh.client.workqueue import WorkQueue
 
@@ -339,7 +339,8 @@ class JobController(Controller):
                 )
             except ApiError as error:
                 failures += 1
-                self._recorder.event(reference, "Warning", "FailedCreate", f"Error creating: {error}")
+                if not is_namespace_terminating(error):
+                    self._recorder.event(reference, "Warning", "FailedCreate", f"Error creating: {error}")
                 raise
             self._recorder.event(reference, "Normal", "SuccessfulCreate", f"Created pod: {pod.metadata.name}")
 

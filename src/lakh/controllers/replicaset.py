@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lakh.client.errors import ApiError, is_not_found
+from lakh.client.errors import ApiError, is_namespace_terminating, is_not_found
 from lakh.client.informer import Informer
 from lakh.client.resources import PODS, REPLICASETS, REPLICATIONCONTROLLERS, object_reference
 
@@ -285,7 +285,9 @@ class ReplicaSetController(Controller):
                 try:
                     pod = await self.client.create(PODS, body, namespace, type=Bare)
                 except ApiError as error:
-                    self._recorder.event(reference, "Warning", "FailedCreate", f"Error creating: {error}")
+                    if not is_namespace_terminating(error):
+                        message = f"Error creating: {error}"
+                        self._recorder.event(reference, "Warning", "FailedCreate", message)
                     raise
                 self._recorder.event(
                     reference, "Normal", "SuccessfulCreate", f"Created pod: {pod.metadata.name}"
@@ -294,7 +296,7 @@ class ReplicaSetController(Controller):
             self._expectations.expect_additions(key, plan.create)
             succeeded, error = await slow_start(range(plan.create), create)
             self._expectations.added(key, plan.create - succeeded)
-            if isinstance(error, ApiError) and _namespace_terminating(error):
+            if isinstance(error, ApiError) and is_namespace_terminating(error):
                 return None  # the pods would be deleted at once
             return error
         if plan.delete:
@@ -369,11 +371,6 @@ def _ready_since(pod: Pod) -> float | None:
 
 def _key(metadata: Meta) -> str:
     return f"{metadata.namespace}/{metadata.name}"
-
-
-def _namespace_terminating(error: ApiError) -> bool:
-    causes = (error.details or {}).get("causes") or ()
-    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
 
 
 __all__ = ["Plan", "ReplicaSetController", "ReplicationManager", "count", "decide"]

@@ -5,7 +5,7 @@ Both controllers look when a namespace changes and when their object changes, so
 
 from __future__ import annotations
 
-from lakh.client.errors import ApiError, is_already_exists, is_not_found
+from lakh.client.errors import ApiError, is_already_exists, is_namespace_terminating, is_not_found
 from lakh.client.informer import Informer
 from lakh.client.resources import CONFIGMAPS, NAMESPACES, SERVICEACCOUNTS
 
@@ -74,7 +74,7 @@ class ServiceAccountController(_PerNamespace):
         try:
             await self.client.create(SERVICEACCOUNTS, body, key, type=Bare)
         except ApiError as error:
-            if not is_already_exists(error) and not _going(error):
+            if not is_already_exists(error) and not is_namespace_terminating(error):
                 raise
 
 
@@ -119,12 +119,6 @@ class RootCAPublisher(_PerNamespace):
             extra: dict[str, str | None] = {name: None for name in current.data or {} if name not in data}
             await self.client.patch(CONFIGMAPS, ROOT_CA, {"data": {**data, **extra}}, key, type=Bare)
         except ApiError as error:
-            if is_not_found(error) or is_already_exists(error) or _going(error):
+            if is_not_found(error) or is_already_exists(error) or is_namespace_terminating(error):
                 return
             raise
-
-
-def _going(error: ApiError) -> bool:
-    """Whether the namespace is being deleted, which is no failure."""
-    causes = (error.details or {}).get("causes") or ()
-    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)

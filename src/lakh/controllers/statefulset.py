@@ -384,7 +384,15 @@ class StatefulSetController(Controller):
         wanted = wanted_ordinals(stateful)
         for pod in pods:
             surplus = ordinal_of(stateful.metadata.name, pod) not in wanted
-            for found in self._claims_of(stateful, pod.metadata.name):
+            claims = self._claims_of(stateful, pod.metadata.name)
+            if (
+                pod.status.phase in (None, "Pending")
+                and len(claims) < len(stateful.spec.volumeClaimTemplates)
+                and not surplus
+            ):
+                # Somebody deleted what the pod is waiting for.
+                await self._create_claims(stateful, pod.metadata.name)
+            for found in claims:
                 owners = claimretention.owners(found, stateful, pod.metadata, surplus=surplus)
                 if owners is None:
                     continue
