@@ -363,3 +363,28 @@ def test_endpoints(rest: Rest, namespace: str) -> None:
     rest.delete(f"{root}/services/s").ok(200)
     assert eventually(lambda: rest.get(f"{root}/endpoints/s").status == 404)
     assert eventually(lambda: not rest.get(slices).ok(200)["items"])
+
+
+@covers("EndpointSliceMirroring should mirror a custom Endpoints resource through create update and delete")
+def test_endpoints_are_mirrored(rest: Rest, namespace: str) -> None:
+    root = f"/api/v1/namespaces/{namespace}"
+    slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?labelSelector=kubernetes.io/service-name%3Ds"
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}}
+    rest.post(f"{root}/services", {**service, "spec": {"ports": [{"port": 80}]}}).ok(201)
+
+    def endpoints(ip: str) -> dict[str, Any]:
+        subsets = [{"addresses": [{"ip": ip}], "ports": [{"name": "http", "port": 80}]}]
+        return {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "s"}, "subsets": subsets}
+
+    def mirrored() -> list[tuple[list[str], int]]:
+        return [
+            (one["endpoints"][0]["addresses"], one["ports"][0]["port"])
+            for one in rest.get(slices).ok(200)["items"]
+        ]
+
+    rest.post(f"{root}/endpoints", endpoints("10.1.2.3")).ok(201)
+    assert eventually(lambda: mirrored() == [(["10.1.2.3"], 80)])
+    rest.put(f"{root}/endpoints/s", endpoints("10.2.3.4")).ok(200)
+    assert eventually(lambda: mirrored() == [(["10.2.3.4"], 80)])
+    rest.delete(f"{root}/endpoints/s").ok(200)
+    assert eventually(lambda: mirrored() == [])

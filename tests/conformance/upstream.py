@@ -155,6 +155,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "EndpointSlice should have Endpoints and EndpointSlices pointing to API Server": "of the service kubernetes",
         "EndpointSlice should create and delete Endpoints and EndpointSlices for a Service with a selector specified": "they come and go with the service",
         "EndpointSlice should support creating EndpointSlice API operations": OPERATIONS,
+        "EndpointSliceMirroring should mirror a custom Endpoints resource through create update and delete": "one slice that follows them and goes with them",
         "Ingress API should support creating Ingress API operations": OPERATIONS + "; status",
         "IngressClass API should support creating IngressClass API operations": OPERATIONS,
         "Services should be able to change the type from ClusterIP to ExternalName": "the address is released",
@@ -250,7 +251,6 @@ LATER: dict[str, str] = {
     "ReplicationController should surface a failure condition on a common issue like exceeded quota": QUOTAS,
     "LimitRange should create a LimitRange with defaults and ensure pod has those defaults applied.": "limit ranges are stored, not applied",
     "ServiceAccounts should mount an API token into pods": "needs a container",
-    "EndpointSliceMirroring should mirror a custom Endpoints resource through create update and delete": "no controller mirrors Endpoints",
 }
 
 _NAMES = {name for tests in CATALOGUE.values() for name in tests}
