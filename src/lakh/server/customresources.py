@@ -68,6 +68,10 @@ class CustomResources:
         self._condition_type: Any = schema().struct(PREFIX + "CustomResourceDefinitionCondition")
         self._names_type: Any = schema().struct(PREFIX + "CustomResourceDefinitionNames")
         self._status_type: Any = schema().struct(PREFIX + "CustomResourceDefinitionStatus")
+        # Kubernetes' own versions of groups, which no definition adds to.
+        self._builtin = frozenset(
+            (r.group, r.version) for r in cluster.registry.all() if not isinstance(r, CustomResource)
+        )
         self._installed: dict[str, _Installed] = {}
         self._waiting: dict[str, None] = {}
         self._deleting: dict[str, Watch] = {}
@@ -136,7 +140,11 @@ class CustomResources:
                     before.schema_revisions[version.name] if unchanged and before is not None else revision
                 )
             try:
-                resources = custom.resources_of(definition, revisions)
+                resources = [
+                    r
+                    for r in custom.resources_of(definition, revisions)
+                    if (r.group, r.version) not in self._builtin
+                ]
             except Exception:
                 # It was valid when it was written; another version of this program may see it otherwise.
                 log.exception("definition %s cannot be served", name)
