@@ -8,11 +8,12 @@ not pay for it. Its own evaluator is not used: it does not count costs as cel-go
 from __future__ import annotations
 
 import importlib
-import json
 import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any
+
+import msgspec
 
 from lakh.machinery import cel_names
 from lakh.machinery.cel_functions import FUNCTIONS, MESSAGES, Function
@@ -124,11 +125,13 @@ def _overload(name: str, number: int, overload: Function) -> dict[str, Any]:
 def config(*, declared: bool, variables: Mapping[str, Any] | None = None) -> Any:
     """What only a configuration can ask for: extensions, and with `declared` Kubernetes' functions whose types are generic. `variables` have types in
     a configuration's words."""
-    return _config(declared, json.dumps([{"name": name, **kind} for name, kind in (variables or {}).items()]))
+    return _config(
+        declared, msgspec.json.encode([{"name": n, **kind} for n, kind in (variables or {}).items()])
+    )
 
 
 @lru_cache(CONFIGS_KEPT)
-def _config(declared: bool, variables: str) -> Any:
+def _config(declared: bool, variables: bytes) -> Any:
     names = ["lists", *(["two-var-comprehensions"] if declared else [])]
     functions = [
         {"name": name, "overloads": [_overload(name, *numbered) for numbered in enumerate(overloads)]}
@@ -139,10 +142,10 @@ def _config(declared: bool, variables: str) -> Any:
         "name": "kubernetes",
         "extensions": [{"name": name} for name in names],
         "functions": functions,
-        "variables": json.loads(variables),
+        "variables": msgspec.json.decode(variables),
     }
     # JSON is YAML.
-    return library().NewEnvConfigFromYaml(json.dumps(wanted))
+    return library().NewEnvConfigFromYaml(msgspec.json.encode(wanted).decode())
 
 
 # Numbers of different kinds can be compared.
