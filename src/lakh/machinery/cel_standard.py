@@ -8,15 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from lakh.machinery import goregex
-from lakh.machinery.cel_strings import STRINGS, double_text, plain_text
+from lakh.machinery.cel_strings import STRINGS, plain_text
 from lakh.machinery.cel_times import (
     GETTERS,
     duration_of,
-    duration_text,
     of_nanos,
     parse_duration,
     parse_timestamp,
-    timestamp_text,
 )
 from lakh.machinery.cel_values import (
     LISTS,
@@ -305,22 +303,12 @@ def _to_double(value: Any) -> float:
     raise _unconvertible(value, "double")
 
 
+_WITH_STRING = frozenset((str, bool, int, UInt, float, Timestamp, Duration, bytes))
+
+
 def to_string(value: Any) -> str:
     """`string(value)`"""
-    kind = type(value)
-    if kind is str:
-        return str(value)
-    if kind is bool:
-        return "true" if value else "false"
-    if kind is int or kind is UInt:
-        return str(int(value))
-    if kind is float:
-        return double_text(value)
-    if kind is Timestamp:
-        return timestamp_text(value)
-    if kind is Duration:
-        return duration_text(value)
-    if kind is bytes:
+    if type(value) in _WITH_STRING:
         return plain_text(value)
     raise NoSuchOverload
 

@@ -241,14 +241,7 @@ def _cut(entry: Entry, parts: dict[str, _Part]) -> bool:
         before = sets.get(name)
         if before is None or name == ".":
             continue
-        left = _looked_up(_cached_without, _without, bytes(before), part)
-        if left is None:
-            continue
-        touched = True
-        if left:
-            sets[name] = msgspec.Raw(left)
-        else:
-            del sets[name]
+        touched |= _put(sets, name, _looked_up(_cached_without, _without, bytes(before), part))
     if not touched:
         return True
     if sets.keys() <= {"."}:
@@ -268,17 +261,21 @@ def _grown(entry: Entry | None, parts: dict[str, _Part]) -> msgspec.Raw | None:
                 sets[name] = msgspec.Raw(part[0])
                 touched = True
             continue
-        left = _looked_up(_cached_with, _with, bytes(before), part)
-        if left is None:
-            continue
-        touched = True
-        if left:
-            sets[name] = msgspec.Raw(left)
-        else:
-            del sets[name]
+        touched |= _put(sets, name, _looked_up(_cached_with, _with, bytes(before), part))
     if sets.keys() <= {"."}:
         return None
     return msgspec.Raw(_encode(sets)) if touched or entry is None else entry.fieldsV1
+
+
+def _put(sets: dict[str, msgspec.Raw], name: str, node: bytes | None) -> bool:
+    """Puts in what became of a node, see `_result`. Whether that is something else than there was."""
+    if node is None:
+        return False
+    if node:
+        sets[name] = msgspec.Raw(node)
+    else:
+        del sets[name]
+    return True
 
 
 def _looked_up(cached: Any, plain: Any, before: bytes, part: _Part) -> bytes | None:
