@@ -14,7 +14,7 @@ import msgspec
 
 from lakh.apis.custom import CustomResource
 from lakh.machinery import errors
-from lakh.server.bootstrap import BOOTSTRAP_USER
+from lakh.server.authn import APISERVER
 from lakh.server.cluster import Cluster
 from lakh.server.context import Context
 from lakh.server.following import Following
@@ -94,7 +94,7 @@ async def reconcile_api_services(cluster: Cluster, *, starting: bool = True) -> 
     """
     labels = (ON_START, ALWAYS) if starting else (ALWAYS,)
     store: ResourceStore = cluster.named(GROUP, "v1", "apiservices")
-    context = Context(BOOTSTRAP_USER, manager="kube-apiserver")
+    context = Context(APISERVER, manager="kube-apiserver")
     wanted = served(cluster)
     work: list[Any] = [
         store.create(context, msgspec.convert(plain, store.codec.struct), "")

@@ -26,10 +26,9 @@ from lakh.machinery.metrics import CONTENT_TYPE
 from lakh.server import backup, certs, fairdump, impersonation, ownendpoints
 from lakh.server.admission import Admission
 from lakh.server.apiservices import follow_custom_resources, reconcile_api_services
-from lakh.server.authn import ANONYMOUS, Authenticator, User, ignored_token
+from lakh.server.authn import ANONYMOUS, APISERVER, Authenticator, User, ignored_token
 from lakh.server.backup import Backups
 from lakh.server.bootstrap import (
-    BOOTSTRAP_USER,
     authentication_config,
     bootstrap,
     check_keys,
@@ -173,7 +172,7 @@ class ApiServer:
                 await reconcile_roles(server.cluster)
                 await reconcile_api_services(server.cluster)
                 own = ownendpoints.own(server.transport.port)
-                await ownendpoints.publish(server.cluster, () if own is None else (own,), BOOTSTRAP_USER)
+                await ownendpoints.publish(server.cluster, () if own is None else (own,), APISERVER)
                 server.ready = True
                 identity = Identity(server.cluster, url, own)
                 server._background.append(
@@ -235,7 +234,7 @@ class ApiServer:
                 published = set()
             elif (wanted := identity.endpoints(writers.alive())) != published or now >= due:
                 try:
-                    await ownendpoints.publish(self.cluster, wanted, BOOTSTRAP_USER)
+                    await ownendpoints.publish(self.cluster, wanted, APISERVER)
                     published, due = wanted, now + ownendpoints.RECONCILE_SECONDS
                 except (StoreError, errors.StatusError) as e:
                     log.info("endpoints of the API servers: %s", e)

@@ -61,6 +61,8 @@ class User:
 
 
 ANONYMOUS = User("system:anonymous", groups=(ALL_UNAUTHENTICATED,))
+APISERVER = User("system:apiserver", groups=("system:masters", ALL_AUTHENTICATED))
+"""An API server itself, as whom it writes what it rests on and asks others."""
 
 
 class TokensFileError(Exception):

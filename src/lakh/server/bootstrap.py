@@ -15,7 +15,7 @@ from lakh.apis import flowdefaults
 from lakh.apis.groups.scheduling import SYSTEM_PRIORITY_CLASSES
 from lakh.machinery import errors, times
 from lakh.server import serviceaddresses
-from lakh.server.authn import User
+from lakh.server.authn import APISERVER
 from lakh.server.certs import FRONT_PROXY_NAME, SHARED_FILES, Pki, PkiError
 from lakh.server.cluster import Cluster
 from lakh.server.context import Context
@@ -33,8 +33,6 @@ NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 # What upstream makes only at the start, or has another component make.
 MADE_ONCE = ("serviceaccounts", "priorityclasses")
 SERVICE_ADDRESS = "10.96.0.1"
-
-BOOTSTRAP_USER = User("system:apiserver", groups=("system:masters", "system:authenticated"))
 
 
 def _objects(port: int) -> list[tuple[str, str, str, str, dict[str, Any]]]:
@@ -115,7 +113,7 @@ async def _renew_authentication(cluster: Cluster, wanted: dict[str, Any]) -> Non
         new.data = wanted["data"]
         return new
 
-    await store.update(Context(BOOTSTRAP_USER, manager="kube-apiserver"), "kube-system", name, put)
+    await store.update(Context(APISERVER, manager="kube-apiserver"), "kube-system", name, put)
 
 
 def check_keys(partition: Partition, pki: Pki) -> None:
@@ -186,7 +184,7 @@ async def _create_missing(cluster: Cluster, objects: list[tuple[str, str, str, s
         store = cluster.named(group, version, plural)
         obj = msgspec.convert(plain, store.codec.struct)
         try:
-            await store.create(Context(BOOTSTRAP_USER, manager="kube-apiserver"), obj, namespace)
+            await store.create(Context(APISERVER, manager="kube-apiserver"), obj, namespace)
         except errors.StatusError as e:
             if e.reason != "AlreadyExists":
                 raise

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lakh.server.exchange import Request, Response, Stream, StreamResponse
-from lakh.server.rendering import Answer
+from lakh.server.rendering import Answer, then
 
 # Upstream's defaultGzipThresholdBytes and defaultGzipContentEncodingLevel.
 THRESHOLD_BYTES = 128 * 1024
@@ -48,7 +48,7 @@ def compressed(request: Request, answer: Answer) -> Answer:
         return _apart(answer, pieces)
     if isinstance(answer, StreamResponse):
         return _stream(answer)
-    return _later(request, answer)
+    return then(answer, lambda found: compressed(request, found))
 
 
 def _compressor() -> Any:
@@ -78,13 +78,6 @@ def _packed(answer: Response, body: list[bytes]) -> Response:
 
 async def _apart(answer: Response, pieces: Sequence[bytes]) -> Response:
     return _packed(answer, await _squeeze_apart(_compressor(), pieces, True))
-
-
-async def _later(
-    request: Request, answer: Coroutine[Any, Any, Response | StreamResponse]
-) -> Response | StreamResponse:
-    result = compressed(request, await answer)
-    return result if isinstance(result, Response | StreamResponse) else await result
 
 
 def _stream(answer: StreamResponse) -> StreamResponse:

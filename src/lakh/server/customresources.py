@@ -21,7 +21,7 @@ from lakh.apis.custom import CustomResource
 from lakh.apis.definitions import schema
 from lakh.apis.groups.apiextensions import APPROVED_ANNOTATION, GROUP, approval
 from lakh.machinery import errors, times
-from lakh.server.authn import User
+from lakh.server.authn import APISERVER
 from lakh.server.cluster import Cluster
 from lakh.server.context import Context
 from lakh.server.custom_store import CLEANUP_FINALIZER, CustomStore
@@ -34,7 +34,6 @@ from lakh.store.state import Event, Item
 
 log = logging.getLogger(__name__)
 
-CONTROLLER = User("system:apiserver", groups=("system:masters", "system:authenticated"))
 MANAGER = "kube-apiserver"
 PREFIX = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1."
 
@@ -226,7 +225,7 @@ class CustomResources:
                 ] or None
             return new
 
-        context = Context(CONTROLLER, manager=MANAGER)
+        context = Context(APISERVER, manager=MANAGER)
         await self.store.update(context, "", name, mutate, subresource="status")
 
     def _status(self, definition: Any) -> Any:
@@ -351,7 +350,7 @@ class CustomResources:
             self._wake(name)
 
     async def _delete_instances(self, store: Any) -> None:
-        context = Context(CONTROLLER, manager=MANAGER)
+        context = Context(APISERVER, manager=MANAGER)
         after = ""
         while True:
             page = store.partition.range(store.table, after=after, limit=DELETES_AT_ONCE)

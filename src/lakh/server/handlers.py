@@ -49,6 +49,7 @@ from lakh.server.patches import (
 )
 from lakh.server.rendering import (
     Answer,
+    answered,
     indented,
     is_pretty,
     negotiated,
@@ -374,8 +375,7 @@ class Handlers:
         self, store: ResourceStore, revision: int, answer: Callable[[], Answer]
     ) -> Response | StreamResponse:
         await reach(store.partition, revision)
-        found = answer()
-        return found if isinstance(found, Response | StreamResponse) else await found
+        return await answered(answer())
 
     # -- writes ----------------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ from typing import Any
 from lakh.apis.definitions import schema
 from lakh.machinery import errors
 from lakh.server import ownendpoints
-from lakh.server.bootstrap import BOOTSTRAP_USER, repair
+from lakh.server.authn import APISERVER
+from lakh.server.bootstrap import repair
 from lakh.server.cluster import Cluster
 from lakh.server.context import Context
 from lakh.server.following import Following
@@ -77,13 +78,13 @@ class Keeper:
         await self.judge_schemas()
         if self._publishes:
             own = ownendpoints.own(self._port)
-            await ownendpoints.publish(self._cluster, () if own is None else (own,), BOOTSTRAP_USER)
+            await ownendpoints.publish(self._cluster, () if own is None else (own,), APISERVER)
 
     async def judge_schemas(self) -> None:
         """Makes the conditions of flow schemas say which of them lead nowhere."""
         levels = self._store("prioritylevelconfigurations")
         schemas = self._store("flowschemas")
-        context = Context(BOOTSTRAP_USER, manager=FLOW_MANAGER)
+        context = Context(APISERVER, manager=FLOW_MANAGER)
         for item in schemas.partition.range(schemas.table).items:
             found = schemas.decode(item)
             level = found.spec.priorityLevelConfiguration.name or ""

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import msgspec
 
-from lakh.server.authn import User, remote_headers
+from lakh.server.authn import APISERVER, remote_headers
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,6 @@ PROBE_FAILURES = 2
 """Questions without an answer in a row, and a peer is dead. One is enough when it refuses the connection."""
 FORGET_SECONDS = 60.0
 """A dead peer that nothing names any more is not asked after this."""
-APISERVER_USER = User("system:apiserver", groups=("system:masters", "system:authenticated"))
 
 
 class NotSent(Exception):
@@ -218,5 +217,5 @@ class Peers:
 def _own_request(url: str, method: str, path: str) -> bytes:
     host = url.partition("://")[2]
     length = "" if method == "GET" else "Content-Length: 0\r\n"
-    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{remote_headers(APISERVER_USER)}{length}\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{remote_headers(APISERVER)}{length}\r\n"
     return head.encode("latin-1")

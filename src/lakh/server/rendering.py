@@ -6,7 +6,7 @@ into YAML or protobuf when a client wants that: Status, reviews, Scale.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -59,11 +59,7 @@ def negotiated(request: Request, answer: Answer) -> Answer:
     media = accepted(request.headers.get("accept", "")).media
     if media == "json":
         return answer
-    if isinstance(answer, Response):
-        return render(answer, media)
-    if isinstance(answer, StreamResponse):
-        return answer
-    return _later(answer, media)
+    return then(answer, lambda found: render(found, media) if isinstance(found, Response) else found)
 
 
 def is_pretty(headers: dict[str, str], query: dict[str, str]) -> bool:
@@ -76,6 +72,10 @@ def is_pretty(headers: dict[str, str], query: dict[str, str]) -> bool:
 
 def indented(answer: Answer) -> Answer:
     """A JSON answer with line breaks. Streams, what is packed already and what is large stay as they are."""
+    return then(answer, _indent)
+
+
+def _indent(answer: Response | StreamResponse) -> Response | StreamResponse:
     if isinstance(answer, Response):
         body = answer.body
         if (
@@ -85,40 +85,34 @@ def indented(answer: Answer) -> Answer:
             and not any(name == b"Content-Encoding" for name, _ in answer.headers)
         ):
             answer.body = msgspec.json.format(body, indent=2)
-        return answer
-    return answer if isinstance(answer, StreamResponse) else _indented_later(answer)
-
-
-async def _indented_later(
-    answer: Coroutine[Any, Any, Response | StreamResponse],
-) -> Response | StreamResponse:
-    result = indented(await answer)
-    assert isinstance(result, Response | StreamResponse)
-    return result
+    return answer
 
 
 def warned(answer: Answer, text: str) -> Answer:
     """An answer with a warning before those that it has."""
-    if isinstance(answer, Response | StreamResponse):
-        headers = dict.fromkeys((*warning_headers((text,)), *answer.headers))
-        answer.headers = tuple(headers)
+
+    def warn(answer: Response | StreamResponse) -> Response | StreamResponse:
+        answer.headers = tuple(dict.fromkeys((*warning_headers((text,)), *answer.headers)))
         return answer
-    return _warned_later(answer, text)
+
+    return then(answer, warn)
 
 
-async def _warned_later(
-    answer: Coroutine[Any, Any, Response | StreamResponse], text: str
+def then(answer: Answer, change: Callable[[Response | StreamResponse], Answer]) -> Answer:
+    """What `change` makes of an answer: now, or of one that is still to come when it has."""
+    return change(answer) if isinstance(answer, Response | StreamResponse) else _then(answer, change)
+
+
+async def _then(
+    answer: Coroutine[Any, Any, Response | StreamResponse],
+    change: Callable[[Response | StreamResponse], Answer],
 ) -> Response | StreamResponse:
-    result = warned(await answer, text)
-    assert isinstance(result, Response | StreamResponse)
-    return result
+    return await answered(change(await answer))
 
 
-async def _later(
-    answer: Coroutine[Any, Any, Response | StreamResponse], media: Media
-) -> Response | StreamResponse:
-    result = await answer
-    return render(result, media) if isinstance(result, Response) else result
+async def answered(answer: Answer) -> Response | StreamResponse:
+    """An answer when it has come."""
+    return answer if isinstance(answer, Response | StreamResponse) else await answer
 
 
 def error_response(request: Request, error: StatusError) -> Response:

@@ -30,14 +30,14 @@ import msgspec
 
 from lakh.machinery import errors, gonumbers
 from lakh.server import listing
-from lakh.server.authn import Authenticator, Loopback, User, remote_headers
+from lakh.server.authn import APISERVER, Authenticator, Loopback, User, remote_headers
 from lakh.server.cluster import Cluster
 from lakh.server.consistency import Barrier, reach
 from lakh.server.exchange import Request, Response, StreamResponse
 from lakh.server.handlers import CONNECT
 from lakh.server.http1 import IMPERSONATE
-from lakh.server.peers import APISERVER_USER, STATUS_PATH, AnswerLost, NotSent, RawAnswer
-from lakh.server.rendering import Answer
+from lakh.server.peers import STATUS_PATH, AnswerLost, NotSent, RawAnswer
+from lakh.server.rendering import Answer, answered
 from lakh.server.reviews import VIRTUAL
 from lakh.server.routing import RequestInfo
 from lakh.server.writers import Writers
@@ -166,24 +166,20 @@ class Replication:
             return self._after_revision(partition, int(version), local)
         return local()
 
-    def after_definitions(self, local: Local) -> Answer:
-        """Answers what depends on which resources there are."""
-        return self._after_barrier("default", local)
-
     async def after_barrier(self, names: tuple[str, ...], local: Local) -> Response | StreamResponse:
         """Answers when this replica has everything of some partitions."""
         await self.barrier(*names)
-        return await _answered(local())
+        return await answered(local())
 
     async def _after_barrier(self, name: str, local: Local) -> Response | StreamResponse:
         await self.barriers[name]()
-        return await _answered(local())
+        return await answered(local())
 
     async def _after_revision(
         self, partition: Partition, revision: int, local: Local
     ) -> Response | StreamResponse:
         await reach(partition, revision)
-        return await _answered(local())
+        return await answered(local())
 
     # Writes
 
@@ -216,7 +212,7 @@ class Replication:
     async def _admitted(self, verb: str, name: str, local: Local) -> Response | StreamResponse:
         """Carried out here. What admission refuses for what is not there is tried once more with the newest state."""
         try:
-            return await _answered(local())
+            return await answered(local())
         except errors.StatusError as error:
             if verb != "create" or name == "default" or error.code not in (403, 404):
                 raise
@@ -225,7 +221,7 @@ class Replication:
             await self.barriers["default"]()
             if default.revision == before:
                 raise
-        return await _answered(local())
+        return await answered(local())
 
     async def _carry_out(self, request: Request, partition: Partition, verb: str, local: Local) -> Response:
         """A write that another server sent here."""
@@ -343,14 +339,10 @@ async def own_request(
     kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
     headers = {"user-agent": "kube-apiserver", "accept": "application/json", "content-type": kind}
     data = body if isinstance(body, bytes) else msgspec.json.encode(body) if body is not None else b""
-    connection: Any = Loopback(APISERVER_USER)
+    connection: Any = Loopback(APISERVER)
     try:
-        answer = await _answered(handle(Request(method, path, query, headers, data, connection)))
+        answer = await answered(handle(Request(method, path, query, headers, data, connection)))
     except errors.StatusError as error:
         return Response(error.code, error.encode())
     assert isinstance(answer, Response)
     return answer
-
-
-async def _answered(answer: Answer) -> Response | StreamResponse:
-    return answer if isinstance(answer, Response | StreamResponse) else await answer

@@ -15,7 +15,7 @@ import msgspec
 from lakh.apis import roledefaults
 from lakh.apis.roledefaults import AUTOUPDATE, GROUP
 from lakh.machinery import errors
-from lakh.server.bootstrap import BOOTSTRAP_USER
+from lakh.server.authn import APISERVER
 from lakh.server.cluster import Cluster
 from lakh.server.context import Context
 from lakh.server.storage import DeleteOptions, ResourceStore
@@ -40,7 +40,7 @@ async def reconcile_roles(cluster: Cluster) -> None:
 
 
 async def _reconcile(store: ResourceStore, wanted: dict[str, Any]) -> None:
-    context = Context(BOOTSTRAP_USER, manager="kube-apiserver")
+    context = Context(APISERVER, manager="kube-apiserver")
     metadata = wanted["metadata"]
     namespace, name = metadata.get("namespace", ""), metadata["name"]
     item = store.partition.head(store.key(namespace, name))

@@ -21,7 +21,7 @@ import msgspec
 
 from lakh.machinery import addresses, errors, names, times
 from lakh.machinery.addresses import Address, Network
-from lakh.server.authn import User
+from lakh.server.authn import APISERVER
 from lakh.server.context import Context
 from lakh.server.following import Following
 from lakh.server.storage import ResourceStore
@@ -44,7 +44,6 @@ MANAGER = "ipallocator.k8s.io"
 DEFAULT_RANGE = "10.96.0.0/12"
 DEFAULT_RANGE_NAME = "kubernetes"
 READY_MESSAGE = "Kubernetes default Service CIDR is ready"
-SERVER = User("system:apiserver", groups=("system:masters", "system:authenticated"))
 
 # Random draws before a range is searched in order.
 TRIES = 64
@@ -113,7 +112,7 @@ class Addresses:
         """Queues the IPAddresses of a service that was just queued; done when they are durable."""
         return [
             self._store.queue_create(
-                Context(SERVER, manager="kube-apiserver"),
+                Context(APISERVER, manager="kube-apiserver"),
                 msgspec.convert(ip_address(address, service.metadata), self._store.codec.struct),
             )
             for address in wanted
@@ -205,7 +204,7 @@ class ServiceStore(ResourceStore):
 async def make_default_range(cluster: Cluster) -> None:
     """Creates the default ServiceCIDR when it is missing, and says that it is Ready where nobody has said anything."""
     store: ResourceStore = cluster.named(GROUP, VERSION, "servicecidrs")
-    context = Context(SERVER, manager="kube-apiserver")
+    context = Context(APISERVER, manager="kube-apiserver")
     if store.partition.get(store.key("", DEFAULT_RANGE_NAME)) is None:
         await store.create(context, msgspec.convert(default_range(), store.codec.struct), "")
     current = store.decode(store.get("", DEFAULT_RANGE_NAME))
@@ -228,7 +227,7 @@ async def make_default_range(cluster: Cluster) -> None:
         return new
 
     await store.update(
-        Context(SERVER, manager="kube-apiserver"), "", DEFAULT_RANGE_NAME, ready, subresource="status"
+        Context(APISERVER, manager="kube-apiserver"), "", DEFAULT_RANGE_NAME, ready, subresource="status"
     )
 
 

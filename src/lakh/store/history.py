@@ -33,7 +33,7 @@ Worked example::
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -165,14 +165,6 @@ class History:
         if self.size_bytes <= self.max_bytes or not count:
             return False
         return count > HISTORY_KEEP_EVENTS or self.size_bytes > HISTORY_HARD_FACTOR * self.max_bytes
-
-    def back_to(self, revision: int) -> Iterator[Event]:
-        """Events after `revision`, newest first. It must not be below `oldest`."""
-        events = self._events
-        for at in range(len(events) - 1, self._gone + revision - self.oldest - 1, -1):
-            event = events[at]
-            assert event is not None
-            yield event
 
     def since(self, revision: int) -> list[Event]:
         """Events after `revision`, oldest first. It must not be below `oldest`."""
