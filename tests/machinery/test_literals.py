@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import re
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lakh.apis.definitions import schema
@@ -31,6 +30,12 @@ def test_what_has_another_type_is_left_to_others(definition: str, value: Any) ->
     assert settle(value, schema().node(definition)) == value
 
 
+_BASE64 = re.compile(r"([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+
+
+@example("AAAA=")
+@example("AAAA====")
+@example("AAAA\r=")
 @given(st.text("AQgw+/=\r\n*é", max_size=12))
 def test_bytes_are_taken_or_refused_as_by_a_strict_decoder(text: str) -> None:
     bare = text.replace("\r", "").replace("\n", "")
@@ -39,11 +44,10 @@ def test_bytes_are_taken_or_refused_as_by_a_strict_decoder(text: str) -> None:
     except LiteralError as e:
         offset = int(str(e).rpartition(" ")[2])
         assert 0 <= offset <= len(text.encode())
-        with pytest.raises(binascii.Error):
-            base64.b64decode(bare.encode(), validate=True)
+        assert _BASE64.fullmatch(bare) is None
     else:
-        assert taken.replace("\r", "").replace("\n", "") == bare
-        base64.b64decode(taken.encode(), validate=True)
+        assert taken == bare
+        assert _BASE64.fullmatch(bare) is not None
 
 
 @given(st.dictionaries(st.sampled_from("abc"), st.sampled_from(["1", " 2Gi", "1e3", "0.5", 3, 1.5])))

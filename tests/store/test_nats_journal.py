@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +241,9 @@ async def test_follow_goes_on_when_its_consumer_is_gone(nats_server: BackgroundS
         assert (await anext(entries)).batch == b"0"
         names = await follower._reader.publish(f"$JS.API.CONSUMER.NAMES.{follower.stream}", b"")
         assert names is not None
-        answer = await follower._reader._connection.request(f"$JS.API.CONSUMER.NAMES.{follower.stream}", b"")
+        answer = await follower._reader._connection.request(
+            f"$JS.API.CONSUMER.NAMES.{follower.stream}", b"", timeout=PATIENCE
+        )
         consumer = answer.data.split(b'"consumers":["')[1].split(b'"')[0].decode()
         await follower._reader._forget_consumer(follower.stream, consumer)
         await journal.append(b"1", after=1)
@@ -408,8 +410,7 @@ async def test_cluster_of_three_with_one_killed(tmp_path: Path) -> None:
         writing = asyncio.create_task(append_many(journal, 150, acknowledged))
         while len(acknowledged) < 50:
             await asyncio.sleep(0)
-        answer = await journal._reader._connection.request(f"$JS.API.STREAM.INFO.{journal.stream}", b"")
-        leader = answer.data.split(b'"leader":"')[1].split(b'"')[0].decode()
+        leader = await leader_of(journal._reader, journal.stream)
         dead = next(server for server in servers if server.name == leader)
         kill(dead)
         await asyncio.wait_for(writing, PATIENCE)
@@ -417,32 +418,64 @@ async def test_cluster_of_three_with_one_killed(tmp_path: Path) -> None:
         await journal.close()
 
 
+async def leader_of(client: NatsClient, stream: str) -> str:
+    answer = await client._connection.request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=PATIENCE)
+    leader: str = msgspec.json.decode(answer.data)["cluster"]["leader"]
+    return leader
+
+
+async def published(client: NatsClient, payload: bytes, after: int) -> int:
+    """The sequence of a message published until it is acknowledged with one beyond `after`."""
+    async with asyncio.timeout(3 * PATIENCE):
+        while (reply := await client.publish("t.x", payload)) is None or reply.seq <= after:
+            await asyncio.sleep(0.1)
+    return reply.seq
+
+
 async def test_a_leader_that_was_replaced_while_it_was_paused_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It answers as if nothing had happened, until it notices: a barrier must not rest on that."""
     monkeypatch.setattr(nats_client, "PING_SECONDS", 600)  # whoever asks it stays with it
-    async with cluster(tmp_path) as servers:
-        clients = [await NatsClient.connect([server.url], token="secret") for server in servers]
+    async with cluster(tmp_path) as servers, AsyncExitStack() as stack:
+        clients = []
+        for server in servers:
+            clients.append(await NatsClient.connect([server.url], token="secret"))
+            stack.push_async_callback(clients[-1].close)
         config = {"name": "t", "subjects": ["t.x"], "num_replicas": 3, "storage": "file"}
         await clients[0].ensure_stream("t", config)
-        info = msgspec.json.decode((await clients[0]._connection.request("$JS.API.STREAM.INFO.t", b"")).data)
-        leader = int(info["cluster"]["leader"].removeprefix("n"))
+        leader = int((await leader_of(clients[0], "t")).removeprefix("n"))
         other = clients[leader - 1]
-        acknowledged = await other.publish("t.x", b"1")
-        assert acknowledged is not None and acknowledged.seq == 1
+        # That a new stream wants it is not known everywhere at once.
+        first = await published(other, b"1", after=0)
         pid = servers[leader].pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         try:
             # Asked while it is paused: it answers first of all when it goes on.
             asked = [asyncio.create_task(clients[leader].stream_state("t")) for _ in range(20)]
-            async with asyncio.timeout(60):
-                while (again := await other.publish("t.x", b"2")) is None or again.seq < 2:
-                    await asyncio.sleep(0.1)
+            second = await published(other, b"2", after=first)
             assert not any(task.done() for task in asked)
         finally:
             os.kill(pid, signal.SIGCONT)
-        assert {state.last_seq >= 2 for state in await asyncio.gather(*asked)} == {True}
-        for client in clients:
-            await client.close()
+        assert {state.last_seq >= second for state in await asyncio.gather(*asked)} == {True}
+
+
+@pytest.mark.parametrize(
+    ("group", "led"),
+    [
+        (
+            {"leader": "a", "replicas": [{"name": "b", "active": 1}, {"name": "c", "active": 9_000_000_000}]},
+            True,
+        ),
+        (
+            {"leader": "a", "replicas": [{"name": "b", "active": 0}, {"name": "c", "active": 9_000_000_000}]},
+            False,
+        ),
+        # Answered by a, which has just learnt that it is b.
+        ({"leader": "b", "replicas": [{"name": "b", "active": 31_750}, {"name": "c", "active": 0}]}, False),
+        ({"leader": "a"}, True),
+    ],
+)
+def test_who_is_believed_to_lead(group: dict[str, Any], led: bool) -> None:
+    assert msgspec.convert(group, nats_client.Group).led is led

@@ -112,14 +112,16 @@ class StoredMessage(msgspec.Struct):
 
 
 class Peer(msgspec.Struct):
-    """A follower of a stream, as its leader sees it. `active`: nanoseconds since it was heard, 0 if it never was."""
+    """One of the other servers of a stream, as the one that answers sees it. `active`: nanoseconds since it was heard, 0 if it never was."""
 
+    name: str = ""
     active: int = 0
 
 
 class Group(msgspec.Struct):
-    """The servers that have a stream."""
+    """The servers that have a stream: who leads it, and all but the one that answers."""
 
+    leader: str = ""
     replicas: list[Peer] | None = None
 
     @property
@@ -127,9 +129,12 @@ class Group(msgspec.Struct):
         """Whether whoever says this is the leader: a majority followed it a moment ago.
 
         A leader that was paused or cut off answers as before until it notices that it was replaced. But nobody else is elected while a majority
-        hears the leader: followers wait for 4 s at least.
+        hears the leader: followers wait for 4 s at least. One that has just noticed may still answer what it was asked before, then it names its
+        successor, which is among those that it hears.
         """
         peers = self.replicas or ()
+        if any(peer.name == self.leader for peer in peers):
+            return False
         heard = sum(0 < peer.active < LED_NANOSECONDS for peer in peers)
         return heard >= (len(peers) + 1) // 2
 
