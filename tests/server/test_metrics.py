@@ -133,6 +133,7 @@ async def test_health_checks_are_counted(api: Api) -> None:
     api.server.ready = False
     assert (await api.get("/readyz")).status == 500
     api.server.ready = True
+    assert (await api.get("/readyz")).status == 200
     assert (await api.get("/readyz/poststarthook/bootstrap")).status == 200
     assert (await api.get("/readyz/nothing")).status == 404
     assert (await api.get("/livez?verbose")).body.endswith(b"livez check passed\n")

@@ -17,7 +17,6 @@ import pytest
 from lakh.apis.catalogue import registry
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Registry
-from lakh.machinery.errors import StatusError
 from lakh.server import openapi_proto, openapi_schemas
 from lakh.server.openapi import V2_PROTOBUF, OpenApi
 from lakh.server.routing import parse_query, resolve
@@ -331,11 +330,16 @@ def _index_of(openapi: OpenApi) -> Response:
     return answer
 
 
-@pytest.mark.parametrize(
-    "path", ["/openapi", "/openapi/v1", "/openapi/v3/apis/none/v1", "/openapi/v3/api/v2", "/"]
-)
+@pytest.mark.parametrize("path", ["/openapi", "/openapi/v1", "/openapi/v2/", "/"])
 def test_other_paths_are_not_ours(path: str) -> None:
     assert served().handle(request(path), path, {}) is None
+
+
+@pytest.mark.parametrize("path", ["/openapi/v3/apis/none/v1", "/openapi/v3/api/v2", "/openapi/v3/"])
+def test_below_the_index_there_is_nothing_else(path: str) -> None:
+    found = served().handle(request(path), path, {})
+    assert isinstance(found, Response)
+    assert (found.status, found.body) == (404, b"")
 
 
 @pytest.mark.parametrize(
@@ -346,9 +350,9 @@ def test_other_paths_are_not_ours(path: str) -> None:
     ],
 )
 def test_what_is_not_served_is_not_acceptable(path: str, accept: str) -> None:
-    with pytest.raises(StatusError) as refused:
-        served().handle(request(path, accept=accept), path, {})
-    assert refused.value.code == 406
+    found = served().handle(request(path, accept=accept), path, {})
+    assert isinstance(found, Response)
+    assert (found.status, found.body) == (406, b"")
 
 
 # -- protobuf ----------------------------------------------------------------------------------------------------------------------

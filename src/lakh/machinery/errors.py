@@ -49,13 +49,12 @@ class StatusError(Exception):
             "metadata": dict(self.metadata),
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
-            "code": self.code,
         }
-        if not self.reason:
-            del status["reason"]
-        if self.details:
+        if self.reason:
+            status["reason"] = self.reason
+        if self.details is not None:
             status["details"] = self.details
+        status["code"] = self.code
         return status
 
     def encode(self) -> bytes:
@@ -247,7 +246,7 @@ def request_entity_too_large(message: str) -> StatusError:
 
 def timeout(message: str) -> StatusError:
     """504: no answer in time; whether the request was carried out is not known."""
-    return StatusError(504, "Timeout", f"Timeout: {message}")
+    return StatusError(504, "Timeout", f"Timeout: {message}", {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,12 +36,15 @@ class Health:
         verbose: bool,
         excluded: Collection[str] = (),
     ) -> tuple[int, bytes] | None:
-        """Status and body; `name` is one check's, or empty for all but those `excluded`. None when there is no such check."""
+        """Status and body; `name` is one check's, or empty for all but those `excluded`. None when there is no such check.
+
+        One check alone is neither verbose nor counted (apiserver's pkg/server/healthz).
+        """
         if name:
             if name not in checks:
                 return None
-            checks = {name: checks[name]}
-            excluded = ()
+            failure = f"internal server error: {name} failed\n".encode()
+            return (200, b"ok") if checks[name] else (500, failure)
         asked = {one: passed for one, passed in checks.items() if one not in excluded}
         for one, passed in asked.items():
             self._last[one, endpoint] = passed
@@ -57,8 +60,8 @@ class Health:
             else f"[-]{one} failed: reason withheld\n"
             for one, ok in checks.items()
         ]
-        if unknown := [f'"{one}"' for one in excluded if one not in checks]:
-            names = ", ".join(unknown)
+        if unknown := [f'"{one}"' for one in sorted(set(excluded)) if one not in checks]:
+            names = ",".join(unknown)
             lines.append(f"warn: some health checks cannot be excluded: no matches for {names}\n")
         lines.append(f"{endpoint} check {'passed' if good else 'failed'}\n")
         return 200 if good else 500, "".join(lines).encode()

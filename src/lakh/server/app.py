@@ -40,6 +40,7 @@ from lakh.server.context import warning_headers
 from lakh.server.cooling import pack_cold
 from lakh.server.customresources import CustomResources
 from lakh.server.discovery import Discovery
+from lakh.server.documents import only_get
 from lakh.server.engine import Engine, FileEngine, Progress, claim_directory, close_all
 from lakh.server.expiry import expire_events
 from lakh.server.fairness import Fairness, Grant, Rejected
@@ -53,7 +54,7 @@ from lakh.server.openapi import OpenApi
 from lakh.server.peers import STATUS_PATH, Dial
 from lakh.server.quotas import DEFAULT, Quotas
 from lakh.server.refusals import status_of
-from lakh.server.rendering import Answer, error_response
+from lakh.server.rendering import NO_SNIFF, Answer, error_response
 from lakh.server.replication import Replication, own_request
 from lakh.server.reviews import Reviews
 from lakh.server.roles import reconcile_roles
@@ -73,7 +74,9 @@ from lakh.store.partition import Partition
 
 log = logging.getLogger(__name__)
 
-OPEN_PATHS = ("/healthz", "/livez", "/readyz", "/version")
+VERSION_PATH = "/version"
+HEALTH_PATHS = ("/healthz", "/livez", "/readyz")
+OPEN_PATHS = (*HEALTH_PATHS, VERSION_PATH)
 STOP_GRACE_SECONDS = 5.0
 _NO_QUERY: dict[str, str] = {}
 
@@ -490,11 +493,11 @@ class ApiServer:
     def _other(self, request: Request, path: str, query: dict[str, str], user: User) -> Answer:
         if self.replication is not None and path.startswith(STATUS_PATH) and "system:masters" in user.groups:
             return self.replication.internal(request)
-        if request.method not in ("GET", "HEAD"):
-            raise self._nowhere(path)
-        if path == "/version" or path == "/version/":
+        # Like upstream's: what its mux serves it serves to any method, what go-restful serves to GET only.
+        if path in (VERSION_PATH, VERSION_PATH + "/"):
+            only_get(request)
             return Response(200, VERSION)
-        if path.startswith(("/healthz", "/livez", "/readyz")):
+        if path.startswith(HEALTH_PATHS):
             excluded = [value for name, value in parse_qsl(request.query) if name == "exclude"]
             return self._health(path, "verbose" in query, excluded)
         if path == "/metrics":
@@ -506,7 +509,7 @@ class ApiServer:
             if text is None:
                 raise errors.PathNotFound()
             return Response(200, text, b"text/plain; charset=utf-8")
-        if path == backup.PATH:
+        if path == backup.PATH and request.method == "GET":
             return self.backups.handle(request, user)
         if self.issuer is not None and (found := self.issuer.handle(request, path)) is not None:
             return found
@@ -518,10 +521,14 @@ class ApiServer:
 
     def _nowhere(self, path: str) -> errors.StatusError:
         """404. Below a group of upstream's own it is a Status, elsewhere a text: its muxes differ."""
-        return errors.path_not_found() if self.discovery.has_builtin(path) else errors.PathNotFound()
+        if path.startswith(VERSION_PATH + "/") or self.discovery.has_builtin(path):
+            return errors.path_not_found()
+        return errors.PathNotFound()
 
     def _health(self, path: str, verbose: bool, excluded: list[str]) -> Response:
-        endpoint, _, name = path.strip("/").partition("/")
+        endpoint, slash, name = path[1:].partition("/")
+        if endpoint not in ENDPOINTS or (slash and not name):
+            raise errors.PathNotFound()
         checks = {"ping": True, "log": True}
         for partition_name, partition in self.cluster.partitions.items():
             checks[f"partition-{partition_name}"] = not partition.failed
@@ -530,9 +537,10 @@ class ApiServer:
             if self.replication is not None:
                 checks |= self.replication.checks()
         found = self.metrics.health.answer(endpoint, name, checks, verbose=verbose, excluded=excluded)
-        if endpoint not in ENDPOINTS or found is None:
+        if found is None:
             raise errors.PathNotFound()
-        return Response(*found, b"text/plain; charset=utf-8")
+        headers = () if name and found[0] == 200 else (NO_SNIFF,)
+        return Response(*found, b"text/plain; charset=utf-8", headers)
 
 
 async def _until(rest: Awaitable[None], end: Callable[[], None]) -> None:

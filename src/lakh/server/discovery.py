@@ -16,7 +16,7 @@ from typing import Any
 from lakh.apis.custom import CustomResource
 from lakh.apis.registry import Registry, Resource, Subresource
 from lakh.server.codec import encode_json
-from lakh.server.documents import Document, Headers
+from lakh.server.documents import Document, Headers, only_get
 from lakh.server.negotiate import CONTENT_TYPES, accepted
 from lakh.server.rendering import to_protobuf, to_yaml
 from lakh.server.transport import Request, Response
@@ -81,11 +81,15 @@ class Discovery:
         self._documents = {}
 
     def handle(self, request: Request, path: str, query: dict[str, str]) -> Response | None:
-        """The document at a path; None when the path is of no document."""
+        """The document at a path; None when the path is of no document. Raises 405 and 406.
+
+        Upstream's aggregator answers for the index, for `/apis` and for groups, and its server of custom resources for their versions: neither
+        looks at the method. The rest is go-restful's.
+        """
         self._follow()
-        path = path.rstrip("/") or "/"
         accept = request.headers.get("accept", "")
-        aggregated = path in ("/api", "/apis") and _wants_aggregated(accept)
+        aggregated = path in ("/api", "/api/", "/apis") and _wants_aggregated(accept)
+        path = "/" if path == "/index.html" else path[:-1] if len(path) > 1 and path[-1] == "/" else path
         plain = None
         if not aggregated:
             plain = self._plains.get(path)
@@ -94,6 +98,8 @@ class Discovery:
                 if plain is None:
                     return None
                 self._plains[path] = plain
+        if self._is_routed(path):
+            only_get(request)
         # The index is JSON for whoever asks.
         form = AGGREGATED if aggregated else "json" if path == "/" else accepted(accept).media
         document = self._documents.get((path, form))
@@ -116,6 +122,16 @@ class Discovery:
             for resources in self._groups.get(group, {}).values()
             for resource in resources
         )
+
+    def _is_routed(self, path: str) -> bool:
+        """Whether go-restful serves a path upstream."""
+        match path.split("/")[1:]:
+            case ["api", *_] | ["apis", "apiregistration.k8s.io", *_]:
+                return True
+            case ["apis", group, version]:
+                return any(not isinstance(r, CustomResource) for r in self._groups[group][version])
+            case _:
+                return False
 
     def _make(self, path: str, form: str, plain: dict[str, Any] | None) -> Document:
         if plain is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 
+from lakh.machinery import errors
 from lakh.server.transport import Request, Response
 
 # Smaller bodies gain nothing: they are one packet either way.
@@ -53,6 +54,12 @@ class Document:
         if self._compressed and takes_gzip(request.headers.get("accept-encoding", "")):
             return Response(200, self._body, self.content_type, (*headers, (b"Content-Encoding", b"gzip")))
         return Response(200, self.body, self.content_type, headers)
+
+
+def only_get(request: Request) -> None:
+    """Raises 405 for any other method, HEAD included: go-restful's routes are of one method."""
+    if request.method != "GET":
+        raise errors.method_not_allowed()
 
 
 def has_current(if_none_match: str, etag: str) -> bool:

@@ -59,7 +59,7 @@ from lakh.server.rendering import (
     warned,
 )
 from lakh.server.reviews import Reviews
-from lakh.server.routing import RequestInfo
+from lakh.server.routing import RequestInfo, check_custom
 from lakh.server.selecting import Selection
 from lakh.server.storage import Deleted, DeleteOptions, ResourceStore
 from lakh.server.subresources import Subresources
@@ -119,6 +119,10 @@ class Handlers:
         return warned(answer, deprecation) if deprecation else answer
 
     def _served(self, request: Request, info: RequestInfo, query: dict[str, str], user: User) -> Answer:
+        if isinstance(info.resource, CustomResource):
+            check_custom(info.resource, info)
+        elif request.method == "HEAD" and info.subresource != "proxy":
+            raise errors.method_not_allowed()
         store = self.cluster.store(info.resource)
         if store.converted:
             return self._converting(store).handle(request, info, query, user)
@@ -130,20 +134,13 @@ class Handlers:
         self, request: Request, info: RequestInfo, query: dict[str, str], user: User, store: ResourceStore
     ) -> Answer:
         verb = info.verb
-        if request.method == "HEAD" and info.subresource != "proxy":
-            raise errors.method_not_allowed()
+        resource = info.resource
         if info.subresource:
             return self._subresource(request, info, query, user, store)
-        resource = info.resource
         if verb not in resource.verbs or (verb == "create" and info.name):
             raise errors.method_not_allowed()
         if resource.namespaced and not info.namespace and verb not in ("list", "watch"):
-            # Only these go across namespaces.
-            raise (
-                errors.path_not_found()
-                if isinstance(resource, CustomResource)
-                else errors.method_not_allowed()
-            )
+            raise errors.method_not_allowed()  # Only these go across namespaces.
         if verb == "get":
             return self._get(request, store, info, query)
         if verb == "list":

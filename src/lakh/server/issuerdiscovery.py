@@ -6,7 +6,7 @@ Others that trust this cluster's tokens (cloud providers, other clusters) read t
 from __future__ import annotations
 
 from lakh.server.codec import encode_json
-from lakh.server.documents import Document, Headers
+from lakh.server.documents import Document, Headers, only_get
 from lakh.server.tokens import TokenIssuer
 from lakh.server.transport import Request, Response
 
@@ -34,6 +34,9 @@ class IssuerDiscovery:
         }
 
     def handle(self, request: Request, path: str) -> Response | None:
-        """The document at a path; None when it is of neither."""
+        """The document at a path; None when it is of neither. Raises 405."""
         document = self._documents.get(path)
-        return None if document is None else document.answer(request, CACHEABLE)
+        if document is None:
+            return None
+        only_get(request)
+        return document.answer(request, CACHEABLE)

@@ -21,7 +21,6 @@ from lakh import __version__
 from lakh.apis.custom import CustomResource
 from lakh.apis.definitions import KUBERNETES_VERSION, schema
 from lakh.apis.registry import Registry, Resource
-from lakh.machinery import errors
 from lakh.server import openapi_build, openapi_custom, openapi_operations, openapi_proto, openapi_schemas
 from lakh.server.codec import encode_json
 from lakh.server.documents import Document, best_type
@@ -65,8 +64,7 @@ class OpenApi:
     def handle(
         self, request: Request, path: str, query: dict[str, str]
     ) -> Response | Coroutine[Any, Any, Response] | None:
-        """The document at a path; None when the path is of no document. Raises 406."""
-        path = path.rstrip("/")
+        """The document at a path; None when the path is of no document. As upstream's mux, it does not ask for the method."""
         if not path.startswith("/openapi/"):
             return None
         self._follow()
@@ -121,12 +119,12 @@ class OpenApi:
             document = self._documents[""] = Document(encode_json({"paths": paths}))
         return document
 
-    def _v3(self, request: Request, place: str, wanted_hash: str) -> Response | None:
+    def _v3(self, request: Request, place: str, wanted_hash: str) -> Response:
         digest = self._places.get(place)
         if digest is None:
-            return None
+            return Response(404, b"", b"")
         if best_type(request.headers.get("accept", ""), V3_TYPES) is None:
-            raise errors.not_acceptable(V3_TYPES)
+            return Response(406, b"", b"")
         if wanted_hash and wanted_hash != digest:
             location = (b"Location", _place_url(place, digest).encode())
             return Response(301, b"", b"text/html; charset=utf-8", (location,))
@@ -145,7 +143,7 @@ class OpenApi:
     def _v2(self, request: Request) -> Response | Coroutine[Any, Any, Response]:
         kind = best_type(request.headers.get("accept", ""), V2_TYPES)
         if kind is None:
-            raise errors.not_acceptable(V2_TYPES)
+            return Response(406, b"", b"")
         kind = V2_PROTOBUF if kind == V2_PROTOBUF_OLD else kind
         document = self._documents.get(kind)
         if document is not None:

@@ -23,6 +23,8 @@ from lakh.server.routing import parse_query
 Answer = Response | StreamResponse | Coroutine[Any, Any, Response | StreamResponse]
 
 JSON_TYPE = CONTENT_TYPES["json"]
+# On Go's texts.
+NO_SNIFF = (b"X-Content-Type-Options", b"nosniff")
 
 # Go's strconv.ParseBool.
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
@@ -118,8 +120,7 @@ async def answered(answer: Answer) -> Response | StreamResponse:
 def error_response(request: Request, error: StatusError) -> Response:
     """The Status of an error, in a form that the client accepts if there is one; a path that is not there has a plain text."""
     if isinstance(error, PathNotFound):
-        headers = ((b"X-Content-Type-Options", b"nosniff"),)
-        return Response(404, PathNotFound.TEXT, b"text/plain; charset=utf-8", headers)
+        return Response(404, PathNotFound.TEXT, b"text/plain; charset=utf-8", (NO_SNIFF,))
     try:
         media = accepted(request.headers.get("accept", "")).media
     except StatusError:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from functools import lru_cache
 from urllib.parse import unquote, unquote_plus
 
+from lakh.apis.custom import CustomResource
 from lakh.apis.registry import Registry, Resource
+from lakh.machinery import errors
 
 # How many different query strings are remembered; clients repeat a few.
 QUERY_CACHE_SIZE = 512
@@ -118,3 +120,19 @@ def resolve(registry: Registry, method: str, path: str, query: dict[str, str]) -
         if verb == "list" and query.get("watch", "false").lower() not in ("false", "0"):
             verb = "watch"
     return RequestInfo(verb, resource, namespace, name, subresource, "/".join(rest[3:]))
+
+
+def check_custom(resource: CustomResource, info: RequestInfo) -> None:
+    """Raises what upstream's server of custom resources says of a request that it has no handler for (apiextensions' crdHandler)."""
+    if resource.namespaced and not info.namespace and info.verb not in ("list", "watch"):
+        raise errors.PathNotFound()  # Only these go across namespaces.
+    verbs = resource.verbs
+    if info.subresource:
+        subresource = resource.subresources.get(info.subresource)
+        if subresource is None:
+            raise errors.not_found(resource.group, resource.plural, info.name)
+        verbs = subresource.verbs
+    if info.verb not in verbs:
+        raise errors.method_not_supported(resource.group, resource.plural, info.verb)
+    if not info.name and info.verb in ("update", "patch"):
+        raise errors.bad_request("name must be provided")
