@@ -68,6 +68,16 @@ def test_wrong_usage(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[s
     assert "error: " in said[-1]
 
 
+def test_reading_the_command_line_loads_no_server() -> None:
+    """Half a second and 30 MB, for each of a cluster's processes."""
+    said = "import sys; from lakh import cli; cli._parser(); print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", said], capture_output=True, text=True, timeout=60, check=True
+    ).stdout.split()
+    assert "lakh.store_options" in loaded
+    assert not [name for name in loaded if name.startswith(("lakh.server", "lakh.apis", "rich"))]
+
+
 def test_an_unknown_instance_type_is_told_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     from lakh.cli import main
 

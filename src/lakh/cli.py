@@ -184,10 +184,10 @@ def _parser() -> argparse.ArgumentParser:
             )
         component.set_defaults(run=run)
 
-    from lakh import store_cli
+    from lakh import store_options
     from lakh.bench.main import add_parser
 
-    store_cli.add_parser(commands)
+    store_options.add_parser(commands)
     add_parser(commands)
     return parser
 

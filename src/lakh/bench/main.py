@@ -8,10 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from lakh.cli import DEFAULT_LEASE_SECONDS, lease_seconds
 
 
@@ -239,6 +235,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _print_table(rows: list[list[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(rows[0][0], padding=(0, 0, 0, 1), box=box.SIMPLE_HEAD)
     for heading in rows[0][1:]:
         table.add_column(heading, justify="right", no_wrap=True)
