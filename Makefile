@@ -21,10 +21,11 @@ TOPOLOGY ?= all
 faults: setup
 	$(BIN)/python -m tests.faults --rounds $(ROUNDS) --seed $(SEED) --topology $(TOPOLOGY)
 
-# Every decoder, patch and request with EXAMPLES inputs each; see docs/reliability.md.
-EXAMPLES ?= 2000
+# Every property test of FUZZED with other examples each time, TIMES as many as in `make test`; see docs/reliability.md.
+TIMES ?= 10
+FUZZED ?= tests
 fuzz: setup
-	LAKH_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n 2 tests/server/test_fuzz.py tests/server/test_fuzz_requests.py
+	LAKH_FUZZ=$(TIMES) $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'hypothesis and not slow' $(FUZZED)
 
 lint: setup
 	$(BIN)/ruff check src tests

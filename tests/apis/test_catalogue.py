@@ -15,6 +15,7 @@ from lakh.apis.core import RESOURCES
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
 from lakh.machinery.schema import Node
+from tests.examples import examples
 
 MAX_DEPTH = 6
 
@@ -166,7 +167,7 @@ def sparse(node: Node, random: Random, depth: int = 0) -> Any:
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=repr)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(seed=st.integers(0, 2**32))
 def test_whatever_a_client_sends_is_answered(resource: Resource, seed: int) -> None:
     node, struct = schema().node(resource.definition), schema().struct(resource.definition)

@@ -18,6 +18,7 @@ from lakh.client import informer as informer_module
 from lakh.client.informer import Informer
 from lakh.client.resources import PODS
 from lakh.client.types import ObjectMeta, object_key
+from tests.examples import examples
 
 
 class View(msgspec.Struct, gc=False):
@@ -363,7 +364,7 @@ ACTIONS = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(seed=st.integers(0, 2**32), actions=st.lists(ACTIONS, max_size=40))
 def test_random_interleavings_end_in_the_servers_state(fake_api, seed, actions):
     async def scenario() -> None:

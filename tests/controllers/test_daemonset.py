@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from fake_client import NOW, FakeClient, drain, make_context, ready_pod, template
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.client.resources import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
@@ -83,7 +83,6 @@ def pod(name: str, on: str, hashed: str, *, ready: bool = True) -> Pod:
     )
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.integers(1, 12),
     st.one_of(st.integers(1, 5), st.integers(1, 100).map(lambda n: f"{n}%")),

@@ -25,6 +25,7 @@ from lakh.controllers.views import (
     RollingUpdate,
     Strategy,
 )
+from tests.examples import examples
 
 
 def raw(image: str) -> msgspec.Raw:
@@ -157,7 +158,7 @@ def test_deadline() -> None:
     assert (done.status, done.reason) == ("True", "NewReplicaSetAvailable")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(
     st.integers(1, 40),
     st.one_of(st.integers(0, 10), st.integers(0, 100).map(lambda n: f"{n}%")),

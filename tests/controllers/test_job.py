@@ -22,6 +22,7 @@ from lakh.controllers.jobpods import JobPods
 from lakh.controllers.jobtracker import FINALIZER, JobTracker
 from lakh.controllers.ttlafterfinished import TTLAfterFinishedController, expires_at
 from lakh.controllers.views import Job, Pod
+from tests.examples import examples
 
 
 def job_view(status: dict[str, Any] | None = None, **spec: Any) -> Job:
@@ -211,7 +212,6 @@ def test_failure_policy() -> None:
 # ---------------------------------------------------------------- the tracker
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 7), st.sampled_from(["run", "ok", "fail", "delete", "gone"])), max_size=60
@@ -450,7 +450,7 @@ async def test_parallelism_lowered_is_no_failure(client: FakeClient) -> None:
     assert status_of(client).get("failed") is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.integers(0, 2**32 - 1), st.booleans())
 async def test_no_pod_is_counted_twice(seed: int, indexed: bool) -> None:
     """Pods succeed, fail, vanish; the watch stalls; the controller restarts. The counters tell the truth."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from math import inf
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from .history import OK, REFUSED, UNKNOWN, Operation
@@ -69,7 +69,6 @@ def histories(draw: st.DrawFn) -> list[Step]:
     return steps
 
 
-@settings(max_examples=150, deadline=None)
 @given(histories())
 def test_the_search_agrees_with_trying_everything(steps: list[Step]) -> None:
     order = linearize(steps)

@@ -15,6 +15,7 @@ from lakh.machinery.cel_decl import declare
 from lakh.machinery.cel_metering import CostLimitExceeded
 from lakh.machinery.cel_values import EvaluationError
 from lakh.machinery.rule_values import converter
+from tests.examples import examples
 
 TEXT = {"type": "string"}
 NUMBER = {"type": "integer"}
@@ -338,7 +339,7 @@ def plain() -> Checker:
     return Checker({name: kind for name, kind in found.items() if kind is not None})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(
     EXPRESSIONS,
     st.sampled_from("ibsl"),

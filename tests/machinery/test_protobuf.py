@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakh.apis.definitions import schema
 from lakh.machinery import protobuf
 from lakh.machinery.protobuf import MAX_DEPTH, ProtobufError, decode, encode
 from lakh.machinery.schema import Node
+from tests.examples import examples
 
 # -- bytes as Go writes them -------------------------------------------------------------------------------------------------------
 
@@ -380,7 +381,7 @@ def objects(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-QUICK = settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=examples(250))
 
 
 @QUICK

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.apis.definitions import schema
@@ -236,7 +236,6 @@ def test_stopping_takes_no_longer_than_the_grace_period() -> None:
     assert running({"stop_seconds": 500}).delete(grace=0).step().remove
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     policy=st.sampled_from(["Always", "OnFailure", "Never", None]),
     run_seconds=st.none() | st.floats(0, 100),

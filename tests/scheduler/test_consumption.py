@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.scheduler.consumption import amounts_of, as_quantities, consumed_by
@@ -83,7 +83,6 @@ devices = st.lists(
         max_size=8,
     ),
 )
-@settings(max_examples=120, deadline=None)
 def test_no_more_is_given_than_there_is(
     given_devices: list[tuple[int, Json | None]], steps: list[tuple[int | None, int, bool]]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.scheduler import candidates, columns, plugins
@@ -18,7 +18,6 @@ from . import clusters, reference
 from .clusters import GPU, NEURON, as_node, as_pod
 
 Json = dict[str, Any]
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class Model:
@@ -132,7 +131,6 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 @given(data=st.data())
-@SETTINGS
 def test_every_decision_equals_the_references(path: str, data: st.DataObject) -> None:
     model = Model()
     for number in range(data.draw(st.integers(0, 6), label="nodes")):
@@ -162,7 +160,6 @@ def test_every_decision_equals_the_references(path: str, data: st.DataObject) ->
 
 
 @given(data=st.data())
-@SETTINGS
 def test_scalar_scores_equal_vector_scores(data: st.DataObject) -> None:
     model = Model()
     model.set_node(data.draw(clusters.nodes("n0")))

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.machinery import cel_device
@@ -267,7 +267,6 @@ def claims_strategy(draw: st.DrawFn) -> list[Json]:
     return found
 
 
-@settings(deadline=None)
 @given(devices=device_lists, used=st.sets(st.integers(0, 4), max_size=3), wanted=claims_strategy())
 def test_allocator_agrees_with_brute_force(devices: list[Json], used: set[int], wanted: list[Json]) -> None:
     cluster = Cluster({"n": devices})
@@ -311,7 +310,6 @@ def check_allocation(cluster: Cluster, devices: list[Json], taken: set[str], wan
     assert not set(given_) & taken
 
 
-@settings(deadline=None)
 @given(
     machines=st.lists(device_lists, min_size=1, max_size=4),
     pods=st.lists(claims_strategy(), min_size=1, max_size=5),
@@ -556,7 +554,6 @@ def reference_score(devices: list[Json], used: set[str], wanted: Json) -> int | 
     st.booleans(),
     st.integers(1, 5),
 )
-@settings(max_examples=60, deadline=None)
 def test_earlier_alternatives_score_higher(
     nodes: list[list[tuple[int, str]]], alternatives: list[Json], exact: bool, spread: bool, pods: int
 ) -> None:

@@ -4,18 +4,17 @@ Each example is a cluster with up to three profiles (plugins on and off, weights
 resources, pods with everything that a class knows, some resized in place, some with terms towards others; a history of placements, removals, node
 and namespace changes; and decisions under a profile. Compared are the feasible nodes, the score of each, the chosen node and the message.
 
-`LAKH_DIFFERENTIAL_EXAMPLES` says how many clusters a test draws (default 80); a summary is printed with `-s`.
+A summary is printed with `-s`.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakh.scheduler import candidates, columns, config, groups, interpod
@@ -33,10 +32,6 @@ from .test_devices import slice_of, to
 from .test_extendedresources import device_class
 
 Json = dict[str, Any]
-EXAMPLES = int(os.environ.get("LAKH_DIFFERENTIAL_EXAMPLES", "80"))
-SETTINGS = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
-)
 FILTERS = (
     "NodeUnschedulable",
     "TaintToleration",
@@ -418,7 +413,6 @@ NAMES = ("one", "two", "three")
 
 
 @given(data=st.data())
-@SETTINGS
 def test_every_decision_equals_the_references(path: str, data: st.DataObject) -> None:
     names = NAMES[: data.draw(st.integers(1, 3), label="profiles")]
     model = Model([data.draw(profiles(name)) for name in names], backed=data.draw(st.booleans()))
@@ -455,7 +449,6 @@ def test_every_decision_equals_the_references(path: str, data: st.DataObject) ->
 
 
 @given(data=st.data())
-@SETTINGS
 def test_preemption_equals_the_references(data: st.DataObject) -> None:
     names = NAMES[: data.draw(st.integers(1, 2), label="profiles")]
     model = Model([data.draw(profiles(name)) for name in names], backed=data.draw(st.booleans()))
@@ -521,7 +514,7 @@ def test_preemption_equals_the_references(data: st.DataObject) -> None:
 
 def test_what_was_compared() -> None:
     """The random clusters are no desert: most decisions have a choice, and both answers occur."""
-    if seen["clusters"] < 2 * EXAMPLES or not seen["preemptions"]:
+    if seen["clusters"] < 2 * settings().max_examples or not seen["preemptions"]:
         pytest.skip("of the tests above some ran in another process")
     print(f"\n{dict(seen)}")
     assert seen["feasible"] > seen["decisions"] / 2

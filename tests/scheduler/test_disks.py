@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.scheduler.constraints import needs_of
@@ -57,7 +57,6 @@ def resolve(core: Core, name: str, found: list[Json], profile: Profile = DEFAULT
 
 
 @given(st.lists(st.tuples(st.lists(volumes, max_size=2), st.integers(0, 4)), min_size=1, max_size=14))
-@settings(max_examples=150, deadline=None)
 def test_every_decision_equals_the_reference(steps: list[tuple[list[Json], int]]) -> None:
     core = Core()
     for number in range(3):

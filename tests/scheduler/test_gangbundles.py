@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.scheduler.constraints import needs_of
@@ -111,7 +111,6 @@ def test_devices_that_many_nodes_reach_let_members_spread() -> None:
     st.integers(0, 2),
     st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
 def test_one_bundle_agrees_with_brute_force(
     nodes: list[tuple[int, int, str]], size: int, wanted: int, others: int, required: bool
 ) -> None:

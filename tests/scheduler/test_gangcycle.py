@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakh.client.errors import ApiError
@@ -20,6 +20,7 @@ from lakh.scheduler import shell
 from lakh.scheduler.gangcycle import GangCycle
 from lakh.scheduler.podgroups import PREFERRED_TOPOLOGY
 from lakh.scheduler.views import CoschedulingGroup, PodGroup
+from tests.examples import examples
 
 from . import clusters
 from .clusters import NEURON
@@ -92,7 +93,7 @@ def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> b
     refused=st.sets(st.integers(0, 30), max_size=4),
     step=st.integers(1, 7),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60))
 async def test_competing_gangs_end_whole_or_not_at_all(
     pieces: bool,
     nodes: int,

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.scheduler.core import Core
@@ -80,7 +80,6 @@ def test_a_required_topology_is_one_domain_or_nothing() -> None:
     minimum=st.integers(1, 12),
     labelled=st.booleans(),
 )
-@settings(max_examples=80, deadline=None)
 def test_all_or_none(room: list[int], count: int, minimum: int, labelled: bool) -> None:
     core = Core()
     for number, neurons in enumerate(room):

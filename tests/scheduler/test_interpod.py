@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.scheduler import columns, groups, interpod
@@ -21,7 +21,6 @@ from .clusters import as_node, as_pod
 from .reference import HOSTNAME, ZONE
 
 Json = dict[str, Any]
-SETTINGS = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 NAMESPACES = ("default", "other")
 
 selectors = st.one_of(
@@ -212,7 +211,6 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 @given(data=st.data())
-@SETTINGS
 def test_every_decision_equals_the_references(path: str, data: st.DataObject) -> None:
     model = Model()
     for number in range(data.draw(st.integers(1, 6), label="nodes")):

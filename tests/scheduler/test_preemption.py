@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.machinery.selectors import of_labels
@@ -19,7 +19,6 @@ from .fakeapi import FakeApi
 from .test_interpod import Model, nodes, pods
 
 Json = dict[str, Any]
-SETTINGS = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def reference_plans(
@@ -81,7 +80,6 @@ def reference_plans(
 
 
 @given(data=st.data())
-@SETTINGS
 def test_plans_equal_the_references(data: st.DataObject) -> None:
     model = Model()
     for number in range(data.draw(st.integers(1, 4), label="nodes")):
@@ -127,7 +125,6 @@ def test_plans_equal_the_references(data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-@SETTINGS
 def test_an_outlook_that_is_kept_equals_a_new_one(data: st.DataObject) -> None:
     model = Model()
     core, names = model.core, [f"n{number}" for number in range(4)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.scheduler.core import Core
@@ -32,7 +32,6 @@ def fewest(rooms: list[int], need: int) -> int:
     need=st.integers(1, 20),
     shuffle=st.randoms(use_true_random=False),
 )
-@settings(max_examples=150, deadline=None)
 def test_the_fewest_domains_of_the_widest_layer_and_then_of_the_next(
     spines: list[list[int]], need: int, shuffle: object
 ) -> None:

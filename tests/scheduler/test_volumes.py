@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.machinery.volumes import ClaimView, StorageClassView, VolumeView
@@ -206,7 +206,6 @@ def storage(draw: st.DrawFn) -> tuple[list[Json], list[Json]]:
     return claims, kept
 
 
-@settings(deadline=None)
 @given(
     found=storage(),
     places=st.lists(zones, min_size=1, max_size=5),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.apis.catalogue import registry
@@ -741,7 +741,6 @@ ODD_SCHEMAS = st.dictionaries(KEYWORDS, ODD_VALUES, max_size=4).map(
 
 
 class TestFuzz:
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(schema=ODD_SCHEMAS, value=ODD_VALUES, change=ODD_VALUES)
     async def test_no_schema_and_no_object_crashes_the_server(
         self, empty: Api, schema: dict[str, Any], value: Any, change: Any

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.server.fuzzing import SETTINGS
 from tests.server.harness import CONFIGMAPS, DEPLOYMENTS, Api, configmap
 
 WIDGETS = "/apis/fuzz.example.com/v1/namespaces/default/widgets"
@@ -243,13 +242,11 @@ PATCHES = (
 )
 
 
-@SETTINGS
 @given(path=PLACES, patch=st.lists(operations, max_size=4))
 def test_json_patch(run: Any, path: str, patch: Any) -> None:
     run("PATCH", path, msgspec.json.encode(patch), PATCHES[0])
 
 
-@SETTINGS
 @given(
     path=PLACES,
     patch=st.one_of(values, st.dictionaries(names, values, max_size=4)),
@@ -259,7 +256,6 @@ def test_merge_patches(run: Any, path: str, patch: Any, kind: str) -> None:
     run("PATCH", path, msgspec.json.encode(patch), kind)
 
 
-@SETTINGS
 @given(path=PLACES, data=st.data(), force=st.booleans())
 def test_apply(run: Any, path: str, data: Any, force: bool) -> None:
     whole = next(v for k, v in WHOLE.items() if path.startswith(k))
@@ -267,7 +263,6 @@ def test_apply(run: Any, path: str, data: Any, force: bool) -> None:
     run("PATCH", f"{path}?fieldManager=f&force={str(force).lower()}", body, PATCHES[3])
 
 
-@SETTINGS
 @given(path=PLACES, data=st.data(), validation=st.sampled_from(["Strict", "Warn", "Ignore"]))
 def test_update(run: Any, path: str, data: Any, validation: str) -> None:
     whole = next(v for k, v in WHOLE.items() if path.startswith(k))
@@ -275,7 +270,6 @@ def test_update(run: Any, path: str, data: Any, validation: str) -> None:
     run("PUT", f"{path}?fieldValidation={validation}", body, MEDIA[0])
 
 
-@SETTINGS
 @given(
     path=PLACES,
     body=st.one_of(

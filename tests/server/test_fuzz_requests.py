@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from lakh.machinery.errors import PathNotFound
 from lakh.server.exchange import Response, StreamResponse
-from tests.server.fuzzing import SETTINGS
 from tests.server.harness import Answer, Api, FakeStream, configmap
 from tests.server.test_fuzz import DEFINITION, WIDGET, WIDGETS, values
 
@@ -189,7 +188,6 @@ ACCEPTS = (
 )
 
 
-@SETTINGS
 @given(
     path=st.sampled_from(PATHS),
     query=st.lists(st.tuples(parameters, texts), max_size=4),
@@ -206,7 +204,6 @@ def test_queries(
     ask(method, f"{path}?{text}", accept=accept)
 
 
-@SETTINGS
 @given(
     path=st.lists(
         st.one_of(
@@ -271,7 +268,6 @@ parts = st.dictionaries(
 )
 
 
-@SETTINGS
 @given(action=st.sampled_from(ACTIONS), body=parts, spec=parts)
 def test_actions(ask: Any, action: tuple[str, str, str], body: dict[str, Any], spec: dict[str, Any]) -> None:
     path, version, kind = action
@@ -279,7 +275,6 @@ def test_actions(ask: Any, action: tuple[str, str, str], body: dict[str, Any], s
         ask("POST", path, {**whole, "apiVersion": version, "kind": kind})
 
 
-@SETTINGS
 @given(
     path=st.sampled_from([f"{CORE}/configmaps/zz", f"{WIDGETS}/zz", f"{CORE}/configmaps"]),
     body=st.one_of(values, parts),
@@ -506,7 +501,6 @@ def sound(draw: Any) -> dict[str, Any]:
     return {"type": "object", "properties": {"spec": spec}}
 
 
-@SETTINGS
 @given(
     schema=st.one_of(schemas, sound(), values),
     extra=st.dictionaries(
@@ -546,7 +540,6 @@ def test_definitions(ask: Any, schema: Any, extra: dict[str, Any], objects: list
     ask("GET", "/openapi/v3/apis/any.example.com/v1")
 
 
-@SETTINGS
 @given(expression=expressions, other=expressions, variable=expressions)
 def test_policies(ask: Any, expression: str, other: str, variable: str) -> None:
     policy = {

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from lakh.store.errors import JournalError, NotWriter
 from lakh.store.nats_journal import NatsJournal
 from lakh.store.nats_server import NatsServer
 from lakh.store.partition import Partition
+from tests.examples import examples
 from tests.store.nats_servers import BackgroundServer, kill
 from tests.store.test_partition_model import Model
 
@@ -62,13 +63,12 @@ class NatsModel(Model):
         self.loop.close()
 
 
+@pytest.mark.hypothesis
 def test_model(nats_server: BackgroundServer) -> None:
     NatsModel.server = nats_server
     run_state_machine_as_test(
         NatsModel,
-        settings=settings(
-            max_examples=8, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=examples(8), stateful_step_count=30),
     )
 
 

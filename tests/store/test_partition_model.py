@@ -18,6 +18,7 @@ from lakh.store.hub import Watch
 from lakh.store.memory_journal import MemoryJournal
 from lakh.store.partition import Partition
 from lakh.store.state import Event
+from tests.examples import examples
 
 HISTORY_EVENTS = 12
 TABLES, SCOPES, NAMES, TERMS = ("pods", "nodes"), ("a", "a-b"), ("x", "y"), ("t", "u")
@@ -310,4 +311,4 @@ def fact_of(item: Any) -> tuple[bytes, tuple[str, ...], int, int]:
 
 
 TestPartitionModel = Model.TestCase
-TestPartitionModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestPartitionModel.settings = settings(max_examples=examples(150), stateful_step_count=40)

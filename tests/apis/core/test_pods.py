@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.apis.core.pods import RESOURCES, UPDATABLE, PodStrategy
@@ -832,7 +832,6 @@ PODS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(PODS)
 def test_defaults_are_idempotent(spec: dict[str, Any]) -> None:
     obj = msgspec.convert({"metadata": {"name": "x"}, "spec": spec}, POD)
@@ -842,7 +841,6 @@ def test_defaults_are_idempotent(spec: dict[str, Any]) -> None:
     assert msgspec.json.encode(obj) == once
 
 
-@settings(max_examples=100, deadline=None)
 @given(PODS)
 def test_a_stored_pod_updates_to_itself(spec: dict[str, Any]) -> None:
     old = msgspec.convert({"metadata": {"name": "x"}, "spec": spec}, POD)
