@@ -23,7 +23,7 @@ from .ports import free_port
 pytestmark = pytest.mark.xdist_group("servers")
 
 PARTITION = "default"
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
 class Server(Process):

@@ -115,7 +115,7 @@ async def until_created(client: Client, name: str) -> None:
     """Creates a config map, as often as the outcome is in doubt."""
     import asyncio
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await client.create(CONFIGMAPS, {"metadata": {"name": name}}, "default")
@@ -132,7 +132,7 @@ async def until_ready(client: Client) -> None:
     """All nodes Ready, asked until the server answers."""
     import asyncio
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 nodes = await client.list(NODES, type=NodeView)
@@ -147,7 +147,7 @@ async def until_healthy(client: Client) -> None:
     """All components say that they are well. The first line may be earlier than they."""
     import asyncio
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             items = json.loads((await client.raw("GET", "/api/v1/componentstatuses")).body)["items"]
             assert [i["metadata"]["name"] for i in items] == ["scheduler", "controller-manager", "etcd-0"]

@@ -76,7 +76,7 @@ class Replay:
 
 async def reached(api, informer) -> None:
     """Until the informer has what the server has."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not same(api, informer):
             await asyncio.sleep(0)
 

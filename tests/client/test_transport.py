@@ -18,6 +18,7 @@ from lakh.client import transport as transport_module
 from lakh.client.client import Client
 from lakh.client.kubeconfig import Config
 from lakh.client.resources import NODES
+from lakh.client.transport import DEFAULT_TIMEOUT_SECONDS
 
 
 async def test_connections_are_reused_and_bounded(api):
@@ -115,15 +116,19 @@ async def test_idle_connections_closed_by_the_server_do_not_fail_writes(api):
 async def test_timeout(api, monkeypatch):
     monkeypatch.setattr(transport_module, "SWEEP_SECONDS", 0.01)
     api.put("nodes", "n")
-    async with api.client(timeout_seconds=0.05, max_connections=1) as client:
+    async with api.client(max_connections=1) as client:
+        await client.get(NODES, "n")
         api.faults += [api.HANG]
+        client.timeout_seconds = 0.5
         first = asyncio.ensure_future(client.get(NODES, "n"))
-        await api.until(lambda: api.requests)
+        await asyncio.sleep(0)
+        client.timeout_seconds = 0.05
         second = asyncio.ensure_future(client.get(NODES, "n"))  # waits for the only connection
-        with pytest.raises(errors.RequestTimeout):
-            await first
         with pytest.raises(errors.ConnectionLost):
             await second
+        with pytest.raises(errors.RequestTimeout):
+            await first
+        client.timeout_seconds = DEFAULT_TIMEOUT_SECONDS
         await client.get(NODES, "n")
 
 

@@ -57,7 +57,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             "spec": {"nodeName": NODE, "containers": [{"name": "c", "image": "i"}]},
         }
         made = await client.create(PODS, pod, "default")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 found = fleet.pod("default", "p")
                 if found is not None and found.status is not None and found.status.containerStatuses:
@@ -87,7 +87,7 @@ async def test_kubelets_answer(world: World) -> None:
     assert "200 OK" in head
     await reader.readuntil(started.encode())
     await world.client.delete(PODS, "p", "default")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await reader.readuntil(b"c: exited with code 143\n")
         await reader.readuntil(b"0\r\n\r\n")
     writer.close()

@@ -195,7 +195,7 @@ async def test_backup_from_jetstream_into_files(tmp_path: Path) -> None:
                 dialler=dialler,
             )
             servers.append(server)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not (server.ready and all(server.replication.checks().values())):  # type: ignore[union-attr]
                     await asyncio.sleep(0.01)
         events: list[Event] = []

@@ -117,7 +117,7 @@ def conditions(answer: Answer) -> dict[str, tuple[str, str]]:
 
 async def until(api: Api, name: str, kind: str, status: str = "True") -> Answer:
     """A definition once a condition has a status."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             answer = await api.get(f"{DEFINITIONS}/{name}")
             if conditions(answer).get(kind, ("", ""))[0] == status:
@@ -127,7 +127,7 @@ async def until(api: Api, name: str, kind: str, status: str = "True") -> Answer:
 
 async def gone(api: Api, path: str) -> None:
     """Returns when there is nothing at a path any more."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await api.get(path)).status != 404:
             await asyncio.sleep(0)
 

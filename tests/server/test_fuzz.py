@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.server.harness import CONFIGMAPS, DEPLOYMENTS, Api, configmap
 
+ANSWER_SECONDS = 30
 WIDGETS = "/apis/fuzz.example.com/v1/namespaces/default/widgets"
 
 DEFINITION: dict[str, Any] = {
@@ -204,7 +205,7 @@ def run() -> Any:
                 assert made.status in (201, 409), made
                 target = f"{where}/{whole['metadata']['name']}"
         before = (await api.get(target)).json
-        answer = await asyncio.wait_for(api.call(method, path, body, content_type=kind), 10)
+        answer = await asyncio.wait_for(api.call(method, path, body, content_type=kind), ANSWER_SECONDS)
         assert answer.status < 500, (answer, body)
         after = await api.get(target)
         if answer.status >= 400 and after.status == 200:

@@ -16,7 +16,7 @@ from lakh.server.exchange import Response, StreamResponse
 from tests.server.harness import Answer, Api, FakeStream, configmap
 from tests.server.test_fuzz import DEFINITION, WIDGET, WIDGETS, values
 
-ANSWER_SECONDS = 20
+ANSWER_SECONDS = 30
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 CORE = "/api/v1/namespaces/default"
@@ -491,9 +491,10 @@ LEAVES: dict[str, dict[str, Any]] = {
 def sound(draw: Any) -> dict[str, Any]:
     """A schema that may well be accepted, with rules and defaults."""
     properties = {
-        name: dict(LEAVES[name]) for name in draw(st.sets(st.sampled_from(sorted(LEAVES)), min_size=1))
+        name: dict(LEAVES[name])
+        for name in draw(st.lists(st.sampled_from(sorted(LEAVES)), unique=True, min_size=1))
     }
-    for name in draw(st.sets(st.sampled_from(sorted(properties)), max_size=2)):
+    for name in draw(st.lists(st.sampled_from(sorted(properties)), unique=True, max_size=2)):
         properties[name] = {**properties[name], **draw(keywords)}
     spec: dict[str, Any] = {"type": "object", "properties": properties}
     if draw(st.booleans()):

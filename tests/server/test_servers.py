@@ -26,7 +26,7 @@ from tests.store.nats_servers import cluster, kill
 
 pytestmark = pytest.mark.xdist_group("servers")
 
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 
 class Answer:
@@ -253,7 +253,7 @@ async def test_watches_on_both_servers_see_the_same(two: Servers) -> None:
     version = (await two.nodes[0].call("GET", CONFIGMAPS)).json["metadata"]["resourceVersion"]
     streams = [
         await node.client._transport.stream(
-            "GET", f"{CONFIGMAPS}?watch=1&resourceVersion={version}", timeout=10
+            "GET", f"{CONFIGMAPS}?watch=1&resourceVersion={version}", timeout=WAIT_SECONDS
         )
         for node in two.nodes
     ]
@@ -399,7 +399,9 @@ async def test_writers_outlive_the_leader_of_their_streams(
             before = [{n: node.writes(n) for n in PARTITIONS} for node in servers.nodes]
             journal = servers.nodes[0].server.cluster.partitions["default"]._journal
             assert isinstance(journal, NatsJournal)
-            answer = await journal._reader._connection.request(f"$JS.API.STREAM.INFO.{journal.stream}", b"")
+            answer = await journal._reader._connection.request(
+                f"$JS.API.STREAM.INFO.{journal.stream}", b"", timeout=WAIT_SECONDS
+            )
             leader = msgspec.json.decode(answer.data)["cluster"]["leader"]
             kill(next(server for server in nats if server.name == leader))
             made = await asyncio.gather(

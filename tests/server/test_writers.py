@@ -111,7 +111,7 @@ class Pair:
         return self
 
     async def until(self, probe: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not probe():
                 await asyncio.sleep(0.001)
 

@@ -26,7 +26,7 @@ from lakh.store.nats_journal import NatsJournal
 from lakh.store.nats_server import NatsServer
 from tests.store.nats_servers import BackgroundServer, cluster, kill
 
-PATIENCE = 20
+PATIENCE = 60
 
 
 async def content(journal: NatsJournal, start: int = 1) -> list[bytes]:

@@ -117,7 +117,7 @@ async def test_paused_writer_does_no_harm(nats_server: BackgroundServer, prefix:
     await partition.promote("parent")
     await partition.put("pods/parent/a", b"")
     child.send_signal(signal.SIGCONT)
-    lines = (await asyncio.wait_for(child.stdout.read(), 20)).split(b"\n")
+    lines = (await asyncio.wait_for(child.stdout.read(), 60)).split(b"\n")
     assert await child.wait() == 0
     refused = next(line for line in lines if line.startswith(b"refused"))
     assert b"sees True" in lines
@@ -147,8 +147,8 @@ async def test_writes_go_on_when_the_server_is_killed(tmp_path: Path) -> None:
     while acknowledged < 100:
         await asyncio.sleep(0)
     kill(server)
-    await asyncio.wait_for(writing, 20)
-    await asyncio.wait_for(two.barrier(), 20)
+    await asyncio.wait_for(writing, 60)
+    await asyncio.wait_for(two.barrier(), 60)
     assert one.revision == two.revision == 481
     with pytest.raises(NotWriter):
         two.put("pods/a/b", b"")
