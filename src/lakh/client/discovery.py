@@ -18,8 +18,8 @@ _AGGREGATED = (
 )
 
 
-async def discover(client: Client) -> list[Resource]:
-    """All resources with their verbs, each in its group's preferred version only.
+async def discover(client: Client, *, all_versions: bool = False) -> list[Resource]:
+    """All resources with their verbs, each in its group's preferred version only unless `all_versions` are asked for.
 
     Uses aggregated discovery (two requests), or plain discovery with servers that do not have it.
     A group whose server is down is left out, as in kubectl.
@@ -31,7 +31,12 @@ async def discover(client: Client) -> list[Resource]:
             found += _aggregated(document)
         else:
             found += await _plain(client, document, root)
-    return found
+    if all_versions:
+        return found
+    preferred: dict[tuple[str, str], Resource] = {}
+    for resource in found:  # a group's preferred version comes first
+        preferred.setdefault((resource.group, resource.plural), resource)
+    return list(preferred.values())
 
 
 async def _document(client: Client, path: str) -> dict[str, Any]:
@@ -46,15 +51,13 @@ def _aggregated(document: dict[str, Any]) -> list[Resource]:
     found: list[Resource] = []
     for item in document.get("items") or ():
         group = (item.get("metadata") or {}).get("name") or ""
-        seen: set[str] = set()
-        for version in item.get("versions") or ():  # the preferred version comes first
+        for version in item.get("versions") or ():
             if version.get("freshness") == "Stale":
                 continue
             for entry in version.get("resources") or ():
                 plural, kind = entry["resource"], entry.get("responseKind") or {}
-                if plural in seen or not kind.get("kind"):
+                if not kind.get("kind"):
                     continue
-                seen.add(plural)
                 found.append(
                     Resource(
                         group,
@@ -79,14 +82,11 @@ async def _plain(client: Client, document: dict[str, Any], root: str) -> list[Re
             names.sort(key=lambda name: name != preferred)
             versions += [(group["name"], name) for name in names]
     documents = await asyncio.gather(*(_resource_list(client, root, *version) for version in versions))
-    found: list[Resource] = []
-    seen: set[tuple[str, str]] = set()
-    for (group_name, version), entries in zip(versions, documents, strict=True):
-        for resource in from_discovery(group_name, version, entries):
-            if (group_name, resource.plural) not in seen:
-                seen.add((group_name, resource.plural))
-                found.append(resource)
-    return found
+    return [
+        resource
+        for (group_name, version), entries in zip(versions, documents, strict=True)
+        for resource in from_discovery(group_name, version, entries)
+    ]
 
 
 async def _resource_list(client: Client, root: str, group: str, version: str) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from lakh.client.resources import Resource
 from lakh.client.tasks import TaskGuard
 from lakh.machinery import volumes
 
-from . import certificaterequests, claimviews, clusterviews, replicationviews, views
+from . import certificaterequests, claimviews, clusterviews, policyviews, replicationviews, views
 from .pods import controller_of
 from .sharing import share_node, share_pod
 
@@ -54,6 +54,7 @@ VIEWS: dict[Resource, type[Any]] = {
     r.CLUSTERROLES: clusterviews.ClusterRole,
     r.SERVICECIDRS: clusterviews.ServiceCIDR,
     r.IPADDRESSES: views.Object,
+    r.VALIDATINGADMISSIONPOLICIES: policyviews.ValidatingAdmissionPolicy,
     r.CERTIFICATESIGNINGREQUESTS: certificaterequests.CertificateSigningRequest,
     r.RESOURCECLAIMS: claimviews.ResourceClaim,
     r.RESOURCECLAIMTEMPLATES: claimviews.ResourceClaimTemplate,

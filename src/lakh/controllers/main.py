@@ -50,6 +50,7 @@ from .servicecidr import ServiceCIDRController
 from .statefulset import StatefulSetController
 from .tainteviction import TaintEvictionController
 from .ttlafterfinished import TTLAfterFinishedController
+from .validatingadmissionpolicystatus import ValidatingAdmissionPolicyStatusController
 from .volumeprotection import ClaimProtection, EphemeralVolumeController, VolumeProtection
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
         CertificateApprovingController,
         CertificateSigningController,
         CertificateCleaner,
+        ValidatingAdmissionPolicyStatusController,
     )
 }
 """By upstream's name."""

@@ -7,12 +7,12 @@ declarations to check expressions against. `object`, `oldObject` and `params` ca
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from lakh.machinery.cel import ExpressionError
-from lakh.machinery.cel_ast import Type
+from lakh.machinery.cel_ast import DYN, Type
 from lakh.machinery.cel_check import Checker
 from lakh.machinery.cel_decl import Decl, declare
 from lakh.machinery.cel_functions import Function
@@ -184,6 +184,70 @@ def _declared(names: tuple[str, ...], variables: Variables | None) -> dict[str, 
 def checker(names: tuple[str, ...], variables: Variables | None) -> Checker:
     """For expressions of the variables `names`; `variables` are a policy's own, with their types, None where there are none."""
     return Checker(_declared(names, variables), _AUTHORIZER, _MESSAGES)
+
+
+# -- types of objects ------------------------------------------------------------------------------------------------------------------------
+
+
+def declared_kind(raw: Mapping[str, Any], name: str) -> Decl | None:
+    """A kind's declaration by its schema, without references; its types are called after it. None when its schema says no type."""
+    decl = declare(raw, True)
+    if decl is not None:
+        _assign_names(decl, name)
+    return decl
+
+
+def _assign_names(decl: Decl, name: str) -> None:
+    """Upstream's names of types: `Deployment.spec`, `.@idx` of lists, `.@elem` of maps (DeclType.MaybeAssignTypeName)."""
+    if decl.element is not None:
+        _assign_names(decl.element, f"{name}.{'@idx' if decl.kind == 'list' else '@elem'}")
+    elif decl.kind == "object" and not decl.name:
+        decl.name = name
+        for field, child in decl.fields.items():
+            _assign_names(child, f"{name}.{field}")
+
+
+def type_errors(
+    expressions: Sequence[str],
+    variables: Sequence[tuple[str, str]],
+    kind: Decl | None,
+    params: Decl | None,
+    *,
+    has_params: bool,
+) -> list[str]:
+    """What the type checker says of each expression of a policy, with the types of `object` and `params`; empty when it says nothing.
+
+    Expressions of variables may speak of those before them; what is wrong with one makes it a variable of any type, and is not told
+    (upstream's admission/plugin/policy/validating/typechecking.go).
+    """
+    names = ("object", "oldObject", "request", "namespaceObject", "authorizer", *["params"] * has_params)
+    own: dict[str, Type] = {}
+
+    def checker() -> Checker:
+        declared = _declared(names, tuple(own.items()))
+        del declared["authorizer.requestResource"]
+        if kind is not None:
+            declared |= {"object": kind, "oldObject": kind}
+        if has_params and params is not None:
+            declared["params"] = params
+        return Checker(declared, _AUTHORIZER, _MESSAGES)
+
+    for name, expression in variables:
+        try:
+            ast = checker().check(expression)
+            own[name] = ast.type(ast.root)
+        except ExpressionError:
+            own[name] = DYN
+    last = checker()
+
+    def error(expression: str) -> str:
+        try:
+            last.check(expression)
+        except ExpressionError as e:
+            return str(e)
+        return ""
+
+    return [error(expression) for expression in expressions]
 
 
 # -- mutations -----------------------------------------------------------------------------------------------------------------------------
