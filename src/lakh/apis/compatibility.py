@@ -53,7 +53,7 @@ _MISSING = """
 | service account token volumes | projected into pods as upstream does (`kube-api-access-…`); the simulated kubelet writes no files |
 | volumes and devices | controllers for both, a simulated CSI driver and DRA driver: [claims](claims.md) |
 | certificates | requests for `kubernetes.io/kube-apiserver-client`, `kube-apiserver-client-kubelet` and `kubelet-serving` are approved, signed with the cluster's CA and removed as kube-controller-manager does; `approve` and `sign` on signers are not asked for, and a kubelet's client certificate is approved for every authenticated user, as all else (RBAC). `ClusterTrustBundle`s are not published |
-| service account tokens | bound to pods, nodes and secrets; no limit on their life time can be set |
+| service account tokens | bound to pods, nodes and secrets; no limit on their life time can be set. Secrets of type `kubernetes.io/service-account-token` get one that is bound to them, for 136 years, where upstream's has no end |
 | values in messages | a structured value that upstream prints in Go's way (a security context, a node selector term, a diff of two pod specs) is shown by its JSON names |
 | older invalid objects | an object that an earlier version accepted and today's rules refuse cannot be updated unless it is put right; upstream lets some such values pass |
 | alpha annotations | those of `scheduler.alpha.kubernetes.io` are not read |

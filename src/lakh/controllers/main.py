@@ -46,9 +46,11 @@ from .podgc import PodGarbageCollector
 from .replicaset import ReplicaSetController, ReplicationManager
 from .resourceclaim import ResourceClaimController
 from .serviceaccount import RootCAPublisher, ServiceAccountController
+from .serviceaccounttoken import ServiceAccountTokenController
 from .servicecidr import ServiceCIDRController
 from .statefulset import StatefulSetController
 from .tainteviction import TaintEvictionController
+from .ttl import TTLController
 from .ttlafterfinished import TTLAfterFinishedController
 from .validatingadmissionpolicystatus import ValidatingAdmissionPolicyStatusController
 from .volumeprotection import ClaimProtection, EphemeralVolumeController, VolumeProtection
@@ -93,6 +95,8 @@ CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
         CertificateSigningController,
         CertificateCleaner,
         ValidatingAdmissionPolicyStatusController,
+        ServiceAccountTokenController,
+        TTLController,
     )
 }
 """By upstream's name."""
