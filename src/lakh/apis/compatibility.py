@@ -49,7 +49,7 @@ _MISSING = """
 | API priority and fairness | enforced by upstream's schemas, levels and queues; reads of one object take no seat, and writes only when many are under way |
 | `log`, `exec`, `attach`, `portforward`, proxies | passed on to the kubelet, pod or endpoint, upgraded connections (WebSocket, SPDY) as pipes of bytes. Upstream translates WebSocket's `v5.channel.k8s.io` and tunnelled port forwarding into SPDY for kubelets that do not know them; here the kubelet refuses the upgrade, and kubectl goes on with SPDY by itself. Simulated kubelets answer `log`, `/pods`, `/healthz`, `/metrics`, and refuse the rest, for they run no images |
 | `pods/resize` | the simulated kubelet refuses what its node can never hold and actuates the rest; it defers nothing |
-| LimitRanger, ResourceQuota, PodSecurity, NodeRestriction admission | not enforced |
+| LimitRanger, ResourceQuota, PodSecurity, NodeRestriction admission | not enforced; quotas are counted (`status.used`), but for devices of classes |
 | service account token volumes | projected into pods as upstream does (`kube-api-access-…`); the simulated kubelet writes no files |
 | volumes and devices | controllers for both, a simulated CSI driver and DRA driver: [claims](claims.md) |
 | certificates | requests for `kubernetes.io/kube-apiserver-client`, `kube-apiserver-client-kubelet` and `kubelet-serving` are approved, signed with the cluster's CA and removed as kube-controller-manager does; `approve` and `sign` on signers are not asked for, and a kubelet's client certificate is approved for every authenticated user, as all else (RBAC). `ClusterTrustBundle`s are not published |

@@ -45,6 +45,7 @@ from .persistentvolume import PersistentVolumeController
 from .podgc import PodGarbageCollector
 from .replicaset import ReplicaSetController, ReplicationManager
 from .resourceclaim import ResourceClaimController
+from .resourcequota import ResourceQuotaController
 from .serviceaccount import RootCAPublisher, ServiceAccountController
 from .serviceaccounttoken import ServiceAccountTokenController
 from .servicecidr import ServiceCIDRController
@@ -97,6 +98,7 @@ CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
         ValidatingAdmissionPolicyStatusController,
         ServiceAccountTokenController,
         TTLController,
+        ResourceQuotaController,
     )
 }
 """By upstream's name."""

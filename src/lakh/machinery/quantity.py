@@ -11,6 +11,7 @@ miss 3 µs.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal
 
@@ -185,6 +186,17 @@ def add(a: str | int | float, b: str | int | float) -> str:
     left, family = _nanos(_text(a))
     right, other = _nanos(_text(b))
     return _render(left + right, family if left else other)
+
+
+def total(amounts: Iterable[tuple[str | int | float, int]]) -> str:
+    """The canonical sum of amounts, each so many times, in the family of the first that is not zero."""
+    nanos, family = 0, None
+    for value, times in amounts:
+        one, of = _nanos(_text(value))
+        nanos += one * times
+        if family is None and one:
+            family = of
+    return _render(nanos, family or "decimal")
 
 
 def subtract(a: str | int | float, b: str | int | float) -> str:

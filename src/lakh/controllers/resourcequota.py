@@ -1,0 +1,238 @@
+"""ResourceQuotas: `status.hard` is what their spec says, `status.used` what is there (upstream's pkg/controller/resourcequota).
+
+A quota is counted anew when it changes, soon after something that it counts came, went or changed, and every five minutes. Counting asks the API
+server: how many there are of what is only counted costs nothing there, and pods are read in pages, through a view of what they ask for. What is
+counted is not kept, so memory does not grow with the namespaces. After a count that took long the next one waits twenty times as long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from lakh.client.discovery import discover
+from lakh.client.errors import ApiError, ClientError, is_not_found
+from lakh.client.resources import PERSISTENTVOLUMECLAIMS, PODS, RESOURCEQUOTAS, SERVICES, Resource
+from lakh.machinery import quotausage
+from lakh.machinery.quotausage import Scope
+
+from .context import Context, Controller
+from .pods import is_finished
+from .quotaviews import QuotaSpec, ResourceQuota
+from .views import Bare
+
+log = logging.getLogger(__name__)
+
+RESYNC_SECONDS = 300.0
+"""Upstream's --resource-quota-sync-period."""
+SETTLE_SECONDS = 0.5
+"""What comes and goes together is counted together."""
+REST_FACTOR = 20
+PAGE = 500
+
+# The plural and the group.
+Kind = tuple[str, str]
+_PODS, _SERVICES, _CLAIMS = ("pods", ""), ("services", ""), ("persistentvolumeclaims", "")
+
+
+def kind_of(name: str) -> Kind | None:
+    """Of which objects a name of a quota speaks."""
+    if quotausage.is_of_pods(name):
+        return _PODS
+    if name in quotausage.SERVICE_NAMES:
+        return _SERVICES
+    if quotausage.is_of_claims(name):
+        return _CLAIMS
+    return quotausage.counted(name)
+
+
+def scopes_of(spec: QuotaSpec) -> list[Scope]:
+    """All scopes that something must be in to count."""
+    selector = spec.scopeSelector.matchExpressions if spec.scopeSelector is not None else None
+    return [*(Scope(scopeName=name) for name in spec.scopes or ()), *(selector or ())]
+
+
+class ResourceQuotaController(Controller):
+    """See the module."""
+
+    name = "resourcequota-controller"
+    workers = 5
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._quotas = context.informers.of(RESOURCEQUOTAS, ResourceQuota)
+        self._by_namespace: dict[str, dict[str, ResourceQuota]] = {}
+        self._watched: set[Kind] = set()
+        self._served: dict[Kind, Resource] = {}
+        # When a key may be counted again, by the loop's clock.
+        self._rests: dict[str, float] = {}
+        self._quotas.add_handler(
+            on_add=self._changed, on_update=lambda old, new: self._changed(new), on_delete=self._gone
+        )
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_resyncing())
+            group.create_task(self.queue.run(self.reconcile, self.workers))
+
+    async def _keep_resyncing(self) -> None:
+        while True:
+            self.resync()
+            await asyncio.sleep(RESYNC_SECONDS)
+
+    def resync(self) -> None:
+        """Queue every quota."""
+        for key in self._quotas.items:
+            self.queue.add(key)
+
+    # -- what makes a count necessary ----------------------------------------------------------------------------------------------
+
+    def _changed(self, quota: ResourceQuota) -> None:
+        namespace = quota.metadata.namespace or ""
+        key = f"{namespace}/{quota.metadata.name}"
+        before = self._by_namespace.setdefault(namespace, {}).get(key)
+        self._by_namespace[namespace][key] = quota
+        if before is None or before.spec != quota.spec or quota.status.hard != quota.spec.hard:
+            self.queue.add(key)
+
+    def _gone(self, quota: ResourceQuota) -> None:
+        namespace = quota.metadata.namespace or ""
+        key = f"{namespace}/{quota.metadata.name}"
+        self._rests.pop(key, None)
+        quotas = self._by_namespace.get(namespace, {})
+        quotas.pop(key, None)
+        if not quotas:
+            self._by_namespace.pop(namespace, None)
+
+    def _watch(self, kind: Kind, resource: Resource) -> None:
+        """Looks at what comes and goes of a kind from now on; kinds that no quota counts are not watched for it."""
+        informer = self.context.informers.metadata(resource)
+
+        def touch(obj: Any) -> None:
+            quotas = self._by_namespace.get(obj.metadata.namespace)
+            # What is there already is about to be counted.
+            if quotas is not None and kind in self._watched:
+                self._recount(kind, quotas)
+
+        on_update: Callable[[Any, Any], None] | None = None
+        if kind == _PODS:
+
+            def on_update(old: Any, new: Any) -> None:
+                if is_finished(old) != is_finished(new):
+                    touch(new)
+
+        elif kind in (_SERVICES, _CLAIMS):
+
+            def on_update(old: Any, new: Any) -> None:
+                touch(new)
+
+        informer.add_handler(on_add=touch, on_update=on_update, on_delete=touch)
+        self._watched.add(kind)
+
+    def _recount(self, kind: Kind, quotas: dict[str, ResourceQuota]) -> None:
+        now = asyncio.get_running_loop().time()
+        for key, quota in quotas.items():
+            if any(kind_of(name) == kind for name in quota.spec.hard or ()):
+                self.queue.add_after(key, max(self._rests.get(key, 0.0) - now, SETTLE_SECONDS))
+
+    # -- counting ------------------------------------------------------------------------------------------------------------------
+
+    async def reconcile(self, key: str) -> None:
+        """One quota."""
+        quota = self._quotas.items.get(key)
+        if quota is None:
+            return
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        hard = quota.spec.hard or {}
+        used = {**(quota.status.used or {}), **await self.usage(quota)}
+        used = {name: amount for name, amount in used.items() if name in hard}
+        self._rests[key] = loop.time() + REST_FACTOR * (loop.time() - began)
+        before = quota.status
+        if before.hard == hard and before.used == used:
+            return
+        status = {"hard": _patch(before.hard, hard), "used": _patch(before.used, used)}
+        patch = {"metadata": {"resourceVersion": quota.metadata.resourceVersion}, "status": status}
+        namespace, _, name = key.partition("/")
+        try:
+            await self.client.patch(RESOURCEQUOTAS, name, patch, namespace, subresource="status", type=Bare)
+        except ApiError as error:
+            if not is_not_found(error):
+                raise
+
+    async def usage(self, quota: ResourceQuota) -> dict[str, str]:
+        """What is there of all that a quota limits and that is known here."""
+        kinds: dict[Kind, list[str]] = {}
+        for name in quota.spec.hard or ():
+            kind = kind_of(name)
+            if kind is not None:
+                kinds.setdefault(kind, []).append(name)
+        await self._discover(kinds)
+        found: dict[str, str] = {}
+        namespace, scopes = quota.metadata.namespace or "", scopes_of(quota.spec)
+        for kind, names in kinds.items():
+            resource = self._served.get(kind)
+            if resource is None:
+                continue
+            if kind not in self._watched:
+                self._watch(kind, resource)
+            found |= await self._usage_of(kind, resource, names, namespace, scopes)
+        return found
+
+    async def _discover(self, kinds: Iterable[Kind]) -> None:
+        if all(kind in self._served for kind in kinds):
+            return
+        try:
+            served = await discover(self.client)
+        except ClientError as error:
+            log.warning("discovery failed, will retry: %s", error)
+            return
+        wanted = {"create", "delete", "list", "watch"}
+        self._served = {
+            (resource.plural, resource.group): resource
+            for resource in served
+            if resource.namespaced and wanted <= resource.verbs
+        }
+
+    async def _usage_of(
+        self, kind: Kind, resource: Resource, names: Collection[str], namespace: str, scopes: list[Scope]
+    ) -> dict[str, str]:
+        sums: dict[str, Counter[str]] = {}
+        now = self.now()
+        match kind:
+            case ("pods", ""):
+                async for pods in self._pages(PODS, namespace, quotausage.Pod):
+                    quotausage.collect(
+                        pods, lambda pod: quotausage.pod_usage(pod, now), quotausage.pod_matches, scopes, sums
+                    )
+            case ("persistentvolumeclaims", ""):
+                async for claims in self._pages(PERSISTENTVOLUMECLAIMS, namespace, quotausage.Claim):
+                    quotausage.collect(claims, quotausage.claim_usage, quotausage.claim_matches, scopes, sums)
+            case _ if scopes:
+                pass  # nothing else is in any scope
+            case ("services", ""):
+                async for services in self._pages(SERVICES, namespace, quotausage.Service):
+                    quotausage.collect(services, quotausage.service_usage, lambda *_: True, (), sums)
+            case _:
+                page = await self.client.list(resource, namespace, type=Bare, limit=1)
+                count = len(page.items) + (page.metadata.remainingItemCount or 0)
+                return {name: str(count) for name in names}
+        return quotausage.amounts(names, sums)
+
+    async def _pages(self, resource: Resource, namespace: str, view: Any) -> Any:
+        token: str | None = None
+        while True:
+            page = await self.client.list(resource, namespace, type=view, limit=PAGE, continue_=token)
+            yield page.items
+            token = page.metadata.continue_
+            if not token:
+                return
+
+
+def _patch(before: dict[str, str] | None, after: dict[str, str]) -> dict[str, str | None]:
+    """A merge patch that makes a map what it shall be."""
+    return {**dict.fromkeys(before or (), None), **after}
