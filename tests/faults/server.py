@@ -5,7 +5,7 @@
 The control directory holds `delay` (the longest a sync is held up, in seconds; each takes a random part of it) and
 `ledger`, to which is appended what became durable:
 
-    S <inode> <size>     a sync of a file returned; it had this size when the sync began
+    S <inode> <size>     a sync of a file returned; it had this size when the sync began, not counting zeros at its end
     R <from> TAB <to>    a file was renamed; durable with the next D of its directory
     D <directory>        a sync of a directory returned
 
@@ -33,6 +33,7 @@ from typing import Any
 
 from lakh.store import durable
 from lakh.store.durable import RingWriter
+from lakh.store.records import used_bytes
 
 SMALL = {
     "lakh.store.partition": {"COMPACT_SLACK_BYTES": 256 << 10},
@@ -206,6 +207,15 @@ def sync_in_python() -> None:
     durable.RingWriter = forbidden  # type: ignore[assignment, misc]
 
 
+def used_size(fd: int) -> int:
+    """The size of a file, which may be open for writing only, without the zeros at its end."""
+    readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
+    try:
+        return used_bytes(readable, 0)
+    finally:
+        os.close(readable)
+
+
 def watch_disk(control: Path) -> None:
     """Put the ledger and the delay around what makes things durable: system calls, and the kernel's ring."""
     delay_file = control / "delay"
@@ -224,12 +234,13 @@ def watch_disk(control: Path) -> None:
 
     def synced(fd: int, real: object) -> None:
         found = os.fstat(fd)
+        used = used_size(fd) if stat.S_ISREG(found.st_mode) else 0
         time.sleep(delay())
         real(fd)  # type: ignore[operator]
         if stat.S_ISDIR(found.st_mode):
             note(f"D {os.readlink(f'/proc/self/fd/{fd}')}")
         else:
-            note(f"S {found.st_ino} {found.st_size}")
+            note(f"S {found.st_ino} {used}")
 
     def rename(source: str | Path, target: str | Path) -> None:
         real_rename(source, target)

@@ -96,3 +96,16 @@ def test_damage_spares_what_was_synced(tmp_path: Path) -> None:
         assert left[:150] == bytes(range(150))
         assert len(left) <= 200, "no crash makes a file longer than it was"
     assert not _damage(path, len(left), random.Random(1)), "all of it is synced"
+
+
+def test_damage_among_zeros_keeps_the_length(tmp_path: Path) -> None:
+    path = tmp_path / "1.log"
+    kinds = set()
+    for number in range(200):
+        path.write_bytes(bytes(range(1, 201)) + bytes(50))
+        kinds.add(_damage(path, 150, random.Random(number)).split()[0])
+        left = path.read_bytes()
+        assert (left[:150], left[200:], len(left)) == (bytes(range(1, 151)), bytes(50), 250)
+    assert kinds == {"cut", "holes", "garbled", "kept"}
+    path.write_bytes(bytes(range(1, 201)) + bytes(50))
+    assert not _damage(path, 200, random.Random(1)), "all of it is synced"

@@ -22,7 +22,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from tests.ports import free_port
 
@@ -174,11 +174,17 @@ def _read_ledger(path: Path) -> tuple[dict[int, int], list[tuple[Path, Path]]]:
 
 
 def _damage(path: Path, synced: int, rng: random.Random) -> str:
-    """Do to the bytes beyond `synced` what a disk may do that was never told to keep them."""
-    size = path.stat().st_size
-    if size <= synced:
-        return ""
+    """Do to the bytes beyond `synced` what a disk may do that was never told to keep them.
+
+    Zeros at the end were there before and are durable: an append among them is lost in whole or in any part, the file stays as long.
+    """
     with path.open("r+b") as file:
+        content = file.read()
+        size = len(content.rstrip(b"\0"))
+        if size <= synced:
+            return ""
+        if size < len(content):
+            return _damage_among_zeros(file, synced, size, rng)
         kind = rng.choice(("cut", "cut", "cut and garbage", "cut and zeros", "garbled", "kept"))
         at = rng.randrange(synced, size)
         if kind.startswith("cut"):
@@ -192,6 +198,22 @@ def _damage(path: Path, synced: int, rng: random.Random) -> str:
             file.seek(at)
             file.write(rng.randbytes(min(size - at, rng.randrange(1, 64))))
     return f"{kind} at {at} of {size}, {synced} synced"
+
+
+def _damage_among_zeros(file: BinaryIO, synced: int, size: int, rng: random.Random) -> str:
+    kind = rng.choice(("cut", "cut", "holes", "holes", "garbled", "kept"))
+    at = rng.randrange(synced, size)
+    file.seek(at)
+    if kind == "cut":
+        file.write(bytes(size - at))
+    elif kind == "holes":
+        for _ in range(rng.randint(1, 4)):
+            start = rng.randrange(synced, size)
+            file.seek(start)
+            file.write(bytes(min(rng.choice((1, 512, 4096)), size - start)))
+    elif kind == "garbled":
+        file.write(rng.randbytes(min(size - at, rng.randrange(1, 64))))
+    return f"{kind} at {at} of {size}, {synced} synced, zeros behind"
 
 
 class NatsTopology:

@@ -118,6 +118,76 @@ async def test_segments_rotate(tmp_path: Path) -> None:
 # Crashes
 
 
+async def filled_ahead(directory: Path, batches: list[bytes]) -> Path:
+    """A journal that was killed with these in a segment made ahead, zeros behind them."""
+    journal = await FileJournal.open(directory, segment_bytes=400)
+    await journal.append(b"0" * 300, after=0)
+    assert journal._filling is not None
+    await journal._filling
+    for batch in batches:
+        await journal.append(batch, after=journal.head)
+    journal._spare.release()
+    path = segments(directory)[-1]
+    killed = path.read_bytes()
+    await journal.close()
+    path.write_bytes(killed)
+    assert killed.endswith(bytes(100))
+    return path
+
+
+async def test_segments_are_made_ahead(tmp_path: Path) -> None:
+    path = await filled_ahead(tmp_path, [b"first", b"second"])
+    assert (len(segments(tmp_path)), path.stat().st_size) == (2, 400)
+    journal = await FileJournal.open(tmp_path, read_only=True)
+    assert (await content(journal), journal.torn_bytes) == ([b"0" * 300, b"first", b"second"], 0)
+    await journal.close()
+    assert path.stat().st_size == 400
+    assert await reopened(tmp_path) == [b"0" * 300, b"first", b"second"]
+    assert path.stat().st_size == FILE_HEADER_BYTES + 2 * RECORD_HEADER_BYTES + 11
+    await fill(tmp_path, [b"third"])
+    assert await reopened(tmp_path) == [b"0" * 300, b"first", b"second", b"third"]
+
+
+async def test_an_append_lost_among_zeros_is_cut_whatever_is_left_of_it(tmp_path: Path) -> None:
+    path = await filled_ahead(tmp_path, [b"first", b"second" * 5])
+    whole = path.read_bytes()
+    start = FILE_HEADER_BYTES + RECORD_HEADER_BYTES + 5
+    end = start + RECORD_HEADER_BYTES + 30
+    for first in range(start, end):
+        for hole in (range(first, end), range(start, first + 1), range(first, first + 1)):
+            damaged = bytearray(whole)
+            for at in hole:
+                damaged[at] = 0
+            if damaged == whole:
+                continue
+            path.write_bytes(damaged)
+            forget_acknowledgements(tmp_path)
+            assert await reopened(tmp_path) == [b"0" * 300, b"first"]
+            assert path.stat().st_size == start
+
+
+async def test_an_acknowledged_append_that_became_zeros_is_refused(tmp_path: Path) -> None:
+    path = await filled_ahead(tmp_path, [b"first", b"second"])
+    damaged = path.read_bytes()[: FILE_HEADER_BYTES + RECORD_HEADER_BYTES + 5].ljust(400, b"\0")
+    path.write_bytes(damaged)
+    with pytest.raises(JournalCorrupt, match="3 was acknowledged"):
+        await FileJournal.open(tmp_path)
+    assert path.read_bytes() == damaged
+
+
+async def test_zeros_with_something_valid_behind_them_are_refused(tmp_path: Path) -> None:
+    path = await filled_ahead(tmp_path, [b"first", b"second", b"third"])
+    whole = path.read_bytes()
+    second = FILE_HEADER_BYTES + RECORD_HEADER_BYTES + 5
+    for size in (RECORD_HEADER_BYTES, RECORD_HEADER_BYTES + 6):
+        damaged = whole[:second] + bytes(size) + whole[second + size :]
+        path.write_bytes(damaged)
+        forget_acknowledgements(tmp_path)
+        with pytest.raises(JournalCorrupt) as caught:
+            await FileJournal.open(tmp_path)
+        assert (caught.value.offset, path.read_bytes()) == (second, damaged)
+
+
 async def test_torn_tail_is_cut_at_every_byte(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     await fill(tmp_path, [b"first", b"second", b"third"])
     path = segments(tmp_path)[0]
@@ -130,9 +200,10 @@ async def test_torn_tail_is_cut_at_every_byte(tmp_path: Path, caplog: pytest.Log
         assert await reopened(tmp_path) == [b"first", b"second"]
         assert path.stat().st_size == start
         cut = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-        assert bool(cut) == (size > start)
+        torn = len(whole[:size].rstrip(b"\0")) - start
+        assert bool(cut) == (torn > 0)
         if cut:
-            assert f"cut {size - start} bytes at {start} after sequence 2" in cut[0]
+            assert f"cut {torn} bytes at {start} after sequence 2" in cut[0]
 
 
 async def test_torn_tail_of_zeros_and_of_garbage_is_cut(tmp_path: Path) -> None:
@@ -393,6 +464,31 @@ async def test_full_disk_at_rotation(tmp_path: Path, disk: Disk) -> None:
     assert len(segments(tmp_path)) == 2
     await journal.close()
     assert await reopened(tmp_path) == [b"a" * 50, b"b"]
+
+
+async def test_full_disk_takes_what_was_made_ahead(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spare = tmp_path / "SPARE.tmp"
+    pwritev = disk.pwritev
+
+    def write(fd: int, parts: list[memoryview], offset: int) -> int:
+        disk.write_error = errno.ENOSPC if spare.exists() else None
+        return pwritev(fd, parts, offset)
+
+    journal = await FileJournal.open(tmp_path, segment_bytes=1000)
+    await journal.append(b"a" * 300, after=0)
+    assert journal._filling is not None
+    await journal._filling
+    assert spare.stat().st_size == 1000
+    journal._segments[-1].filled = True  # so that it is not taken yet
+    monkeypatch.setattr(disk, "pwritev", write, raising=False)
+    assert await journal.append(b"b", after=1) == 2
+    assert not spare.exists()
+    assert await journal.append(b"c", after=2) == 3
+    assert not spare.exists(), "not made anew before the next segment"
+    await journal.close()
+    assert await reopened(tmp_path) == [b"a" * 300, b"b", b"c"]
 
 
 async def test_short_writes_are_continued(tmp_path: Path, disk: Disk) -> None:

@@ -5,6 +5,7 @@
     <sequence>.snapshot       the state after that entry; the newest counts
     ACKNOWLEDGED              the last sequence whose append was answered: tells a torn tail from a rotten one
     RESERVE                   space for the deletes that end a full disk
+    SPARE.tmp                 the next segment, filled with zeros ahead (`spare`)
     *.tmp                     left by a crash, removed on opening
 
 Ownership: the event loop takes one append after the other; writing and syncing happen beside it (`durable`). What
@@ -18,14 +19,16 @@ Invariants, whenever the process may die:
 - Segments are deleted only behind a snapshot that is durable under its name, oldest first.
 
 Opening hops through the record headers and reads the payloads of the last segment only, for its torn tail; the other
-checksums are verified when `restore` and `follow` read what they cover. So nothing is read twice.
+checksums are verified when `restore` and `follow` read what they cover. So nothing is read twice. Zeros behind the last
+record were made ahead and are no tail; opening cuts them off, too.
 
 Errors: a full disk (ENOSPC, EDQUOT) cuts the file back to the last good record and raises JournalFull; a later
 append may succeed. An urgent append gets the reserve first; others are refused until there is room to fill it again. Any other error of a write or sync leaves the outcome unknown: the journal is failed, every
 later append raises JournalFailed, and nothing is retried (after a failed fsync the kernel may have dropped the
 pages and would report success). What the disk holds is found out by opening again.
 
-Cost of an append: two system calls of the loop, and the kernel's own write and fdatasync; the bytes are not copied.
+Cost of an append: two system calls of the loop, and the kernel's own write and fdatasync; the bytes are not copied. In a
+segment that was made ahead the fdatasync waits for the data alone.
 """
 
 from __future__ import annotations
@@ -74,6 +77,7 @@ from lakh.store.snapshot_file import (
     look_at_snapshot,
     read_snapshot,
 )
+from lakh.store.spare import Spare
 
 log = logging.getLogger(__name__)
 
@@ -81,20 +85,23 @@ T = TypeVar("T")
 
 SEGMENT_BYTES = 32 << 20
 """A segment is closed at this size. Only whole segments are deleted, so about this much is kept too long."""
+FILL_AHEAD = 4
+"""Bytes of the next segment made ready for each that is appended: the disk writes zeros no faster than that."""
 READ_BYTES = 1 << 20
 """A follower takes about this much in one hop to the executor."""
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class _Segment:
-    """A segment file: where it is, its first sequence, and how far it is known to be good."""
+    """A segment file: where it is, its first sequence, whether it was filled ahead, and how far it is known to be good."""
 
-    __slots__ = ("end", "first", "path", "salt")
+    __slots__ = ("end", "filled", "first", "path", "salt")
 
-    def __init__(self, path: Path, first: int, salt: int) -> None:
+    def __init__(self, path: Path, first: int, salt: int, *, filled: bool = False) -> None:
         self.path = path
         self.first = first
         self.salt = salt
+        self.filled = filled
         self.end = FILE_HEADER_BYTES  # offset after the last durable record
 
 
@@ -115,6 +122,8 @@ class FileJournal:
         self._fd = -1  # of the last segment
         self._acknowledged = Acknowledged(directory)
         self._reserve = Reserve(directory)
+        self._spare = Spare(directory, segment_bytes)
+        self._filling: asyncio.Future[None] | None = None
         self._failure: JournalError | None = None
         self._closed = False
         self._followers: set[asyncio.Future[None]] = set()
@@ -189,23 +198,40 @@ class FileJournal:
         sequence = after + 1
         if not urgent and not self._reserve.filled and not await self._in_files(self._reserve.fill):
             raise JournalFull(self.directory)
-        try:
-            segment, end = await self._write_record(batch, sequence)
-        except JournalFull:
-            if not urgent or not await self._in_files(self._reserve.release):
-                raise
-            log.warning("journal %s uses its reserve: the disk is full", self.directory)
-            segment, end = await self._write_record(batch, sequence)
+        while True:
+            try:
+                segment, end = await self._write_record(batch, sequence)
+                break
+            except JournalFull:
+                if not await self._in_files(self._make_room, urgent):
+                    raise
         segment.end = end
         self._head = sequence
         self._acknowledged.record(sequence)
+        self._fill_ahead(segment)
         return sequence
+
+    def _make_room(self, urgent: bool) -> bool:
+        """On a full disk, give back what is held for later."""
+        if self._spare.release():
+            return True
+        if not urgent or not self._reserve.release():
+            return False
+        log.warning("journal %s uses its reserve: the disk is full", self.directory)
+        return True
+
+    def _fill_ahead(self, segment: _Segment) -> None:
+        """Make the next segment grow with this one."""
+        due = FILL_AHEAD * (segment.end - FILE_HEADER_BYTES)
+        if self._spare.wanted(due) and (self._filling is None or self._filling.done()):
+            self._filling = asyncio.get_running_loop().run_in_executor(self._files, self._spare.fill)
 
     async def _write_record(self, batch: bytes, sequence: int) -> tuple[_Segment, int]:
         """Write and sync: the segment and the record's end in it."""
-        if self._segments[-1].end >= self._segment_bytes:
-            await self._in_files(self._rotate, sequence)
         segment = self._segments[-1]
+        if segment.end >= self._segment_bytes or (self._spare.whole and not segment.filled):
+            await self._in_files(self._rotate, sequence)
+            segment = self._segments[-1]
         header = encode_record_header(sequence, batch, segment.salt)
         try:
             return segment, await self._writer.write(self._fd, (header, batch), segment.end)
@@ -223,6 +249,7 @@ class FileJournal:
             return self._fail(f"write to {segment.path}: {error}")
         try:
             os.ftruncate(self._fd, segment.end)
+            segment.filled = False
         except OSError as second:
             return self._fail(f"cutting {segment.path} back to {segment.end}: {second}")
         return JournalFull(self.directory)
@@ -236,8 +263,10 @@ class FileJournal:
         """Begin a new segment. A crash in between leaves at most a .tmp file or an empty segment."""
         path = self.directory / f"{first:020d}.log"
         salt = secrets.randbits(32)
+        header = encode_file_header(SEGMENT_MAGIC, first, salt)
+        filled = self._spare.whole
         try:
-            fd = create_file(path, encode_file_header(SEGMENT_MAGIC, first, salt))
+            fd = self._spare.take(path, header) if filled else create_file(path, header)
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise JournalFull(self.directory) from error
@@ -245,7 +274,8 @@ class FileJournal:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
-        self._segments = [*self._segments, _Segment(path, first, salt)]
+        self._segments = [*self._segments, _Segment(path, first, salt, filled=filled)]
+        self._spare.retry()
 
     # Recovery
 
@@ -277,8 +307,10 @@ class FileJournal:
             self._rotate(self._head + 1)
         else:
             self._fd = os.open(self._segments[-1].path, os.O_RDWR)
+            if os.fstat(self._fd).st_size > self._segments[-1].end:
+                os.ftruncate(self._fd, self._segments[-1].end)
             # What a killed process wrote may still be in the page cache only; it is served from now on.
-            os.fdatasync(self._fd)
+            os.fsync(self._fd)
         fsync_directory(self.directory)
         self._acknowledged.open(self._head)
         if not self._reserve.fill():
@@ -329,7 +361,7 @@ class FileJournal:
         if segment is not self._segments[0] and segment.first != self._head + 1:
             raise JournalCorrupt(segment.path, 0, f"it begins with {segment.first}, {self._head + 1} is due")
         sequence = segment.first - 1
-        fd = os.open(segment.path, os.O_RDONLY if self._read_only else os.O_RDWR)
+        fd = os.open(segment.path, os.O_RDONLY)
         try:
             try:
                 look = read_records if last else hop_records
@@ -357,8 +389,6 @@ class FileJournal:
                     sequence,
                     torn.reason,
                 )
-                os.ftruncate(fd, torn.offset)
-                os.fsync(fd)
         finally:
             os.close(fd)
         return sequence
@@ -514,6 +544,7 @@ class FileJournal:
 
     def _close_files(self) -> None:
         self._acknowledged.close()
+        self._spare.release()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -13,6 +13,9 @@ All integers are little-endian::
 Checksums are CRC-32 seeded with the file's random salt: bytes that a client wrote, or that an older file left
 on the disk, never look like a record of this file.
 
+Behind the last record of a segment there may be zeros, made ahead of the records to come: they are not counted. So the
+records must not be told from them: none begins with a zero.
+
 A record goes to disk only after the one before it was synced. So only the last record of the last segment can
 be torn, and it is torn when nothing valid follows it. `read_records` stops there with `Torn`; whoever reads
 decides whether that is a crash's trace or corruption. Anything bad with something valid behind it is corruption.
@@ -47,6 +50,7 @@ _RECORD_HEADER = struct.Struct("<4sIQI")
 _CRC = struct.Struct("<I")
 FILE_HEADER_BYTES = _FILE_HEADER.size + _CRC.size
 RECORD_HEADER_BYTES = _RECORD_HEADER.size + _CRC.size
+_PIECE_BYTES = 1 << 20
 MAX_RECORD_BYTES = 256 << 20
 """A length above this is damage. Batches are far smaller; a single huge value still fits."""
 
@@ -78,7 +82,7 @@ class Place(NamedTuple):
 
 
 class Torn(Exception):
-    """The file ends in the middle of a record."""
+    """The file ends in the middle of a record. `size_bytes`: without zeros at its end."""
 
     def __init__(self, offset: int, size_bytes: int, reason: str) -> None:
         super().__init__(offset, size_bytes, reason)
@@ -137,8 +141,10 @@ def read_records(fd: int, path: Path, *, salt: int, offset: int, sequence: int) 
         if not header:
             return
         decoded = decode_record_header(header, salt)
-        size_bytes = os.fstat(fd).st_size if decoded is None else 0
         if decoded is None:
+            size_bytes = used_bytes(fd, offset)
+            if size_bytes == offset:
+                return
             _refuse_if_followed(fd, path, salt, offset, sequence, size_bytes)
             raise Torn(offset, size_bytes, "the record header is incomplete")
         length, found, payload_crc = decoded
@@ -151,7 +157,7 @@ def read_records(fd: int, path: Path, *, salt: int, offset: int, sequence: int) 
                 offset, os.fstat(fd).st_size, f"record {sequence} has {len(payload)} of {length} bytes"
             )
         if crc32(payload, salt) != payload_crc:
-            size_bytes = os.fstat(fd).st_size
+            size_bytes = used_bytes(fd, offset)
             if size_bytes > end:
                 raise JournalCorrupt(path, offset, f"the checksum of record {sequence} is wrong")
             raise Torn(offset, size_bytes, f"the checksum of record {sequence}, the last one, is wrong")
@@ -166,6 +172,9 @@ def hop_records(fd: int, path: Path, *, salt: int, offset: int, sequence: int) -
     while offset < size_bytes:
         decoded = decode_record_header(os.pread(fd, RECORD_HEADER_BYTES, offset), salt)
         if decoded is None:
+            size_bytes = used_bytes(fd, offset)
+            if size_bytes == offset:
+                return
             _refuse_if_followed(fd, path, salt, offset, sequence, size_bytes)
             raise Torn(offset, size_bytes, "the record header is incomplete")
         place = Place(offset, decoded[1], decoded[0])
@@ -177,6 +186,17 @@ def hop_records(fd: int, path: Path, *, salt: int, offset: int, sequence: int) -
         yield place
         offset = place.end
         sequence += 1
+
+
+def used_bytes(fd: int, offset: int) -> int:
+    """The size of an open file without the zeros at its end, at least `offset`, from which it is read."""
+    used = offset
+    while piece := os.pread(fd, _PIECE_BYTES, offset):
+        kept = len(piece.rstrip(b"\0"))
+        if kept:
+            used = offset + kept
+        offset += len(piece)
+    return used
 
 
 def _refuse_if_followed(fd: int, path: Path, salt: int, offset: int, sequence: int, size_bytes: int) -> None:
