@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lakh.apis.definitions import schema
+from lakh.machinery.checkedtexts import look
 from lakh.machinery.literals import LiteralError, settle
 
 CORE = "io.k8s.api.core.v1"
@@ -55,9 +56,9 @@ def test_what_the_quick_look_takes_stays(limits: dict[str, Any]) -> None:
     quota = {"spec": {"hard": limits}}
     settled = settle(quota, schema().node(f"{CORE}.ResourceQuota"))
     checks = schema().checks(f"{CORE}.ResourceQuota")
-    msgspec.convert(settled, checks)
+    msgspec.convert(settled, checks, dec_hook=look)
     try:
-        msgspec.convert(quota, checks)
+        msgspec.convert(quota, checks, dec_hook=look)
     except msgspec.ValidationError:
         assert settled != quota
     else:

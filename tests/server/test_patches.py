@@ -124,7 +124,9 @@ def test_parts_are_as_the_whole(pod: dict[str, Any], patch: dict[str, Any], kind
     untouched = msgspec.json.encode(old)
     expected, refused = outcome(lambda: whole(kind, patch, old))
     found, refused_too = outcome(
-        lambda: patched_parts(kind, patch, old, CODEC, change_of(kind, patch, STORE))
+        lambda: patched_parts(
+            kind, msgspec.json.encode(patch), patch, old, CODEC, change_of(kind, patch, STORE)
+        )
     )
     if refused:
         # In the same words, or left to the whole.
@@ -142,7 +144,9 @@ def test_parts_are_as_the_whole(pod: dict[str, Any], patch: dict[str, Any], kind
 def test_parts_that_are_not_named_are_shared() -> None:
     old = msgspec.convert({"metadata": {"name": "p"}, "spec": {"nodeName": "n"}}, CODEC.struct)
     patch = {"metadata": {"labels": {"a": "b"}}}
-    new = patched_parts(MERGE_PATCH, patch, old, CODEC, change_of(MERGE_PATCH, patch, STORE))
+    new = patched_parts(
+        MERGE_PATCH, msgspec.json.encode(patch), patch, old, CODEC, change_of(MERGE_PATCH, patch, STORE)
+    )
     assert new.spec is old.spec
     assert new.metadata.labels == {"a": "b"}
 
@@ -153,8 +157,11 @@ def test_parts_that_are_not_named_are_shared() -> None:
 def test_what_is_left_to_the_whole(patch: dict[str, Any]) -> None:
     old = msgspec.convert({"metadata": {"name": "p"}, "spec": {}}, CODEC.struct)
     for kind in (MERGE_PATCH, STRATEGIC_PATCH):
-        assert patched_parts(kind, patch, old, CODEC, change_of(kind, patch, STORE)) is None
-    assert patched_parts(JSON_PATCH, [], old, CODEC, change_of(JSON_PATCH, [], STORE)) is None
+        assert (
+            patched_parts(kind, msgspec.json.encode(patch), patch, old, CODEC, change_of(kind, patch, STORE))
+            is None
+        )
+    assert patched_parts(JSON_PATCH, b"[]", [], old, CODEC, change_of(JSON_PATCH, [], STORE)) is None
 
 
 @given(stored_conditions, conditions)

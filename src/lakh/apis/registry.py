@@ -67,6 +67,8 @@ class Strategy:
     status_keeps: tuple[str, ...] = ()
     # Whether an update changes nothing in parts that are as they were stored, so that a patch need not copy what it does not name.
     keeps_parts: bool = True
+    # Whether `default` looks at nothing but the spec, so that an update that shares its spec with what is stored needs none.
+    defaults_spec_alone: bool = False
     # Finalizers of garbage collection by default: "background" for all but a few old kinds.
     default_propagation: str = "Background"
     # What is said to a client that deletes an object and leaves its dependents to that.

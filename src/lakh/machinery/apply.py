@@ -92,7 +92,7 @@ def _differing(old: Any, new: Any) -> tuple[JSONObject, JSONObject]:
     after: JSONObject = {}
     for attribute, name in zip(old.__struct_fields__, old.__struct_encode_fields__, strict=True):
         left, right = getattr(old, attribute), getattr(new, attribute)
-        if left != right:
+        if left is not right and left != right:
             if left is not None:
                 before[name] = msgspec.to_builtins(left)
             if right is not None:

@@ -14,7 +14,8 @@ import msgspec
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
 from lakh.apis.versions import BuiltinVersions, endpoint_of
-from lakh.machinery import errors, gojson, goyaml, literals, protobuf, unknown
+from lakh.machinery import errors, gojson, goyaml, literals, protobuf, structpatch, unknown
+from lakh.machinery.checkedtexts import look
 from lakh.machinery.schema import Node
 from lakh.machinery.tracking import Endpoint, Versions
 from lakh.server.messages import Messages
@@ -173,7 +174,7 @@ class Codec:
         self.node: Node = schema().node(resource.definition)
         self._decoder = msgspec.json.Decoder(self.struct)
         self._checks: Any = schema().checks(resource.definition) or Any
-        self._check = msgspec.json.Decoder(self._checks).decode
+        self._check = msgspec.json.Decoder(self._checks, dec_hook=look).decode
         fields = zip(self.struct.__struct_encode_fields__, self.struct.__struct_fields__, strict=True)
         # Attributes by JSON name of what a patch may be applied to without the rest; None where it may not.
         self.parts: dict[str, str] | None = None
@@ -262,7 +263,7 @@ class Codec:
             self._check_kind(api_version, kind)
         try:
             obj = msgspec.convert(plain, self.struct)
-            msgspec.convert(plain, self._checks)
+            msgspec.convert(plain, self._checks, dec_hook=look)
         except msgspec.ValidationError:
             strange = unknown.unknown_fields(plain, self.node)
             pruned = unknown.prune(plain, self.node)
@@ -279,12 +280,23 @@ class Codec:
             obj.metadata = self.metadata_type()
         return obj
 
+    def merged_structs(self, old: Any, body: bytes, patch: dict[str, Any], *, strategic: bool) -> Any:
+        """A stored object with a merge patch in it, which is `patch` in `body`; shares with `old` what the patch leaves alone.
+
+        Raises `UnusualPatchError` and `msgspec.MsgspecError` where `merged` looks closer.
+        """
+        if strategic and (b'"$' in body or b"\\u0024" in body):
+            raise structpatch.UnusualPatchError
+        if self._checks is not Any:
+            self._check(body)
+        return structpatch.merged(old, self._decoder.decode(body), patch, self.node, strategic=strategic)
+
     def merged(self, plain: dict[str, Any], patch: dict[str, Any]) -> Any:
         """What a merge of `patch` into a stored object gave, as an object; raises `msgspec.ValidationError` where `convert` looks closer.
 
         Times, quantities and bytes are what was stored, or the patch's.
         """
-        msgspec.convert(patch, self._checks)
+        msgspec.convert(patch, self._checks, dec_hook=look)
         return msgspec.convert(plain, self.struct)
 
     def to_plain(self, obj: Any) -> dict[str, Any]:

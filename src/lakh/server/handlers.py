@@ -436,7 +436,7 @@ class Handlers:
             managers = old.metadata.managedFields
             if not whole:
                 old.metadata.managedFields = None
-            new = patched_parts(kind, patch, old, store.codec, change) if not twice else None
+            new = patched_parts(kind, request.body, patch, old, store.codec, change) if not twice else None
             if new is None:
                 plain = change(store.codec.to_plain(old))
                 new = patched_object(kind, request.body, plain, store.codec, context, list(twice))

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from lakh.machinery import errors, gojson, jsonpatch, mergepatch, strategic, unknown
+from lakh.machinery.structpatch import UnusualPatchError
 from lakh.server.codec import Codec, FieldValidation, MalformedError, encode_json, load_json
 from lakh.server.context import Context
 from lakh.server.storage import ResourceStore
@@ -73,31 +74,33 @@ def change_of(kind: str, patch: Any, store: ResourceStore) -> Change:
     return lambda plain: strategic.apply(plain, patch, store.codec.node)
 
 
-def patched_parts(kind: str, patch: Any, old: Any, codec: Codec, change: Change) -> Any:
+def patched_parts(kind: str, body: bytes, patch: Any, old: Any, codec: Codec, change: Change) -> Any:
     """What a merge patch makes of an object, when it names top-level fields only that any object has: the others are neither made plain nor
     decoded, but shared with `old`. None: it has to be done with the whole object, which also finds out what is wrong with it.
     """
     parts = codec.parts
-    if parts is None or kind == JSON_PATCH:
+    if parts is None or kind == JSON_PATCH or not parts.keys() >= patch.keys():
         return None
-    before = {}
-    for name in patch:
-        attribute = parts.get(name)
-        if attribute is None:
-            return None
-        value = getattr(old, attribute)
-        if value is not None:
-            before[name] = msgspec.to_builtins(value)
-    after = change(before)
+    if patch.get("metadata", patch) is None:
+        return None
     try:
-        new = codec.merged(after, patch)
-    except msgspec.ValidationError:
-        return None
-    if new.metadata is None and "metadata" in patch:
-        return None
-    for name, attribute in parts.items():
-        if name not in patch:
-            setattr(new, attribute, getattr(old, attribute))
+        new = codec.merged_structs(old, body, patch, strategic=kind == STRATEGIC_PATCH)
+    except (UnusualPatchError, msgspec.MsgspecError):
+        before = {}
+        for name in patch:
+            value = getattr(old, parts[name])
+            if value is not None:
+                before[name] = msgspec.to_builtins(value)
+        after = change(before)
+        try:
+            found = codec.merged(after, patch)
+        except msgspec.ValidationError:
+            return None
+        if found.metadata is None and "metadata" in patch:
+            return None
+        new = copy.copy(old)
+        for name in patch:
+            setattr(new, parts[name], getattr(found, parts[name]))
     if "metadata" not in patch:
         new.metadata = copy.copy(old.metadata)
     return new

@@ -384,7 +384,8 @@ class ResourceStore:
     ) -> tuple[bytes, tuple[str, ...], bool]:
         strategy, metadata, was = self.strategy, new.metadata, old.metadata
         new.apiVersion = new.kind = None
-        strategy.default(new)
+        if not strategy.defaults_spec_alone or new.spec is not old.spec:
+            strategy.default(new)
         _dedupe_owners(metadata, context)
         metadata.uid = was.uid
         metadata.creationTimestamp = was.creationTimestamp
@@ -404,16 +405,19 @@ class ResourceStore:
         else:
             strategy.prepare_for_update(new, old)
         context.admit("update", self, new, old, subresource)
-        findings = meta.validate_object_meta(
-            metadata,
-            namespaced=self.resource.namespaced,
-            name_rule=strategy.validate_name,
-            any_finalizer=strategy.any_finalizer,
-            stored=was,
-        )
-        findings += meta.validate_object_meta_update(
-            metadata, was, any_finalizer=strategy.any_finalizer, common=bool(findings)
-        )
+        findings = []
+        # What is stored has been looked at.
+        if metadata != was:
+            findings = meta.validate_object_meta(
+                metadata,
+                namespaced=self.resource.namespaced,
+                name_rule=strategy.validate_name,
+                any_finalizer=strategy.any_finalizer,
+                stored=was,
+            )
+            findings += meta.validate_object_meta_update(
+                metadata, was, any_finalizer=strategy.any_finalizer, common=bool(findings)
+            )
         if subresource == "status":
             findings += strategy.validate_status_update(new, old)
         elif subresource in OWN_SUBRESOURCES:

@@ -119,6 +119,7 @@ class PodStrategy(Strategy):
 
     has_status = True
     generation = True
+    defaults_spec_alone = True
     resets: Mapping[str, tuple[str, ...]] = {
         "status": ("metadata.deletionTimestamp", "metadata.ownerReferences")
     }
