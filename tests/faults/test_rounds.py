@@ -48,7 +48,7 @@ def test_a_round_keeps_every_guarantee(
         print(f"\n  {outcome.line()}", end="")
     assert not outcome.verdict.violations, f"kept in {tmp_path / 'round'}: {outcome.verdict.violations[:5]}"
     assert outcome.verdict.undecided == 0
-    assert len(outcome.history.operations) > 100, "the clients did not get to work"
+    assert len(outcome.history.operations) > 30, "the clients did not get to work"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from lakh.store.nats_client import NatsClient
 from lakh.store.nats_journal import NatsJournal
 from lakh.store.nats_server import ClusterOptions, NatsServer
 from tests.ports import free_port
@@ -71,6 +72,13 @@ async def cluster(directory: Path, size: int = 3) -> AsyncIterator[list[NatsServ
         yield servers
     finally:
         await asyncio.gather(*(server.stop() for server in servers))
+
+
+async def leader_of(client: NatsClient, stream: str) -> str:
+    """The name of the server that leads a stream, once it has one. Raises JournalUnavailable."""
+    while (group := (await client.ask(f"STREAM.INFO.{stream}")).cluster) is None or not group.leader:
+        await asyncio.sleep(0.1)
+    return group.leader
 
 
 def kill(server: NatsServer) -> None:

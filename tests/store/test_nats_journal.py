@@ -24,7 +24,7 @@ from lakh.store.errors import (
 from lakh.store.nats_client import NatsClient, Reply
 from lakh.store.nats_journal import NatsJournal
 from lakh.store.nats_server import NatsServer
-from tests.store.nats_servers import BackgroundServer, cluster, kill
+from tests.store.nats_servers import BackgroundServer, cluster, kill, leader_of
 
 PATIENCE = 60
 
@@ -418,12 +418,6 @@ async def test_cluster_of_three_with_one_killed(tmp_path: Path) -> None:
         await journal.close()
 
 
-async def leader_of(client: NatsClient, stream: str) -> str:
-    answer = await client._connection.request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=PATIENCE)
-    leader: str = msgspec.json.decode(answer.data)["cluster"]["leader"]
-    return leader
-
-
 async def published(client: NatsClient, payload: bytes, after: int) -> int:
     """The sequence of a message published until it is acknowledged with one beyond `after`."""
     async with asyncio.timeout(3 * PATIENCE):
@@ -437,6 +431,7 @@ async def test_a_leader_that_was_replaced_while_it_was_paused_is_not_believed(
 ) -> None:
     """It answers as if nothing had happened, until it notices: a barrier must not rest on that."""
     monkeypatch.setattr(nats_client, "PING_SECONDS", 600)  # whoever asks it stays with it
+    monkeypatch.setattr(nats_client, "PATIENCE_SECONDS", 4 * PATIENCE)  # longer than an election takes
     async with cluster(tmp_path) as servers, AsyncExitStack() as stack:
         clients = []
         for server in servers:
