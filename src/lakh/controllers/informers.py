@@ -17,7 +17,16 @@ from lakh.client.resources import Resource
 from lakh.client.tasks import TaskGuard
 from lakh.machinery import volumes
 
-from . import certificaterequests, claimviews, clusterviews, policyviews, quotaviews, replicationviews, views
+from . import (
+    autoscalerviews,
+    certificaterequests,
+    claimviews,
+    clusterviews,
+    policyviews,
+    quotaviews,
+    replicationviews,
+    views,
+)
 from .pods import controller_of
 from .sharing import share_node, share_pod
 
@@ -56,6 +65,7 @@ VIEWS: dict[Resource, type[Any]] = {
     r.IPADDRESSES: views.Object,
     r.VALIDATINGADMISSIONPOLICIES: policyviews.ValidatingAdmissionPolicy,
     r.CERTIFICATESIGNINGREQUESTS: certificaterequests.CertificateSigningRequest,
+    r.HORIZONTALPODAUTOSCALERS: autoscalerviews.Autoscaler,
     r.RESOURCEQUOTAS: quotaviews.ResourceQuota,
     r.RESOURCECLAIMS: claimviews.ResourceClaim,
     r.RESOURCECLAIMTEMPLATES: claimviews.ResourceClaimTemplate,

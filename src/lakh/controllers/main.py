@@ -37,6 +37,7 @@ from .endpoints import EndpointsController
 from .endpointslice import EndpointSliceController
 from .endpointslicemirroring import EndpointSliceMirroringController
 from .garbagecollector import GarbageCollector
+from .horizontal import HorizontalPodAutoscalerController
 from .informers import Informers
 from .job import JobController
 from .namespace import NamespaceController
@@ -99,6 +100,7 @@ CONTROLLERS: dict[str, Callable[[Context], Controller]] = {
         ServiceAccountTokenController,
         TTLController,
         ResourceQuotaController,
+        HorizontalPodAutoscalerController,
     )
 }
 """By upstream's name."""
