@@ -89,15 +89,15 @@ def test_long_blocks_are_not_remembered() -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (b"GET /a?b=c HTTP/1.1", ("GET", "/a?b=c", True)),
-        (b"PATCH /%20 HTTP/1.0", ("PATCH", "/%20", False)),
-        (b"GET http://host:1/a?b HTTP/1.1", ("GET", "/a?b", True)),
-        (b"GET https://host?b=/c HTTP/1.1", ("GET", "/?b=/c", True)),
-        (b"GET http://host HTTP/1.1", ("GET", "/", True)),
-        (b"OPTIONS * HTTP/1.1", ("OPTIONS", "*", True)),
+        (b"GET /a?b=c HTTP/1.1", ("GET", "/a", "b=c", True)),
+        (b"PATCH /%20 HTTP/1.0", ("PATCH", "/%20", "", False)),
+        (b"GET http://host:1/a?b HTTP/1.1", ("GET", "/a", "b", True)),
+        (b"GET https://host?b=/c HTTP/1.1", ("GET", "/", "b=/c", True)),
+        (b"GET http://host HTTP/1.1", ("GET", "/", "", True)),
+        (b"OPTIONS * HTTP/1.1", ("OPTIONS", "*", "", True)),
     ],
 )
-def test_request_lines(line: bytes, expected: tuple[str, str, bool]) -> None:
+def test_request_lines(line: bytes, expected: tuple[str, str, str, bool]) -> None:
     assert http1.parse_request_line(line) == expected
 
 

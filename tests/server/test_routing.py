@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lakh.apis.catalogue import registry
-from lakh.server.routing import parse_query, resolve
+from lakh.server import routing
+from lakh.server.routing import RequestInfo, Router, parse_query, resolve
 
 
 @pytest.mark.parametrize(
@@ -54,3 +59,67 @@ def test_watch(value: str, verb: str) -> None:
 
 def test_query() -> None:
     assert parse_query("a=1&b=x%20y+z&a=2&c&&d=%3D") == {"a": "1", "b": "x y z", "c": "", "d": "="}
+
+
+REGISTRY = registry()
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+PARTS = ("namespaces", "pods", "nodes", "a", "", "status", "finalize", "proxy", "n%2F1", "x" * 600)
+PATHS = st.builds(
+    lambda prefix, parts: "/".join((prefix, *parts)),
+    st.sampled_from(("/api/v1", "/apis/apps/v1", "/api", "")),
+    st.lists(st.sampled_from(PARTS), max_size=6),
+)
+
+
+def meaning(info: RequestInfo | None) -> tuple[object, ...] | None:
+    if info is None:
+        return None
+    return (info.verb, info.resource, info.namespace, info.name, info.subresource, info.path)
+
+
+@given(st.lists(st.tuples(st.sampled_from(METHODS), PATHS, st.sampled_from(("", "watch=1", "watch=0")))))
+def test_a_router_finds_what_resolve_finds(requests: Iterable[tuple[str, str, str]]) -> None:
+    router = Router(REGISTRY)
+    for method, path, query in [*requests, *requests]:
+        expected = resolve(REGISTRY, method, path, parse_query(query))
+        assert meaning(router.resolve(method, path, parse_query(query))) == meaning(expected), path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/namespaces/a/pods",
+        "/api/v1/namespaces/a/pods/q",
+        "/api/v1/namespaces/a/pods/q/status",
+    ],
+)
+def test_a_remembered_collection_is_not_parsed_again(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    router = Router(REGISTRY)
+    router.resolve("GET", "/api/v1/namespaces/a/pods/p", {})
+    monkeypatch.delattr(routing, "resolve")
+    info = router.resolve("GET", path, {})
+    assert info is not None and info is router.resolve("GET", path, {})
+    with pytest.raises(NameError):
+        router.resolve("GET", "/api/v1/namespaces/a/status", {})
+
+
+def test_a_router_sees_what_comes_and_goes() -> None:
+    changing = REGISTRY.copy()
+    router = Router(changing)
+    path = "/api/v1/namespaces/a/pods/p"
+    pods = changing.get("", "v1", "pods")
+    assert pods is not None and router.resolve("GET", path, {}) is not None
+    changing.remove(pods)
+    assert router.resolve("GET", path, {}) is None
+    changing.add(pods)
+    assert router.resolve("GET", path, {}) is not None
+
+
+def test_what_a_router_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "REMEMBERED_REQUESTS", 3)
+    monkeypatch.setattr(routing, "REMEMBERED_COLLECTIONS", 2)
+    router = Router(REGISTRY)
+    for number in range(10):
+        info = router.resolve("GET", f"/api/v1/namespaces/ns-{number}/pods/p", {})
+        assert info is not None and info.namespace == f"ns-{number}"
+        assert len(router._requests) <= 3 and len(router._collections) <= 2

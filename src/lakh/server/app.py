@@ -58,7 +58,7 @@ from lakh.server.rendering import NO_SNIFF, Answer, error_response
 from lakh.server.replication import Replication, own_request
 from lakh.server.reviews import Reviews
 from lakh.server.roles import reconcile_roles
-from lakh.server.routing import RequestInfo, parse_query, resolve
+from lakh.server.routing import RequestInfo, Router, parse_query
 from lakh.server.selecting import indexed_term
 from lakh.server.serviceaddresses import keep_repairing
 from lakh.server.services import ServiceAddresses
@@ -86,6 +86,7 @@ class ApiServer:
 
     def __init__(self, cluster: Cluster, authenticator: Authenticator, issuer: TokenIssuer) -> None:
         self.cluster = cluster
+        self.router = Router(cluster.registry)
         self.authenticator = authenticator
         self.watching = Watching()
         self.services = ServiceAddresses(cluster)
@@ -297,16 +298,13 @@ class ApiServer:
             if user is None and self.replication is not None and not again:
                 # A service account's token may be younger than what is seen here.
                 return self.replication.after_barrier(("default", "pods"), lambda: self.handle(request, True))
-            user = self._authenticated(request, user)
+            if user is None or user is ANONYMOUS:
+                user = self._authenticated(request, user)
             if IMPERSONATE in request.headers:
                 user = self._impersonated(request, user)
             query = parse_query(request.query) if request.query else _NO_QUERY
             path = request.path
-            info = (
-                resolve(self.cluster.registry, request.method, path, query)
-                if path.startswith(("/api/", "/apis/"))
-                else None
-            )
+            info = self.router.resolve(request.method, path, query)
             if info is None:
                 if (
                     self.replication is not None
@@ -486,7 +484,7 @@ class ApiServer:
             info = None
             if path.startswith(("/api/", "/apis/")):
                 query = parse_query(request.query)
-                info = resolve(self.cluster.registry, request.method, path, query)
+                info = self.router.resolve(request.method, path, query)
             raise impersonation.refusal(user, request.method, path, info)
         return user
 

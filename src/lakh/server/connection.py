@@ -77,7 +77,9 @@ class Connection(asyncio.Protocol):
         "_modern",
         "_outbox",
         "_outbox_bytes",
+        "_path",
         "_position",
+        "_query",
         "_reading_paused",
         "_scanned",
         "_server",
@@ -86,7 +88,6 @@ class Connection(asyncio.Protocol):
         "_stalled_bytes",
         "_state",
         "_stream",
-        "_target",
         "_task",
         "_tunnel",
         "_writable",
@@ -110,7 +111,8 @@ class Connection(asyncio.Protocol):
         self._stalled_bytes = -1
         self._reading_paused = False
         self._method = ""
-        self._target = ""
+        self._path = ""
+        self._query = ""
         self._modern = True
         self._outbox: deque[memoryview] | None = None
         """Written, and not yet given to the transport; then the client is behind (`write_paused`)."""
@@ -298,7 +300,7 @@ class Connection(asyncio.Protocol):
         if line_end == start:  # an empty line before the request line is skipped (RFC 9112, 2.2)
             self._position = start + 2
             return self._read_head_again()
-        method, target, modern = http1.parse_request_line(buffer[start:line_end])
+        method, path, query, modern = http1.parse_request_line(buffer[start:line_end])
         head = self._server.heads.head(buffer[line_end + 2 : end + 4])
         position = end + 4
         if position == len(buffer):
@@ -310,9 +312,10 @@ class Connection(asyncio.Protocol):
         self._modern = modern
         if modern and head.plain:
             self._keep_alive = True
-            path, _, query = target.partition("?")
             return Request(method, path, query, head.headers, b"", self)
-        return self._begin_body(head, target)
+        self._path = path
+        self._query = query
+        return self._begin_body(head)
 
     def _read_head_again(self) -> Request | None:
         # At most one empty line is skipped per head, so that a client cannot send nothing but those.
@@ -335,7 +338,7 @@ class Connection(asyncio.Protocol):
             self._server.large_heads.more(self)
         self._scanned = max(self._position, len(buffer) - 3)
 
-    def _begin_body(self, head: http1.Head, target: str) -> Request | None:
+    def _begin_body(self, head: http1.Head) -> Request | None:
         """A head that is not the plain case: a body, HTTP/1.0, `Connection: close`."""
         if self._modern:
             if not head.has_host:
@@ -347,7 +350,6 @@ class Connection(asyncio.Protocol):
             self._keep_alive = head.keep_alive and not head.close
         limit = self._server.max_body_bytes
         self._head = head
-        self._target = target
         if head.chunked:
             self._state = _CHUNKED
             self._chunks = http1.ChunkedBody(limit)
@@ -401,8 +403,7 @@ class Connection(asyncio.Protocol):
         assert head is not None
         if head.content_encoding and body:
             body = http1.decompress(body, head.content_encoding, self._server.max_body_bytes)
-        path, _, query = self._target.partition("?")
-        return Request(self._method, path, query, head.headers, body, self)
+        return Request(self._method, self._path, self._query, head.headers, body, self)
 
     # Answering
 
@@ -413,7 +414,9 @@ class Connection(asyncio.Protocol):
             result = self._server.handler(request)
         except Exception as error:
             result = self._failure(request, error)
-        if asyncio.iscoroutine(result):
+        if type(result) is Response:
+            self._write_response(result)
+        elif asyncio.iscoroutine(result):
             self._busy = True
             self._task = self._server.spawn(self._answer_later(request, result))
         else:
@@ -462,8 +465,6 @@ class Connection(asyncio.Protocol):
 
     def _write_response(self, response: Response) -> None:
         body = response.body
-        pieces = [body] if isinstance(body, bytes) else body
-        size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
         head = http1.head_prefix(response.status, response.content_type)
         if response.headers:
             head += http1.encode_headers(response.headers)
@@ -472,15 +473,17 @@ class Connection(asyncio.Protocol):
             head += b"Connection: close\r\n"
         elif not self._modern:
             head += b"Connection: keep-alive\r\n"
+        size = len(body) if type(body) is bytes else response.size
         if response.status == 204 or response.status == 304:
             self.write(head + b"\r\n")
         elif self._method == "HEAD":
             self.write(b"%bContent-Length: %d\r\n\r\n" % (head, size))
         elif size <= JOIN_BYTES:
-            self.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, size, b"".join(pieces)))
+            joined = body if isinstance(body, bytes) else b"".join(body)
+            self.write(b"%bContent-Length: %d\r\n\r\n%b" % (head, size, joined))
         else:
             self.write(b"%bContent-Length: %d\r\n\r\n" % (head, size))
-            for piece in pieces:
+            for piece in [body] if isinstance(body, bytes) else body:
                 self.write(piece)
         if persistent:
             self._since = self._server.now

@@ -109,21 +109,26 @@ class Handlers:
 
     def handle(self, request: Request, info: RequestInfo, query: dict[str, str], user: User) -> Answer:
         """Answers a request for a resource; raises StatusError."""
-        deprecation = info.resource.strategy.deprecation
-        if deprecation and info.resource.table == "componentstatuses":
-            answer: Answer = self.components.handle(request, info, query)
+        store = self.cluster.store(info.resource)
+        deprecation = store.strategy.deprecation
+        answer: Answer
+        if deprecation and store.table == "componentstatuses":
+            answer = self.components.handle(request, info, query)
+        elif isinstance(info.resource, CustomResource):
+            answer = self._custom(request, info, query, user, store)
+        elif request.method == "HEAD" and info.subresource != "proxy":
+            raise errors.method_not_allowed()
         else:
-            answer = self._served(request, info, query, user)
+            answer = self._handle(request, info, query, user, store)
         if is_pretty(request.headers, query) and info.subresource != "proxy":
             answer = indented(answer)
         return warned(answer, deprecation) if deprecation else answer
 
-    def _served(self, request: Request, info: RequestInfo, query: dict[str, str], user: User) -> Answer:
-        if isinstance(info.resource, CustomResource):
-            check_custom(info.resource, info)
-        elif request.method == "HEAD" and info.subresource != "proxy":
-            raise errors.method_not_allowed()
-        store = self.cluster.store(info.resource)
+    def _custom(
+        self, request: Request, info: RequestInfo, query: dict[str, str], user: User, store: ResourceStore
+    ) -> Answer:
+        assert isinstance(info.resource, CustomResource)
+        check_custom(info.resource, info)
         if store.converted:
             return self._converting(store).handle(request, info, query, user)
         if store.has_webhook and info.verb in ("patch", "update"):
@@ -233,20 +238,21 @@ class Handlers:
         status: int = 200,
         context: Context | None = None,
     ) -> Response:
-        if accepted.media == "protobuf":
+        shape, media, meta = accepted
+        if media == "protobuf":
             body = self._message(store, item, accepted)
         elif isinstance(item, bytes):
             body = item
-        elif accepted.shape == "table":
-            body = tables.single(store, item, tables.include_object(query), meta=accepted.meta)
-        elif accepted.shape == "metadata":
-            body = tables.partial_metadata(item, meta=accepted.meta)
-        else:
+        elif shape == "object":
             body = store.codec.serve(item.value, item.revision)
+        elif shape == "table":
+            body = tables.single(store, item, tables.include_object(query), meta=meta)
+        else:
+            body = tables.partial_metadata(item, meta=meta)
         headers = context.warning_headers() if context is not None and context.warnings else ()
-        if accepted.media == "yaml":
+        if media == "yaml":
             body = to_yaml(body)
-        return Response(status, body, accepted.content_type, headers)
+        return Response(status, body, negotiate.CONTENT_TYPES[media], headers)
 
     def _message(self, store: ResourceStore, item: Item | bytes, accepted: negotiate.Accepted) -> bytes:
         if isinstance(item, bytes):
@@ -287,21 +293,26 @@ class Handlers:
         self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str]
     ) -> Answer:
         accepted = self.accepted(request, store, many=False)
-
-        def answer() -> Answer:
-            return compressed(
-                request, self._item(store, store.get(info.namespace, info.name), accepted, query)
-            )
-
-        if asked := query.get("resourceVersion"):
+        if query and (asked := query.get("resourceVersion")):
             try:
                 revision = gonumbers.parse_uint(asked)
             except ValueError as e:
                 why = f'resourceVersion: Invalid value: "{asked}": {e}'
                 raise errors.bad_request(why) from None
             if revision > store.partition.revision:
-                return self._later(store, revision, answer)
-        return answer()
+                return self._later(store, revision, lambda: self._got(request, store, info, query, accepted))
+        return self._got(request, store, info, query, accepted)
+
+    def _got(
+        self,
+        request: Request,
+        store: ResourceStore,
+        info: RequestInfo,
+        query: dict[str, str],
+        accepted: negotiate.Accepted,
+    ) -> Answer:
+        item = store.get(info.namespace, info.name)
+        return compressed(request, self._item(store, item, accepted, query))
 
     def _list(
         self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str]

@@ -1,7 +1,7 @@
 """HTTP/1.1 framing without I/O: heads, chunked bodies, compressed bodies, response heads.
 
 The idea: one client sends the same header block again and again, so a block is tokenised once (by llhttp, through
-httptools) and remembered by its raw bytes. A request whose block was seen before costs one split and one dictionary lookup.
+httptools) and remembered by its raw bytes; so is the request line, by itself. A request whose block and line were seen before costs two lookups.
 The request line is always read here, so a request is judged alike whether its block was remembered or not.
 
 Invariants
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from functools import lru_cache
 from http import HTTPStatus
 
 import httptools
@@ -33,6 +34,9 @@ MAX_HEADER_LINES = 4096
 # Blocks longer than this are not remembered, so two generations hold at most 16 MiB.
 MAX_REMEMBERED_BLOCK_BYTES = 4096
 REMEMBERED_BLOCKS = 2048
+# Request lines: at most 4 MiB. Components ask for the same objects and collections again and again.
+MAX_REMEMBERED_LINE_BYTES = 512
+REMEMBERED_LINES = 4096
 # A chunk's size line with its extensions. Extensions are not used by anybody.
 MAX_CHUNK_LINE_BYTES = 256
 MAX_TRAILER_BYTES = 8192
@@ -50,6 +54,8 @@ METHODS: dict[bytes, str] = {
 }
 _VERSIONS = {b"HTTP/1.1": True, b"HTTP/1.0": False}
 
+# What nearly every request line is: one C call says that it is well-formed.
+_USUAL_LINE = re.compile(rb"(%b) (/[!-~]*) HTTP/1\.1" % b"|".join(METHODS)).fullmatch
 _DIGITS = re.compile(r"[0-9]{1,15}\Z")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\Z")
 
@@ -219,8 +225,17 @@ class LargeHeads:
         self._pieces.pop(reader, None)
 
 
-def parse_request_line(line: bytes) -> tuple[str, str, bool]:
-    """Method, target (origin form) and whether it is HTTP/1.1."""
+def parse_request_line(line: bytes) -> tuple[str, str, str, bool]:
+    """Method, path, query (what stands behind the first `?`) and whether it is HTTP/1.1. Raises `HttpError`."""
+    return _remembered_line(line) if len(line) <= MAX_REMEMBERED_LINE_BYTES else _parse_line(line)
+
+
+def _parse_line(line: bytes) -> tuple[str, str, str, bool]:
+    usual = _USUAL_LINE(line)
+    if usual is not None:
+        name, origin = usual.groups()
+        path, _, query = origin.decode("ascii").partition("?")
+        return METHODS[name], path, query, True
     parts = line.split(b" ")
     if len(parts) != 3:
         raise malformed("malformed request line")
@@ -235,7 +250,11 @@ def parse_request_line(line: bytes) -> tuple[str, str, bool]:
         raise malformed("malformed request target")
     if not target.startswith("/"):
         target = _origin_form(target, method)
-    return method, target, modern
+    path, _, query = target.partition("?")
+    return method, path, query, modern
+
+
+_remembered_line = lru_cache(REMEMBERED_LINES)(_parse_line)
 
 
 def _origin_form(target: str, method: str) -> str:

@@ -372,6 +372,8 @@ class ServerMetrics:
 
     def record(self, info: RequestInfo, query: dict[str, str], headers: dict[str, str]) -> Record:
         """The record of a request's kind."""
+        if info.record is not None and not query:
+            return info.record
         verb = info.verb
         scope = "resource" if info.name or verb == "create" else "namespace" if info.namespace else "cluster"
         if verb == "patch" and headers.get("content-type", "").startswith("application/apply-patch"):
@@ -381,6 +383,8 @@ class ServerMetrics:
         found = self._records.get(key)
         if found is None:
             found = self._records[key] = self._make(info.resource, verb, info.subresource, scope, dry_run)
+        if verb == info.verb != "patch" and not query:
+            info.record = found
         return found
 
     def _make(self, r: Resource, verb: str, subresource: str, scope: str, dry_run: str) -> Record:

@@ -54,8 +54,9 @@ def accepted(
     resources do not). `watch`: whether the answer is a stream. `many`: whether it is a list, where that is known; metadata is asked for in
     another way then.
     """
-    choose = _remembered if len(header) <= REMEMBERED_CHARACTERS else _choose
-    return choose(header, messages, watch, many)
+    if len(header) > REMEMBERED_CHARACTERS:
+        return _choose(header, messages, watch, many)
+    return _remembered(header, messages, watch, many)
 
 
 def _choose(header: str, messages: bool, watch: bool, many: bool | None) -> Accepted:

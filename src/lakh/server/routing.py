@@ -1,21 +1,30 @@
 """From a request line to what it asks for: upstream's `RequestInfo`.
 
-Pure and cheap (2 µs): a path is split once, a query is parsed only when there is one.
+`resolve` is pure: a path is split once (2 µs). A `Router` remembers what was asked for lately, and by their paths the collections that requests
+led to, so that one for any object in them costs a split at the last slash and a dictionary lookup.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, unquote_plus
 
 from lakh.apis.custom import CustomResource
 from lakh.apis.registry import Registry, Resource
 from lakh.machinery import errors
 
+if TYPE_CHECKING:
+    from lakh.server.metrics import Record
+
 # How many different query strings are remembered; clients repeat a few.
 QUERY_CACHE_SIZE = 512
 # Longer ones are parsed each time.
 REMEMBERED_CHARACTERS = 4096
+# Collections that a router remembers (resources times namespaces), single requests, and how long their paths are at most.
+REMEMBERED_COLLECTIONS = 4096
+REMEMBERED_REQUESTS = 4096
+REMEMBERED_PATH_CHARACTERS = 512
 
 NAMESPACE_SUBRESOURCES = ("status", "finalize")
 
@@ -23,15 +32,19 @@ NAMESPACE_SUBRESOURCES = ("status", "finalize")
 class RequestInfo:
     """What a request for a resource asks: `verb` is get, list, watch, create, update, patch, delete or deletecollection.
 
-    `path` is the rest behind the subresource (for proxies), without leading slash.
+    `path` is the rest behind the subresource (for proxies), without leading slash. `record` is for the metrics of requests without parameters to keep
+    theirs: the same request comes again and again, with the same RequestInfo.
     """
 
-    __slots__ = ("name", "namespace", "path", "resource", "subresource", "verb")
+    __slots__ = ("name", "namespace", "path", "record", "resource", "subresource", "verb")
+
+    record: Record | None
 
     def __init__(
         self, verb: str, resource: Resource, namespace: str, name: str, subresource: str, path: str
     ) -> None:
         self.verb = verb
+        self.record = None
         self.resource = resource
         self.namespace = namespace
         self.name = name
@@ -112,14 +125,17 @@ def resolve(registry: Registry, method: str, path: str, query: dict[str, str]) -
         return None
     if len(rest) > 3 and subresource != "proxy":
         return None
+    return RequestInfo(_verb(method, name, query), resource, namespace, name, subresource, "/".join(rest[3:]))
+
+
+def _verb(method: str, name: str, query: dict[str, str]) -> str:
     if name:
-        verb = _NAMED_VERBS.get(method, "")
-    else:
-        verb = _COLLECTION_VERBS.get(method, "")
-        # What is neither of these means yes, an empty value, too.
-        if verb == "list" and query.get("watch", "false").lower() not in ("false", "0"):
-            verb = "watch"
-    return RequestInfo(verb, resource, namespace, name, subresource, "/".join(rest[3:]))
+        return _NAMED_VERBS.get(method, "")
+    verb = _COLLECTION_VERBS.get(method, "")
+    # What is neither of these means yes, an empty value, too.
+    if verb == "list" and query and query.get("watch", "false").lower() not in ("false", "0"):
+        return "watch"
+    return verb
 
 
 def check_custom(resource: CustomResource, info: RequestInfo) -> None:
@@ -136,3 +152,74 @@ def check_custom(resource: CustomResource, info: RequestInfo) -> None:
         raise errors.method_not_supported(resource.group, resource.plural, info.verb)
     if not info.name and info.verb in ("update", "patch"):
         raise errors.bad_request("name must be provided")
+
+
+class Router:
+    """`resolve` on a registry, which may change.
+
+    Example: once `/api/v1/namespaces/ns/pods/a` was asked for, `/api/v1/namespaces/ns/pods` is remembered as (pods, ns), by which that path itself,
+    `…/pods/b` and `…/pods/b/status` are found.
+    """
+
+    __slots__ = ("_collections", "_generation", "_registry", "_requests")
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._generation = registry.generation
+        self._collections: dict[str, tuple[Resource, str]] = {}
+        self._requests: dict[tuple[str, str], RequestInfo] = {}
+        """By method and path, of those without parameters."""
+
+    def __repr__(self) -> str:
+        return f"<Router of {len(self._collections)} collections, {len(self._requests)} requests>"
+
+    def resolve(self, method: str, path: str, query: dict[str, str]) -> RequestInfo | None:
+        """See the function of this name."""
+        if self._generation != self._registry.generation:
+            self._generation = self._registry.generation
+            self._collections.clear()
+            self._requests.clear()
+        if query:
+            return self._resolve(method, path, query)
+        info = self._requests.get((method, path))
+        if info is None:
+            info = self._resolve(method, path, query)
+            if info is not None and len(path) <= REMEMBERED_PATH_CHARACTERS:
+                if len(self._requests) >= REMEMBERED_REQUESTS:
+                    self._requests.clear()
+                self._requests[method, path] = info
+        return info
+
+    def _resolve(self, method: str, path: str, query: dict[str, str]) -> RequestInfo | None:
+        subresource = ""
+        before, _, name = path.rpartition("/")
+        found = self._collections.get(before)
+        if found is None:
+            found = self._collections.get(path)
+            if found is not None:
+                return RequestInfo(_verb(method, "", query), *found, "", "", "")
+            before, _, owner = before.rpartition("/")
+            found = self._collections.get(before)
+            name, subresource = owner, name
+        if found is not None and name and "%" not in path:
+            resource, namespace = found
+            # Below a namespace there are collections, too.
+            if not subresource or resource.plural != "namespaces":
+                return RequestInfo(_NAMED_VERBS.get(method, ""), resource, namespace, name, subresource, "")
+        info = resolve(self._registry, method, path, query)
+        if info is not None:
+            self._remember(path, info)
+        return info
+
+    def _remember(self, path: str, info: RequestInfo) -> None:
+        """The collection that a path led to, if what is asked for by a path below it is always an object of it."""
+        if (info.resource.namespaced and not info.namespace) or (info.subresource and not info.name):
+            return
+        if "%" in path or path.endswith("/") or info.path:
+            return
+        collection = path.rsplit("/", 2 if info.subresource else 1 if info.name else 0)[0]
+        if len(collection) > REMEMBERED_PATH_CHARACTERS:
+            return
+        if len(self._collections) >= REMEMBERED_COLLECTIONS:
+            self._collections.clear()
+        self._collections[collection] = (info.resource, info.namespace)

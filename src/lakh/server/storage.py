@@ -169,7 +169,7 @@ class ResourceStore:
 
     def get(self, namespace: str, name: str) -> Item:
         """The durable object; raises 404."""
-        item = self.partition.get(self.key(namespace, name))
+        item = self.partition.get(f"{self.table}/{namespace}/{name}")
         if item is None:
             raise self.not_found(name)
         return item
