@@ -81,6 +81,8 @@ class Strategy:
     # A struct of the parts of a stored object that they read, for a kind that is watched by field a lot: its decoding is a
     # third of the whole object's.
     selectable_view: type | None = None
+    # A struct of the parts by which a delete tells whether an object goes at once, for a kind that is deleted a lot.
+    deletable_view: type | None = None
 
     def validate_name(self, name: str) -> list[str]:
         """Messages of what is wrong with `metadata.name`; a DNS subdomain unless overridden."""

@@ -26,6 +26,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Coroutine
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
 from lakh.machinery.errors import StatusError, internal
@@ -416,7 +417,7 @@ class Connection(asyncio.Protocol):
             result = self._failure(request, error)
         if type(result) is Response:
             self._write_response(result)
-        elif asyncio.iscoroutine(result):
+        elif isinstance(result, CoroutineType):
             self._busy = True
             self._task = self._server.spawn(self._answer_later(request, result))
         else:

@@ -292,7 +292,8 @@ class Handlers:
     def _get(
         self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str]
     ) -> Answer:
-        accepted = self.accepted(request, store, many=False)
+        header = request.headers.get("accept", "")
+        accepted = negotiate.accepted(header, messages=store.codec.has_messages, many=False)
         if query and (asked := query.get("resourceVersion")):
             try:
                 revision = gonumbers.parse_uint(asked)

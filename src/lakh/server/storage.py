@@ -152,6 +152,11 @@ class ResourceStore:
             self.codec.decode_stored if view is None else msgspec.json.Decoder(view).decode
         )
 
+        view = resource.strategy.deletable_view
+        self._decode_deletable: Callable[[bytes], Any] | None = (
+            None if view is None else msgspec.json.Decoder(view).decode
+        )
+
     def __repr__(self) -> str:
         return f"<ResourceStore {self.table}>"
 
@@ -457,7 +462,12 @@ class ResourceStore:
         item = self.partition.head(key)
         if item is None:
             raise await self.missing(namespace, name)
-        obj, managers = self.split(item)
+        narrow = self._decode_deletable
+        if narrow is None:
+            obj, managers = self.split(item)
+        else:
+            obj, managers = narrow(item.value), b""
+            obj.metadata.resourceVersion = str(item.revision)
         try:
             self._check_preconditions(obj.metadata, name, options)
             marked = self._mark_deleted(obj, options)
@@ -468,9 +478,13 @@ class ResourceStore:
         if not marked:
             if not context.dry_run:
                 deletion = self.partition.delete(key, expect=item.revision)
-                event = await _together(deletion, self.queued(None, obj))
+                more = self.queued(None, obj)
+                event = await (_together(deletion, more) if more else deletion)
                 return Deleted(Item(key, item.value, (), item.create_revision, event.revision), True, uid)
             return Deleted(item, True, uid)
+        if narrow is not None:  # it stays for now, and is written whole
+            obj, managers = self.split(item)
+            self._mark_deleted(obj, options)
         terms = self.strategy.terms(obj)
         if managers:
             obj.metadata.managedFields = msgspec.Raw(managers)

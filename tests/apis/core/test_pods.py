@@ -867,6 +867,24 @@ def test_absent_and_empty_mean_the_same(update: Any, before: dict[str, Any], aft
     assert update("Pod", pod(before), pod(after))[1] == []
 
 
+@pytest.mark.parametrize("requested", [None, 0, 5, -1])
+@pytest.mark.parametrize("phase", ["Running", "Succeeded"])
+@pytest.mark.parametrize(
+    "spec", [{}, {"nodeName": "n1"}, {"nodeName": "n1", "terminationGracePeriodSeconds": 7}]
+)
+def test_a_delete_sees_in_its_view_what_the_whole_object_says(
+    requested: int | None, phase: str, spec: dict[str, Any]
+) -> None:
+    metadata = {"uid": "u", "generation": 2, "finalizers": ["a/b"], "deletionGracePeriodSeconds": 3}
+    stored = msgspec.json.encode(
+        {"metadata": metadata, "spec": {**spec, "containers": []}, "status": {"phase": phase}}
+    )
+    whole, view = (msgspec.json.decode(stored, type=t) for t in (POD, STRATEGY.deletable_view))
+    assert STRATEGY.grace_period_seconds(view, requested) == STRATEGY.grace_period_seconds(whole, requested)
+    for field in view.metadata.__struct_fields__:
+        assert getattr(view.metadata, field) == getattr(whole.metadata, field), field
+
+
 def test_the_selectable_view_reads_what_the_whole_object_reads() -> None:
     stored = msgspec.json.encode(
         {

@@ -105,6 +105,30 @@ class _SelectableView(msgspec.Struct, gc=False):
     status: _SelectableStatus | None = None
 
 
+class _DeletableMeta(msgspec.Struct, gc=False):
+    uid: str | None = None
+    resourceVersion: str | None = None
+    generation: int | None = None
+    finalizers: list[str] | None = None
+    deletionTimestamp: str | None = None
+    deletionGracePeriodSeconds: int | None = None
+
+
+class _DeletableSpec(msgspec.Struct, gc=False):
+    nodeName: str | None = None
+    terminationGracePeriodSeconds: int | None = None
+
+
+class _DeletableStatus(msgspec.Struct, gc=False):
+    phase: str | None = None
+
+
+class _DeletableView(msgspec.Struct, gc=False):
+    metadata: _DeletableMeta
+    spec: _DeletableSpec
+    status: _DeletableStatus | None = None
+
+
 _ENDED = {
     phase: [{"type": "Completed", "status": "True", "reason": phase, "message": message}]
     for phase, message in (
@@ -154,6 +178,7 @@ class PodStrategy(Strategy):
     )
     selectable_fields = _SELECTABLE
     selectable_view = _SelectableView
+    deletable_view = _DeletableView
 
     def default(self, obj: Any) -> None:
         """Upstream's SetDefaults_Pod."""
