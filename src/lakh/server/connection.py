@@ -67,20 +67,18 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_advancing",
+        "_awaited",
         "_body",
         "_body_bytes",
         "_buffer",
         "_busy",
         "_chunks",
-        "_head",
         "_keep_alive",
         "_method",
         "_modern",
         "_outbox",
         "_outbox_bytes",
-        "_path",
         "_position",
-        "_query",
         "_reading_paused",
         "_scanned",
         "_server",
@@ -112,14 +110,13 @@ class Connection(asyncio.Protocol):
         self._stalled_bytes = -1
         self._reading_paused = False
         self._method = ""
-        self._path = ""
-        self._query = ""
         self._modern = True
         self._outbox: deque[memoryview] | None = None
         """Written, and not yet given to the transport; then the client is behind (`write_paused`)."""
         self._outbox_bytes = 0
         self._keep_alive = True
-        self._head: http1.Head | None = None
+        self._awaited: tuple[http1.Head, str, str] | None = None
+        """Head, path and query of the request whose body is being read."""
         self._body: bytearray | None = None
         self._body_bytes = 0
         self._chunks: http1.ChunkedBody | None = None
@@ -314,9 +311,7 @@ class Connection(asyncio.Protocol):
         if modern and head.plain:
             self._keep_alive = True
             return Request(method, path, query, head.headers, b"", self)
-        self._path = path
-        self._query = query
-        return self._begin_body(head)
+        return self._begin_body(head, path, query)
 
     def _read_head_again(self) -> Request | None:
         # At most one empty line is skipped per head, so that a client cannot send nothing but those.
@@ -339,7 +334,7 @@ class Connection(asyncio.Protocol):
             self._server.large_heads.more(self)
         self._scanned = max(self._position, len(buffer) - 3)
 
-    def _begin_body(self, head: http1.Head) -> Request | None:
+    def _begin_body(self, head: http1.Head, path: str, query: str) -> Request | None:
         """A head that is not the plain case: a body, HTTP/1.0, `Connection: close`."""
         if self._modern:
             if not head.has_host:
@@ -350,7 +345,6 @@ class Connection(asyncio.Protocol):
                 raise http1.malformed("HTTP/1.0 has no chunked bodies")
             self._keep_alive = head.keep_alive and not head.close
         limit = self._server.max_body_bytes
-        self._head = head
         if head.chunked:
             self._state = _CHUNKED
             self._chunks = http1.ChunkedBody(limit)
@@ -363,12 +357,13 @@ class Connection(asyncio.Protocol):
                 # The common case of a write: the body came with its head.
                 body = self._buffer[position : position + length]
                 self._consume(position + length)
-                return self._request(body)
+                return self._request(head, path, query, body)
             self._state = _LENGTH
             self._body = bytearray()
             self._body_bytes = length
         else:
-            return self._request(b"")
+            return self._request(head, path, query, b"")
+        self._awaited = head, path, query
         self._since = self._server.now
         if head.expects_continue and self._modern and not self._buffer:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -391,7 +386,10 @@ class Connection(asyncio.Protocol):
             body = bytes(self._body)
             self._body = None
         self._state = _HEAD
-        return self._request(body)
+        assert self._awaited is not None
+        head, path, query = self._awaited
+        self._awaited = None
+        return self._request(head, path, query, body)
 
     def _consume(self, position: int) -> None:
         if position == len(self._buffer):
@@ -399,12 +397,10 @@ class Connection(asyncio.Protocol):
             position = 0
         self._position = self._scanned = position
 
-    def _request(self, body: bytes) -> Request:
-        head, self._head = self._head, None
-        assert head is not None
+    def _request(self, head: http1.Head, path: str, query: str, body: bytes) -> Request:
         if head.content_encoding and body:
             body = http1.decompress(body, head.content_encoding, self._server.max_body_bytes)
-        return Request(self._method, self._path, self._query, head.headers, body, self)
+        return Request(self._method, path, query, head.headers, body, self)
 
     # Answering
 
@@ -445,7 +441,8 @@ class Connection(asyncio.Protocol):
             return
         self._busy = False
         self._write_result(request, result)
-        self._advance()
+        if self._buffer or self._reading_paused:
+            self._advance()
 
     def _write_result(self, request: Request, result: object) -> None:
         if type(result) is Response:

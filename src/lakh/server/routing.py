@@ -23,8 +23,10 @@ QUERY_CACHE_SIZE = 512
 REMEMBERED_CHARACTERS = 4096
 # Collections that a router remembers (resources times namespaces), single requests, and how long their paths are at most.
 REMEMBERED_COLLECTIONS = 4096
-REMEMBERED_REQUESTS = 4096
+REMEMBERED_REQUESTS = 512
 REMEMBERED_PATH_CHARACTERS = 512
+# Of these methods; an object is seldom written twice.
+_COMES_AGAIN = ("GET", "POST")
 
 NAMESPACE_SUBRESOURCES = ("status", "finalize")
 
@@ -168,7 +170,7 @@ class Router:
         self._generation = registry.generation
         self._collections: dict[str, tuple[Resource, str]] = {}
         self._requests: dict[tuple[str, str], RequestInfo] = {}
-        """By method and path, of those without parameters."""
+        """Reads and creates without parameters, by method and path."""
 
     def __repr__(self) -> str:
         return f"<Router of {len(self._collections)} collections, {len(self._requests)} requests>"
@@ -179,7 +181,7 @@ class Router:
             self._generation = self._registry.generation
             self._collections.clear()
             self._requests.clear()
-        if query:
+        if query or method not in _COMES_AGAIN:
             return self._resolve(method, path, query)
         info = self._requests.get((method, path))
         if info is None:
