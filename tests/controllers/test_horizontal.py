@@ -222,15 +222,19 @@ async def test_one_of_two_metrics_is_enough_to_grow_but_not_to_shrink(client: Fa
     assert [m["type"] for m in status["currentMetrics"]] == ["", "Resource"]
     world.scale(3)
     world.cpu(*["100m"] * 3)
+    client.remove(HORIZONTALPODAUTOSCALERS, "a")
     status = await world.look(external, CPU, name="b")
+    assert conditions(status)["ScalingActive"] == ("False", "FailedGetExternalMetric")
     assert world.replicas == 3
     why = (
         "failed to get external metric qps: unable to get external metric default/qps/nil: unable to fetch metrics from "
         "external metrics API: the server could not find the requested resource (get qps.external.metrics.k8s.io)"
     )
-    message = f"failed to get qps external metric value: {why}"
-    assert ("Warning", "FailedGetExternalMetric", why) in world.events
-    assert world.events[-1][2].endswith(message) or world.events[-1][1] == "FailedComputeMetricsReplicas"
+    message = f"invalid metrics (1 invalid out of 2), first error is: failed to get qps external metric value: {why}"
+    assert world.events[-2:] == [
+        ("Warning", "FailedGetExternalMetric", why),
+        ("Warning", "FailedComputeMetricsReplicas", message),
+    ]
 
 
 CUSTOM = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default"

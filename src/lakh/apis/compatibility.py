@@ -43,7 +43,7 @@ _MISSING = """
 
 | what | state |
 | --- | --- |
-| aggregated API servers | `APIService`s are stored, those of what is served here are made; requests are not passed on |
+| aggregated API servers | `APIService`s are stored, those of what is served here are made; requests are not passed on, so HorizontalPodAutoscalers get no metrics and only keep their bounds |
 | admission webhooks, admission policies | stored and checked, their expressions against upstream's types; not called |
 | RBAC | stored, not enforced: every credential that the cluster issued may do everything, in anybody's name (`kubectl --as`) too |
 | API priority and fairness | enforced by upstream's schemas, levels and queues; reads of one object take no seat, and writes only when many are under way |
