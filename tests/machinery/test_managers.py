@@ -6,6 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakh.apis.core.events import EventStrategy
 from lakh.apis.definitions import schema
 from lakh.apis.podspec_known import fields_key
 from lakh.machinery import managers
@@ -125,9 +126,35 @@ def test_new_objects_have_the_fields_that_they_have(plains):
         assert msgspec.json.decode(found or b"[]") == update_managed_fields(None, obj, [], "m", T1, PODS)
 
 
+EVENT = schema().struct("io.k8s.api.core.v1.Event")
+EVENTS = Endpoint("v1", schema().node("io.k8s.api.core.v1.Event"))
+texts = st.sampled_from(("", "x", "y"))
+references = st.fixed_dictionaries({}, optional=dict.fromkeys(("kind", "name", "fieldPath", "uid"), texts))
+events = st.fixed_dictionaries(
+    {"metadata": st.fixed_dictionaries({}, optional={"name": texts, "labels": maps})},
+    optional={
+        "involvedObject": references,
+        "related": references,
+        "source": st.fixed_dictionaries({}, optional={"component": texts, "host": texts}),
+        "series": st.fixed_dictionaries({}, optional={"count": st.integers(0, 2)}),
+        "count": st.integers(0, 2),
+        **dict.fromkeys(("reason", "message", "type", "reportingComponent", "reportingInstance"), texts),
+    },
+)
+
+
+@given(st.lists(events, min_size=1, max_size=6))
+def test_new_events_have_the_fields_that_they_have(plains):
+    for plain in plains + plains:
+        obj = msgspec.convert(plain, EVENT)
+        found = managers.create(obj, EventStrategy().fields_key(obj), "m", T1, EVENTS)
+        assert found is not None
+        assert msgspec.json.decode(found or b"[]") == update_managed_fields(None, obj, [], "m", T1, EVENTS)
+
+
 def test_objects_of_more_parts_are_left_to_others():
-    config_map = msgspec.convert({"data": {"a": "b"}}, schema().struct("io.k8s.api.core.v1.ConfigMap"))
-    assert managers.create(config_map, b"", "m", T1, Endpoint("v1", None)) is None
+    deployment = msgspec.convert({"metadata": {}, "spec": {}}, STRUCT)
+    assert managers.create(deployment, b"", "m", T1, LABELS_KEPT) is None
     with_status = msgspec.convert({"metadata": {}, "status": {"phase": "Running"}}, POD)
     assert managers.create(with_status, b"", "m", T1, Endpoint("v1", PODS.shape.node)) is None
 

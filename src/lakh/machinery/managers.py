@@ -130,20 +130,28 @@ def _holds(node: bytes, name: str) -> bool:
 
 
 _SPEC_ALONE = frozenset(("metadata", "spec", "status", "apiVersion", "kind"))
-# By endpoint and key: the fields of specs, as the inside of an object.
+_NOT_IN_KEY = frozenset(("metadata", "apiVersion", "kind"))
+# By endpoint and key: the fields of specs, or of all that is beside metadata, as the inside of an object.
 _specs: dict[tuple[Endpoint, bytes], bytes] = {}
 _metadata: dict[tuple[Any, ...], bytes] = {}
 
 
 def create(obj: Any, key: bytes, manager: str, time: str, endpoint: Endpoint) -> bytes | None:
-    """The entries of a new object of metadata and spec; `key` stands for the fields of its spec. None: it has more parts."""
-    if endpoint.kept is not None or not _SPEC_ALONE.issuperset(obj.__struct_encode_fields__):
+    """The entries of a new object; `key` stands for the fields of its spec, or where it has none, of all that is beside metadata. None: it is not so
+    simple."""
+    if endpoint.kept is not None:
         return None
-    if obj.status is not None and "status" not in endpoint.ignored:
+    has_spec = hasattr(obj, "spec")
+    if has_spec and (
+        not _SPEC_ALONE.issuperset(obj.__struct_encode_fields__)
+        or (obj.status is not None and "status" not in endpoint.ignored)
+    ):
         return None
     spec = _specs.get((endpoint, key))
     if spec is None:
-        spec = _part({"spec": msgspec.to_builtins(obj.spec)}, endpoint)
+        plain = msgspec.to_builtins(obj)
+        named = ("spec",) if has_spec else (name for name in plain if name not in _NOT_IN_KEY)
+        spec = _part({name: plain[name] for name in named if name in plain}, endpoint)
         _keep(_specs, (endpoint, key), spec, len(key) + len(spec))
     metadata = obj.metadata
     labels, annotations, finalizers = metadata.labels, metadata.annotations, metadata.finalizers

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from lakh.apis import structs
@@ -16,6 +17,12 @@ from lakh.machinery import names, times
 from lakh.machinery.errors import FieldError
 
 _EventSource, _ObjectReference = structs.core("EventSource"), structs.core("ObjectReference")
+_PARTS = ("involvedObject", "related", "series", "source")
+# Of an event and its parts, what its fields depend on.
+_VALUES = attrgetter(
+    *(n for n in structs.core("Event").__struct_fields__ if n not in ("metadata", "apiVersion", "kind"))
+)
+_parts_of = attrgetter(*_PARTS)
 
 
 def _involved(name: str) -> Callable[[Any], str]:
@@ -78,6 +85,14 @@ class EventStrategy(Strategy):
     def validate(self, obj: Any) -> list[FieldError]:
         """What events of any time keep to."""
         return validate_legacy(obj, obj.involvedObject, obj.message, "reportingComponent")
+
+    def fields_key(self, obj: Any) -> bytes | None:
+        """What is there, what is empty and what is not: nothing but values of Structs is in an event."""
+        values = list(_VALUES(obj))
+        for part in _parts_of(obj):
+            if part is not None:
+                values += [getattr(part, name) for name in part.__struct_fields__]
+        return bytes([0 if value is None else 2 if value else 1 for value in values])
 
     def cells(self, obj: Any, now: float) -> list[Any]:
         """As `kubectl get events -o wide` shows it."""
