@@ -84,8 +84,8 @@ class ClaimApi(FakeApi):
 
     def tell(self, informer: Any, found: Any) -> None:
         """As an informer's event."""
-        [handler] = informer._handlers
-        handler.on_add(found)
+        [on_add] = informer._on_add
+        on_add(found)
 
     def tell_claim(self, name: str) -> None:
         """What the volume claim is now."""
@@ -271,9 +271,8 @@ async def test_a_volume_that_does_not_come(happens: str, message: str) -> None:
         api.claims["p"]["metadata"]["annotations"].clear()
         api.tell_claim("p")
     elif happens == "deleted":
-        [handler] = api.scheduler.claims.informers()[0]._handlers
-        assert handler.on_delete is not None
-        handler.on_delete(to(api.claims["p"], ClaimView))
+        [on_delete] = api.scheduler.claims.informers()[0]._on_delete
+        on_delete(to(api.claims["p"], ClaimView))
     else:
         api.bind_volume("p", zone="mars")
     for _ in range(16):  # without a look at the queue: the class with the claim as it is now may fit nowhere

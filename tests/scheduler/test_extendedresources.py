@@ -103,25 +103,25 @@ class ClaimApi(FakeApi):
         self.refuse: list[str] = []
         self.version = 1
         self.devices = self.scheduler.core.devices
-        self.handlers: dict[str, Any] = {}
+        self.informers: dict[str, Any] = {}
         for informer in self.scheduler.claims.device_informers():
             informer.synced.set()
-            [self.handlers[informer.resource.kind]] = informer._handlers
+            self.informers[informer.resource.kind] = informer
 
     def cluster(self, *nodes: tuple[str, dict[str, str], int]) -> None:
         """Nodes by name, allocatable amounts and number of devices."""
-        self.handlers["DeviceClass"].on_add(device_class("chips", NEURON))
+        self.informers["DeviceClass"]._on_add[0](device_class("chips", NEURON))
         for name, allocatable, count in nodes:
             self.set_node(clusters.node(name, allocatable={NEURON: "0", **allocatable}))
             if count:
                 found = slice_of(name, [device(f"d{number}") for number in range(count)])
-                self.handlers["ResourceSlice"].on_add(to(found, SliceView))
+                self.informers["ResourceSlice"]._on_add[0](to(found, SliceView))
 
     def tell(self, name: str, *, gone: bool = False) -> None:
         claim = self.claims.pop(name) if gone else self.claims[name]
         view = to(claim, ClaimView)
-        handler = self.handlers["ResourceClaim"]
-        handler.on_delete(view) if gone else handler.on_update(view, view)
+        informer = self.informers["ResourceClaim"]
+        informer._on_delete[0](view) if gone else informer._on_update[0](view, view)
 
     def _done(self, verb: str) -> None:
         if verb in self.lose:
@@ -270,7 +270,7 @@ async def test_a_class_that_comes_later_wakes_all_pods(
     """However many they are: they change their class, so that nothing would wake the others later."""
     monkeypatch.setattr(shell, "WAKE_PODS", 2)
     api.set_node(clusters.node("n0", allocatable={NEURON: "0"}))
-    api.handlers["ResourceSlice"].on_add(
+    api.informers["ResourceSlice"]._on_add[0](
         to(slice_of("n0", [device(f"d{number}") for number in range(5)]), SliceView)
     )
     for number in range(5):
@@ -278,7 +278,7 @@ async def test_a_class_that_comes_later_wakes_all_pods(
     await api.settle()
     api.now += 20
     assert not any(api.node_of(name) for name in api.pods)
-    api.handlers["DeviceClass"].on_add(device_class("chips", NEURON))
+    api.informers["DeviceClass"]._on_add[0](device_class("chips", NEURON))
     await api.settle()
     assert {api.node_of(name) for name in api.pods} == {"n0"} and api.free("n0") == 0
 

@@ -66,20 +66,6 @@ class _Watched(Protocol):
 T = TypeVar("T", bound=_Watched)
 
 
-class _Handler(Generic[T]):
-    __slots__ = ("on_add", "on_delete", "on_update")
-
-    def __init__(
-        self,
-        on_add: Callable[[T], object] | None,
-        on_update: Callable[[T, T], object] | None,
-        on_delete: Callable[[T], object] | None,
-    ) -> None:
-        self.on_add = on_add
-        self.on_update = on_update
-        self.on_delete = on_delete
-
-
 class _Index(Generic[T]):
     """Index key → uid → item. An object may have any number of index keys.
 
@@ -93,6 +79,8 @@ class _Index(Generic[T]):
     def replace(self, key: str, old: T | None, new: T | None) -> None:
         before = tuple(self.keys(old)) if old is not None else ()
         after = tuple(self.keys(new)) if new is not None else ()
+        if not before and not after:
+            return  # most objects have no key in most indexes
         if old is not None and before != after:
             handle = old.metadata.uid or key
             for index_key in frozenset(before).difference(after):
@@ -139,7 +127,9 @@ class Informer(Generic[T]):
         self._sleep = sleep
         self._failures = 0
         self._seen = -1
-        self._handlers: list[_Handler[T]] = []
+        self._on_add: list[Callable[[T], object]] = []
+        self._on_update: list[Callable[[T, T], object]] = []
+        self._on_delete: list[Callable[[T], object]] = []
         self._indexes: dict[str, _Index[T]] = {}
 
     def __repr__(self) -> str:
@@ -165,10 +155,17 @@ class Informer(Generic[T]):
         on_delete: Callable[[T], object] | None = None,
     ) -> None:
         """Call back for every change: `on_add(obj)`, `on_update(old, new)`, `on_delete(last)`."""
-        self._handlers.append(_Handler(on_add, on_update, on_delete))
+        if on_update is not None:
+            self._on_update.append(on_update)
+        if on_delete is not None:
+            self._on_delete.append(on_delete)
         if on_add is not None:
+            self._on_add.append(on_add)
             for item in list(self.items.values()):
-                self._call(on_add, item)
+                try:
+                    on_add(item)
+                except Exception:
+                    self._failed(item)
 
     def add_index(self, name: str, keys: Callable[[T], Iterable[str]]) -> None:
         """Keep the items findable by `keys(item)`. The function must be pure."""
@@ -189,13 +186,9 @@ class Informer(Generic[T]):
 
     # The cache
 
-    def _call(self, handler: Callable[..., object], *args: T) -> None:
-        try:
-            handler(*args)
-        except Exception:
-            log.exception(
-                "a handler of the %s informer failed on %s", self.resource.plural, object_key(args[-1])
-            )
+    def _failed(self, item: T) -> None:
+        """A handler has raised."""
+        log.exception("a handler of the %s informer failed on %s", self.resource.plural, object_key(item))
 
     def _put(self, key: str, new: T) -> None:
         old = self.items.get(key)
@@ -214,13 +207,17 @@ class Informer(Generic[T]):
         for index in self._indexes.values():
             index.replace(key, old, new)
         if old is None:
-            for handler in self._handlers:
-                if handler.on_add is not None:
-                    self._call(handler.on_add, new)
+            for added in self._on_add:
+                try:
+                    added(new)
+                except Exception:
+                    self._failed(new)
         else:
-            for handler in self._handlers:
-                if handler.on_update is not None:
-                    self._call(handler.on_update, old, new)
+            for updated in self._on_update:
+                try:
+                    updated(old, new)
+                except Exception:
+                    self._failed(new)
 
     def _remove(self, key: str, last: T | None = None) -> None:
         """Forget an item. `last` is its final state, if the server has told it."""
@@ -231,9 +228,11 @@ class Informer(Generic[T]):
             index.replace(key, old, None)
         if last is None or last.metadata.uid != old.metadata.uid:
             last = old
-        for handler in self._handlers:
-            if handler.on_delete is not None:
-                self._call(handler.on_delete, last)
+        for deleted in self._on_delete:
+            try:
+                deleted(last)
+            except Exception:
+                self._failed(last)
 
     def _apply(self, event: WatchEvent[T]) -> None:
         """One event of the watch."""

@@ -45,6 +45,8 @@ def claims(pod: Pod) -> bool:
 
 def _claimed(pod: Pod) -> list[str]:
     """The claims that a pod names, by key."""
+    if not claims(pod):
+        return []
     namespace = pod.metadata.namespace
     names = [claim.resourceClaimName for claim in pod.spec.resourceClaims or ()]
     names += [status.resourceClaimName for status in pod.status.resourceClaimStatuses or ()]
@@ -60,6 +62,8 @@ def _templates(pod: Pod) -> list[str]:
 
 def missing(pod: Pod) -> list[PodClaim]:
     """What of a pod needs a claim to be made."""
+    if not pod.spec.resourceClaims:
+        return []
     done = {status.name for status in pod.status.resourceClaimStatuses or ()}
     return [
         claim

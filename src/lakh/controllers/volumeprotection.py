@@ -26,9 +26,12 @@ USES = "volume claims"
 
 def claims_of(pod: Pod) -> list[str]:
     """The claims that a pod uses, by key."""
+    volumes = pod.spec.volumes
+    if not volumes:
+        return []
     metadata = pod.metadata
     names = []
-    for volume in pod.spec.volumes or ():
+    for volume in volumes:
         if volume.persistentVolumeClaim is not None:
             names.append(volume.persistentVolumeClaim.claimName)
         elif volume.ephemeral is not None:

@@ -30,6 +30,8 @@ def is_int(text: str) -> bool:
 
 def parse_uint(text: str) -> int:
     """A number without a sign; raises ValueError with Go's text."""
+    if len(text) < _UINT_DIGITS_MAX and text.isascii() and text.isdigit():
+        return int(text)  # as nearly all are: informers read one with each event
     if _digits(text) is None:
         raise ValueError(_why("ParseUint", text, "invalid syntax"))
     bare = text.lstrip("0")
