@@ -8,10 +8,13 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from lakh.store.errors import JournalUnavailable
 from lakh.store.nats_client import NatsClient
 from lakh.store.nats_journal import NatsJournal
 from lakh.store.nats_server import ClusterOptions, NatsServer
 from tests.ports import free_port
+
+ELECTED_SECONDS = 120.0
 
 
 class BackgroundServer:
@@ -69,9 +72,23 @@ async def cluster(directory: Path, size: int = 3) -> AsyncIterator[list[NatsServ
                     cluster=ClusterOptions("test", port, routes),
                 )
             )
+        await until_led([server.url for server in servers])
         yield servers
     finally:
         await asyncio.gather(*(server.stop() for server in servers))
+
+
+async def until_led(urls: list[str]) -> None:
+    """Wait until the servers have elected who creates streams: where much else runs, longer than a client is patient."""
+    client = await NatsClient.connect(urls, token="secret")
+    try:
+        async with asyncio.timeout(ELECTED_SECONDS):
+            while True:
+                with contextlib.suppress(JournalUnavailable):
+                    await client.ask("INFO")
+                    break
+    finally:
+        await client.close()
 
 
 async def leader_of(client: NatsClient, stream: str) -> str:
