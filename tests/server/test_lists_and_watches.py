@@ -354,3 +354,22 @@ class TestMetaV1beta1:
         for version, stream in streams.items():
             (event,) = await stream.until(1)
             assert event["object"]["apiVersion"] == f"meta.k8s.io/{version}"
+
+
+async def test_what_an_object_was_is_not_decoded_again_to_see_whether_it_matched(api: Api) -> None:
+    store = api.server.cluster.named("", "v1", "pods")
+    decode, decoded = store.decode_selectable, []
+
+    def counted(value: bytes) -> Any:
+        decoded.append(value)
+        return decode(value)
+
+    store.decode_selectable = counted
+    await api.post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+    stream = await api.watch(f"{PODS}?watch=true&fieldSelector=status.phase!=Failed")
+    await api.post(PODS, pod("p"))
+    for phase in ("Running", "Failed", "Running"):
+        await api.patch(f"{PODS}/p/status", {"status": {"phase": phase}})
+    kinds = [line["type"] for line in await stream.until(4)]
+    assert kinds == ["ADDED", "MODIFIED", "DELETED", "ADDED"]
+    assert len(decoded) == 4

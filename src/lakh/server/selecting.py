@@ -130,6 +130,11 @@ class Selection:
             else:
                 raise errors.bad_request(f"field label not supported: {field}")
 
+    @property
+    def decodes(self) -> bool:
+        """Whether `matches` looks into values."""
+        return bool(self._fields)
+
     def matches(self, item: Item) -> bool:
         """Whether an item is selected, whatever its name and namespace indexes said."""
         for term in self._terms:

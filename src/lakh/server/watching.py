@@ -46,6 +46,9 @@ INITIAL_CHUNK = 500
 # Events that follow others within this time are sent with the next: a delay only where it is busy.
 GATHER_SECONDS = 0.01
 
+# Whether the newest events' objects matched, where their values have to be decoded to see it: they are the next ones' `prev`.
+KNOWN_MATCHES = 4096
+
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
@@ -124,6 +127,7 @@ class Watcher:
     __slots__ = (
         "_gathered",
         "_headers",
+        "_known",
         "_sent_at",
         "bookmarks",
         "ends",
@@ -158,6 +162,7 @@ class Watcher:
         self.held: list[Event] | None = None
         self._headers = form.shape == "table"
         self._gathered: list[bytes] = []
+        self._known: dict[int, bool] = {}
         self._sent_at = 0.0
 
     def __repr__(self) -> str:
@@ -300,7 +305,11 @@ class Watcher:
             kind = "DELETED" if item is None else ("ADDED" if prev is None else "MODIFIED")
         else:
             now = item is not None and selection.matches(item)
-            was = prev is not None and selection.matches(prev)
+            was = prev is not None and self._matched(prev)
+            if selection.decodes and item is not None:
+                if len(self._known) >= KNOWN_MATCHES:
+                    self._known.clear()
+                self._known[item.revision] = now
             if now:
                 kind = "MODIFIED" if was else "ADDED"
             elif was:
@@ -322,6 +331,11 @@ class Watcher:
         if data is None:
             data = cache[key] = self.form.event(kind, shown, event.revision)
         return data
+
+    def _matched(self, prev: Item) -> bool:
+        """Whether what an object was before matched, which this watch mostly has seen."""
+        found = self._known.pop(prev.revision, None)
+        return self.selection.matches(prev) if found is None else found
 
     def fail(self, error: errors.StatusError) -> None:
         """Sends an ERROR event and ends the stream."""
