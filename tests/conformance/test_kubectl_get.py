@@ -19,7 +19,7 @@ POD_COLUMNS = ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
 
 
 def running(kubectl: Kubectl, *pods: str) -> None:
-    kubectl("wait", "--for=condition=Ready", *(f"pod/{p}" for p in pods), "--timeout=30s")
+    kubectl("wait", "--for=condition=Ready", *(f"pod/{p}" for p in pods), "--timeout=60s")
 
 
 class TestNodes:
@@ -488,7 +488,7 @@ def test_one_of_each(kubectl: Kubectl) -> None:
                 assert re.match(r"Name: +(conformance-)?one\n", output.stdout), output
                 assert not output.stderr, output
     finally:
-        kubectl("delete", "-f", "-", "--timeout=20s", input=ONE_OF_EACH)
+        kubectl("delete", "-f", "-", "--timeout=60s", input=ONE_OF_EACH)
 
 
 class TestDescribe:
@@ -502,8 +502,8 @@ class TestDescribe:
                 manifests.daemonset("agent"),
             ],
         )  # fmt: skip
-        kubectl("rollout", "status", "deployment/web", "--timeout=30s")
-        kubectl("wait", "--for=condition=Complete", "job/work", "--timeout=30s")
+        kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+        kubectl("wait", "--for=condition=Complete", "job/work", "--timeout=60s")
         expected = {
             "deployment": (
                 "web",

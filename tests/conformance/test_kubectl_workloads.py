@@ -24,7 +24,7 @@ def image(kubectl: Kubectl, name: str = "web") -> str:
 class TestDeployments:
     def test_rollout(self, kubectl: Kubectl) -> None:
         kubectl("apply", "-f", "-", input=manifests.deployment("web", 3))
-        done = kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+        done = kubectl("rollout", "status", "deployment/web", "--timeout=60s")
         assert done.lines[-1] == 'deployment "web" successfully rolled out'
         assert kubectl("get", "deploy", "web").rows[0][:4] == ["web", "3/3", "3", "3"]
         wide = kubectl("get", "deploy,rs", "-o", "wide")
@@ -35,7 +35,7 @@ class TestDeployments:
             == "deployment.apps/web image updated\n"
         )
         kubectl("annotate", "deployment/web", "kubernetes.io/change-cause=newer nginx")
-        kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+        kubectl("rollout", "status", "deployment/web", "--timeout=60s")
         sets = {r[0]: r[1:4] for r in kubectl("get", "rs").rows}
         assert sorted(sets.values()) == [["0", "0", "0"], ["3", "3", "3"]]
         images = kubectl("get", "pods", "-o", "jsonpath={.items[*].spec.containers[0].image}").stdout.split()
@@ -51,7 +51,7 @@ class TestDeployments:
         assert re.search(r"^    Image:\s+nginx:1.27$", old.stdout, re.MULTILINE), old
 
         assert kubectl("rollout", "undo", "deployment/web").stdout == "deployment.apps/web rolled back\n"
-        kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+        kubectl("rollout", "status", "deployment/web", "--timeout=60s")
         assert image(kubectl) == "nginx:1.27"
         revisions = [
             line.split()[0] for line in kubectl("rollout", "history", "deployment/web").lines[2:] if line
@@ -64,10 +64,10 @@ class TestDeployments:
 
     def test_restart_pause_resume(self, kubectl: Kubectl) -> None:
         kubectl("apply", "-f", "-", input=manifests.deployment("web", 2))
-        kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+        kubectl("rollout", "status", "deployment/web", "--timeout=60s")
         before = set(kubectl("get", "pods", "-o", "name").lines)
         assert kubectl("rollout", "restart", "deployment/web").stdout == "deployment.apps/web restarted\n"
-        kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+        kubectl("rollout", "status", "deployment/web", "--timeout=60s")
         eventually(
             lambda: not before & set(kubectl("get", "pods", "-o", "name").lines), "the old pods are gone"
         )
@@ -79,12 +79,12 @@ class TestDeployments:
         assert "0 out of 2 new replicas have been updated" in held.stdout + held.stderr
         assert "DeploymentPaused" in kubectl("describe", "deployment", "web").stdout
         assert kubectl("rollout", "resume", "deployment/web").stdout == "deployment.apps/web resumed\n"
-        kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+        kubectl("rollout", "status", "deployment/web", "--timeout=60s")
 
     def test_scale(self, kubectl: Kubectl) -> None:
         kubectl("apply", "-f", "-", input=manifests.deployment("web", 1))
         assert kubectl("scale", "deployment/web", "--replicas=4").stdout == "deployment.apps/web scaled\n"
-        kubectl("wait", "--for=jsonpath={.status.readyReplicas}=4", "deployment/web", "--timeout=30s")
+        kubectl("wait", "--for=jsonpath={.status.readyReplicas}=4", "deployment/web", "--timeout=60s")
         refused = kubectl("scale", "deployment/web", "--replicas=2", "--current-replicas=9", code=1)
         assert refused.stderr == "error: Expected replicas to be 9, was 4\n"
         kubectl("scale", "deployment/web", "--replicas=0")
@@ -97,7 +97,7 @@ class TestDeployments:
         stuck = manifests.deployment("web", 1, progressDeadlineSeconds=1)
         stuck["spec"]["template"]["spec"]["nodeSelector"] = {"no": "where"}
         kubectl("apply", "-f", "-", input=stuck)
-        output = kubectl("rollout", "status", "deployment/web", "--timeout=20s", code=1)
+        output = kubectl("rollout", "status", "deployment/web", "--timeout=60s", code=1)
         assert 'error: deployment "web" exceeded its progress deadline' in output.stderr
         eventually(
             lambda: "FailedScheduling" in kubectl("get", "events").stdout, "the event FailedScheduling"
@@ -109,7 +109,7 @@ class TestDeployments:
     def test_proportions(self, kubectl: Kubectl) -> None:
         """A rolling update never has fewer than the allowed pods available."""
         kubectl("apply", "-f", "-", input=manifests.deployment("web", 8))
-        kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+        kubectl("rollout", "status", "deployment/web", "--timeout=60s")
         kubectl("set", "image", "deployment/web", "web=nginx:1.28")
         low = 8
         deadline = time.monotonic() + 30
@@ -136,7 +136,7 @@ class TestJobs:
             input=manifests.job("work", completions=4, parallelism=2, completionMode="Indexed"),
         )  # fmt: skip
         assert (
-            kubectl("wait", "--for=condition=Complete", "job/work", "--timeout=30s").stdout
+            kubectl("wait", "--for=condition=Complete", "job/work", "--timeout=60s").stdout
             == "job.batch/work condition met\n"
         )
         output = kubectl("get", "jobs")
@@ -155,7 +155,7 @@ class TestJobs:
 
     def test_failing(self, kubectl: Kubectl) -> None:
         kubectl("create", "-f", "-", input=manifests.job("bad", exit_code=3, backoffLimit=0))
-        kubectl("wait", "--for=condition=Failed", "job/bad", "--timeout=30s")
+        kubectl("wait", "--for=condition=Failed", "job/bad", "--timeout=60s")
         live = kubectl.json("get", "job", "bad")
         failed = next(c for c in live["status"]["conditions"] if c["type"] == "Failed")
         assert failed["reason"] == "BackoffLimitExceeded"
@@ -167,24 +167,24 @@ class TestJobs:
 
     def test_time_to_live(self, kubectl: Kubectl) -> None:
         kubectl("create", "-f", "-", input=manifests.job("short", ttlSecondsAfterFinished=1))
-        kubectl("wait", "--for=delete", "job/short", "--timeout=30s")
+        kubectl("wait", "--for=delete", "job/short", "--timeout=60s")
         eventually(lambda: kubectl("get", "pods").stdout == "", "its pods are gone")
 
     def test_suspend_and_resume(self, kubectl: Kubectl) -> None:
         kubectl(
             "create", "-f", "-", input=manifests.job("work", run_seconds="600", suspend=True, parallelism=2)
         )
-        kubectl("wait", "--for=condition=Suspended", "job/work", "--timeout=20s")
+        kubectl("wait", "--for=condition=Suspended", "job/work", "--timeout=60s")
         assert kubectl("get", "jobs").rows[0][1] == "Suspended"
         assert kubectl("get", "pods").stdout == ""
         kubectl("patch", "job", "work", "-p", '{"spec":{"suspend":false}}')
-        kubectl("wait", "--for=jsonpath={.status.ready}=2", "job/work", "--timeout=20s")
+        kubectl("wait", "--for=jsonpath={.status.ready}=2", "job/work", "--timeout=60s")
         kubectl("patch", "job", "work", "-p", '{"spec":{"suspend":true}}')
         eventually(lambda: kubectl("get", "pods").stdout == "", "the pods are gone")
 
     def test_deadline(self, kubectl: Kubectl) -> None:
         kubectl("create", "-f", "-", input=manifests.job("slow", run_seconds="600", activeDeadlineSeconds=1))
-        kubectl("wait", "--for=condition=Failed", "job/slow", "--timeout=30s")
+        kubectl("wait", "--for=condition=Failed", "job/slow", "--timeout=60s")
         conditions = kubectl.json("get", "job", "slow")["status"]["conditions"]
         assert any(c["reason"] == "DeadlineExceeded" for c in conditions)
 
@@ -199,14 +199,14 @@ class TestJobs:
             },
         )  # fmt: skip
         assert kubectl("create", "job", "now", "--from=cronjob/often").stdout == "job.batch/now created\n"
-        kubectl("wait", "--for=condition=Complete", "job/now", "--timeout=30s")
+        kubectl("wait", "--for=condition=Complete", "job/now", "--timeout=60s")
         owner = kubectl.json("get", "job", "now")["metadata"]["ownerReferences"][0]
         assert (owner["kind"], owner["name"]) == ("CronJob", "often")
 
     def test_job_without_its_pods(self, kubectl: Kubectl) -> None:
         """kubectl deletes jobs with their pods."""
         kubectl("create", "-f", "-", input=manifests.job("work", run_seconds="600"))
-        kubectl("wait", "--for=jsonpath={.status.ready}=1", "job/work", "--timeout=20s")
+        kubectl("wait", "--for=jsonpath={.status.ready}=1", "job/work", "--timeout=60s")
         kubectl("delete", "job", "work")
         eventually(lambda: kubectl("get", "pods").stdout == "", "the pods are gone")
 
@@ -214,7 +214,7 @@ class TestJobs:
 class TestDaemonSets:
     def test_one_a_node(self, kubectl: Kubectl) -> None:
         kubectl("apply", "-f", "-", input=manifests.daemonset("agent"))
-        done = kubectl("rollout", "status", "daemonset/agent", "--timeout=30s")
+        done = kubectl("rollout", "status", "daemonset/agent", "--timeout=60s")
         assert done.lines[-1] == 'daemon set "agent" successfully rolled out'
         row = kubectl("get", "ds").rows[0]
         assert row[:6] == ["agent", *[str(NODES)] * 5]
@@ -232,7 +232,7 @@ class TestStatefulSets:
         db["kind"] = "StatefulSet"
         db["spec"]["serviceName"] = "db"
         kubectl("apply", "-f", "-", input=db)
-        kubectl("rollout", "status", "statefulset/db", "--timeout=30s")
+        kubectl("rollout", "status", "statefulset/db", "--timeout=60s")
         assert [row[0] for row in kubectl("get", "pods").rows] == ["db-0", "db-1", "db-2"]
         assert kubectl("get", "sts").rows[0][:2] == ["db", "3/3"]
         kubectl("scale", "sts/db", "--replicas=1")

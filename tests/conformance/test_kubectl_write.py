@@ -394,14 +394,14 @@ class TestDelete:
         live = kubectl.json("get", "pod", "a")
         assert live["metadata"]["deletionGracePeriodSeconds"] == 200
         assert kubectl("get", "pods").rows[0][2] == "Terminating"
-        kubectl("delete", "pod", "a", "--grace-period=1", "--timeout=20s")
+        kubectl("delete", "pod", "a", "--grace-period=1", "--timeout=60s")
         kubectl("get", "pod", "a", code=1)
 
     @pytest.mark.parametrize("policy", ["background", "foreground", "orphan"])
     def test_cascade(self, kubectl: Kubectl, policy: str) -> None:
         kubectl("create", "-f", "-", input=manifests.deployment("web", 2))
-        kubectl("rollout", "status", "deployment/web", "--timeout=30s")
-        kubectl("delete", "deployment", "web", f"--cascade={policy}", "--timeout=30s")
+        kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+        kubectl("delete", "deployment", "web", f"--cascade={policy}", "--timeout=60s")
         if policy == "orphan":
             sets = kubectl.json("get", "rs")["items"]
             assert len(sets) == 1
@@ -429,8 +429,8 @@ class TestDelete:
         kubectl("create", "namespace", name)
         eventually(lambda: inside("get", "sa", "default", code=None).code == 0, "the ServiceAccount")
         inside("create", "-f", "-", input=[manifests.deployment("web", 2), manifests.configmap("a")])
-        inside("rollout", "status", "deployment/web", "--timeout=30s")
-        kubectl("delete", "namespace", name, "--timeout=30s")
+        inside("rollout", "status", "deployment/web", "--timeout=60s")
+        kubectl("delete", "namespace", name, "--timeout=60s")
         assert "not found" in kubectl("get", "namespace", name, code=1).stderr
         assert kubectl("get", "pods", "-A", f"--field-selector=metadata.namespace={name}").stdout == ""
 
@@ -446,14 +446,14 @@ class TestWait:
         late = kubectl("wait", "--for=condition=Ready=false", "pod/a", "--timeout=1s", code=1)
         assert late.stderr == "error: timed out waiting for the condition on pods/a\n"
         kubectl("delete", "pod", "a", "--wait=false")
-        kubectl("wait", "--for=delete", "pod/a", "--timeout=20s")
+        kubectl("wait", "--for=delete", "pod/a", "--timeout=60s")
         kubectl("get", "pod", "a", code=1)
 
     def test_create(self, kubectl: Kubectl) -> None:
         found: list[str] = []
         waiter = threading.Thread(
             target=lambda: found.append(
-                kubectl("wait", "--for=create", "cm/later", "--timeout=20s", code=None).stdout
+                kubectl("wait", "--for=create", "cm/later", "--timeout=60s", code=None).stdout
             )
         )
         waiter.start()
