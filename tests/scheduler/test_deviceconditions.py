@@ -26,12 +26,12 @@ class FabricApi(ClaimApi):
 
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
-        self.handlers["DeviceClass"].on_add(device_class("any"))
+        self.informers["DeviceClass"]._on_add[0](device_class("any"))
         self.set_node(clusters.node("n0"))
         devices = [device("d0", **CONDITIONS), device("d1", **CONDITIONS)]
         pool = {"name": "fabric", "generation": 1, "resourceSliceCount": 1}
         found = slice_of("fabric", devices, nodeName=None, allNodes=True, pool=pool)
-        self.handlers["ResourceSlice"].on_add(to(found, SliceView))
+        self.informers["ResourceSlice"]._on_add[0](to(found, SliceView))
         self.claims["c"] = claim("c", [request()])
         self.tell("c")
         self.add_pod(clusters.pod("p", resourceClaims=[{"name": "c", "resourceClaimName": "c"}]))
