@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fake_client import FakeClient, drain, make_context
 
+from lakh.client.errors import ApiError
 from lakh.client.resources import SECRETS, SERVICEACCOUNTS
 from lakh.controllers.serviceaccounttoken import (
     NAME_ANNOTATION,
@@ -86,6 +87,13 @@ async def test_without_its_account_it_is_deleted(
     assert client.all(SECRETS) == []
 
 
+async def test_a_name_that_no_account_can_have(client: FakeClient) -> None:
+    world = World(client)
+    world.secret(FULL, **{NAME_ANNOTATION: "a/b"})
+    await drain(world.controller)
+    assert client.all(SECRETS) == []
+
+
 async def test_it_goes_with_its_account(client: FakeClient) -> None:
     world = World(client)
     world.secret()
@@ -109,6 +117,26 @@ async def test_an_account_does_not_name_a_secret_that_is_gone(client: FakeClient
     await drain(world.controller)
     client.remove(SECRETS, "s")
     await drain(world.controller)
+    assert client.one(SERVICEACCOUNTS, "default", "default")["secrets"] == [{"name": "other"}]
+
+
+async def test_an_account_that_changes_meanwhile_is_written_again(client: FakeClient) -> None:
+    world = World(client)
+    world.secret(FULL)
+    await drain(world.controller)
+    get = client.get
+
+    async def late(*args: Any, **options: Any) -> Any:
+        found = await get(*args, **options)
+        client.get = get  # type: ignore[method-assign]
+        client.change(SERVICEACCOUNTS, "default", {"metadata": {"labels": {"x": "y"}}})
+        return found
+
+    client.get = late  # type: ignore[method-assign]
+    client.remove(SECRETS, "s")
+    with pytest.raises(ApiError, match="has been modified"):
+        await drain(world.controller)
+    await world.controller.reconcile("default/s/default")
     assert client.one(SERVICEACCOUNTS, "default", "default")["secrets"] == [{"name": "other"}]
 
 

@@ -75,12 +75,13 @@ class ServiceAccountTokenController(Controller):
 
     async def reconcile(self, key: str) -> None:
         """One Secret: filled, or deleted with its account; of one that is gone the account says nothing any more."""
-        namespace, name, account_name = key.split("/")
+        # The annotation may say anything.
+        namespace, name, account_name = key.split("/", 2)
         secret = self._secrets.items.get(f"{namespace}/{name}")
+        if secret is None:
+            await self._forget(namespace, name, account_name)
+            return
         try:
-            if secret is None:
-                await self._forget(namespace, name, account_name)
-                return
             account = await self._account(secret, account_name)
             if account is None:
                 await self.client.delete(SECRETS, name, namespace, uid=secret.metadata.uid)
@@ -144,9 +145,14 @@ class ServiceAccountTokenController(Controller):
         return answer.status.token
 
     async def _forget(self, namespace: str, name: str, account_name: str) -> None:
+        """Raises on a conflict too: nothing but another try tells that it is to be done."""
         if f"{namespace}/{account_name}" not in self._accounts.items:
             return
-        account = await self.client.get(SERVICEACCOUNTS, account_name, namespace)
-        kept = [entry for entry in account.get("secrets") or () if entry.get("name") != name]
-        if kept != (account.get("secrets") or []):
-            await self.client.update(SERVICEACCOUNTS, {**account, "secrets": kept}, namespace, type=Bare)
+        try:
+            account = await self.client.get(SERVICEACCOUNTS, account_name, namespace)
+            kept = [entry for entry in account.get("secrets") or () if entry.get("name") != name]
+            if kept != (account.get("secrets") or []):
+                await self.client.update(SERVICEACCOUNTS, {**account, "secrets": kept}, namespace, type=Bare)
+        except ApiError as error:
+            if not is_not_found(error):
+                raise
