@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
-from lakh.client.discovery import discover
+from lakh.client.discovery import REFRESH_SECONDS, CachedDiscovery, discover
 from lakh.client.errors import ApiError
 from lakh.client.resources import DEPLOYMENTS, PODS, Resource
 
@@ -39,6 +40,29 @@ async def test_aggregated(api):
     assert found == [PODS, DEPLOYMENTS]
     assert found[0].verbs == {"get", "list"}
     assert "apidiscovery.k8s.io" in api.requests[0].headers["accept"]
+
+
+async def test_cached(api):
+    now = 0.0
+
+    def serve(*kinds):
+        resources = [{"resource": kind.lower(), "responseKind": {"kind": kind}} for kind in kinds]
+        versions = [{"version": "v1", "resources": resources}]
+        for path, items in (("/api", []), ("/apis", [{"metadata": {"name": "x.io"}, "versions": versions}])):
+            reply(api, path, {"kind": "APIGroupDiscoveryList", "items": items})
+
+    serve("A")
+    async with api.client() as client:
+        discovery = CachedDiscovery(client, lambda: now)
+        first, second = await asyncio.gather(discovery.resources(), discovery.resources())
+        assert first is second and len(api.requests) == 2
+        serve("A", "B")
+        now += REFRESH_SECONDS
+        assert await discovery.of_kind("x.io", "B") is None
+        now += 1
+        found = await discovery.of_kind("x.io", "B")
+        assert found is not None and found.plural == "b"
+        assert len(api.requests) == 4
 
 
 async def test_plain(api):

@@ -367,6 +367,23 @@ async def test_the_scale_cannot_be_written(client: FakeClient) -> None:
     assert world.events[-1][1] == "FailedRescale"
 
 
+async def test_nothing_is_remembered_of_one_that_goes_while_it_is_looked_at(client: FakeClient) -> None:
+    world = World(client)
+    world.cpu(*["500m"] * 3)
+    get = client.get
+
+    async def late(*args: Any, **options: Any) -> Any:
+        client.get = get  # type: ignore[method-assign]
+        client.remove(HORIZONTALPODAUTOSCALERS, "a")
+        return await get(*args, **options)
+
+    client.get = late  # type: ignore[method-assign]
+    with pytest.raises(ApiError, match="not found"):
+        await world.look(CPU)
+    status = await world.look(CPU, name="b")
+    assert conditions(status)["ScalingActive"] == ("True", "ValidMetricFound")
+
+
 async def test_selectors(client: FakeClient) -> None:
     world = World(client)
     world.cpu(*["500m"] * 3)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from fake_client import FakeClient, drain, make_context
 
+from lakh.client.errors import ApiError
 from lakh.client.resources import PODS, RESOURCEQUOTAS, SECRETS, SERVICES, Resource
 from lakh.controllers.resourcequota import ResourceQuotaController
 
@@ -105,6 +107,17 @@ async def test_a_pod_that_ends_is_released(client: FakeClient) -> None:
     assert status(client)["used"] == {"pods": "0"}
 
 
+async def test_a_pod_that_is_resized_is_counted(client: FakeClient) -> None:
+    controller = start(client)
+    pod(client, "a")
+    quota(client, {"requests.cpu": "5"})
+    await drain(controller)
+    resources = {"requests": {"cpu": "2"}}
+    client.change(PODS, "a", {"spec": {"containers": [{"name": "c", "resources": resources}]}})
+    await due(controller, client)
+    assert status(client)["used"] == {"requests.cpu": "2"}
+
+
 async def test_what_others_do_is_nothing_to_it(client: FakeClient) -> None:
     controller = start(client)
     quota(client, {"pods": "5"})
@@ -126,6 +139,66 @@ async def test_scopes(client: FakeClient) -> None:
     quota(client, {"pods": "5", "services": "1"}, scopes=["Terminating"])
     await drain(controller)
     assert status(client)["used"] == {"pods": "1", "services": "0"}
+
+
+async def test_what_nothing_limits_is_not_written(client: FakeClient) -> None:
+    controller = start(client)
+    quota(client, {})
+    await drain(controller)
+    assert [r for r in client.requests if r[0] == "patch"] == []
+    client.change(RESOURCEQUOTAS, "q", {"spec": {"hard": {"pods": "9"}}})
+    await drain(controller)
+    client.change(RESOURCEQUOTAS, "q", {"spec": {"hard": {"pods": None}}})
+    await drain(controller)
+    assert status(client) == {}
+
+
+async def test_a_kind_that_comes_to_be_served_is_counted(client: FakeClient) -> None:
+    controller = start(client)
+    client.served = [PODS]
+    client.put(WIDGETS, {"metadata": {"name": "w"}})
+    quota(client, {"pods": "5", "count/widgets.example.com": "4"})
+    await drain(controller)
+    await controller.look_for_kinds()
+    assert not len(controller.queue)
+    client.served = [PODS, WIDGETS]
+    client.monotonic += 31
+    await controller.look_for_kinds()
+    await drain(controller)
+    assert status(client)["used"] == {"pods": "0", "count/widgets.example.com": "1"}
+
+
+async def test_a_kind_that_is_served_no_more_stops_no_other(client: FakeClient) -> None:
+    controller = start(client)
+    hard = {"count/widgets.example.com": "4", "pods": "5"}
+    quota(client, hard)
+    await drain(controller)
+    listed = client.list
+
+    async def without_widgets(resource: Resource, *args: Any, **options: Any) -> Any:
+        if resource == WIDGETS:
+            raise ApiError(404, "NotFound", "the server could not find the requested resource")
+        return await listed(resource, *args, **options)
+
+    client.list = without_widgets  # type: ignore[method-assign]
+    pod(client, "a")
+    with pytest.raises(ApiError, match="could not find"):
+        await due(controller, client)
+    assert status(client)["used"] == {"count/widgets.example.com": "0", "pods": "1"}
+    client.served.remove(WIDGETS)
+    client.monotonic += 31
+    controller.resync()
+    await drain(controller)
+
+
+async def test_nothing_of_a_quota_that_is_gone_is_remembered(client: FakeClient) -> None:
+    controller = start(client)
+    before = {name: repr(value) for name, value in vars(controller).items() if isinstance(value, dict)}
+    quota(client, {"pods": "5"})
+    await drain(controller)
+    client.remove(RESOURCEQUOTAS, "q")
+    await drain(controller)
+    assert {n: repr(v) for n, v in vars(controller).items() if isinstance(v, dict)} == before
 
 
 async def test_what_is_not_known_here_keeps_what_it_was(client: FakeClient) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Any
 
 from .client import Client, decode
 from .errors import api_error
 from .resources import Resource, from_discovery
 
-__all__ = ["discover"]
+__all__ = ["CachedDiscovery", "discover"]
 
 _AGGREGATED = (
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
@@ -37,6 +39,35 @@ async def discover(client: Client, *, all_versions: bool = False) -> list[Resour
     for resource in found:  # a group's preferred version comes first
         preferred.setdefault((resource.group, resource.plural), resource)
     return list(preferred.values())
+
+
+REFRESH_SECONDS = 30.0
+"""How often upstream's controllers forget what they know of served kinds (kube-controller-manager's RESTMapper)."""
+
+
+class CachedDiscovery:
+    """All resources in their preferred versions, asked for again when the last answer is older than 30 s and somebody wants to know."""
+
+    def __init__(self, client: Client, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._monotonic = monotonic
+        self._asking = asyncio.Lock()
+        self._asked_at = float("-inf")
+        self._found: list[Resource] = []
+
+    async def resources(self) -> list[Resource]:
+        """What is served; raises as `discover` does."""
+        async with self._asking:
+            now = self._monotonic()
+            if now - self._asked_at > REFRESH_SECONDS:
+                self._found = await discover(self._client)
+                self._asked_at = now
+            return self._found
+
+    async def of_kind(self, group: str, kind: str) -> Resource | None:
+        """The resource of a kind; None when nobody serves it."""
+        served = await self.resources()
+        return next((one for one in served if (one.group, one.kind) == (group, kind)), None)
 
 
 async def _document(client: Client, path: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from lakh.client.client import Client
+from lakh.client.discovery import CachedDiscovery
 from lakh.client.events import EventRecorder
 from lakh.client.workqueue import WorkQueue
 
@@ -24,7 +25,7 @@ NODE_GRACE_SECONDS = 50.0
 
 @dataclass
 class Context:
-    """The client, the shared informers, the clock, and where events go."""
+    """The client, the shared informers, what is served, the clock, and where events go."""
 
     client: Client
     informers: Informers
@@ -35,6 +36,10 @@ class Context:
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     recorders: dict[str, EventRecorder] = field(default_factory=dict)
+    discovery: CachedDiscovery = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.discovery = CachedDiscovery(self.client, self.monotonic)
 
     def recorder(self, component: str) -> EventRecorder:
         """The recorder of events of this component."""

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 import msgspec
 
 from lakh.client.client import STRATEGIC
-from lakh.client.discovery import discover
 from lakh.client.errors import ApiError, is_not_found
 from lakh.client.resources import (
     DEPLOYMENTS,
@@ -53,8 +52,6 @@ DISRUPTED_SECONDS = 120.0
 """An eviction that has not led to a deletion after this time does not count any more."""
 DELAY_SECONDS = 0.05
 """Pod events are gathered this long."""
-DISCOVERY_SECONDS = 30.0
-"""How long a list of the served resources is used."""
 UNMANAGED = (
     "Pods selected by this PodDisruptionBudget (selector: %s) were found to be unmanaged. As a result, the status of the PDB cannot "
     "be calculated correctly, which may result in undefined behavior. To account for these pods please set "
@@ -162,8 +159,6 @@ class DisruptionController(Controller):
         self._replication = context.informers.of(REPLICATIONCONTROLLERS, ReplicationController)
         self.stale = WorkQueue("disruption-stale")
         """Pods marked as disruption targets."""
-        self._resources: list[Resource] = []
-        self._discovered_at = float("-inf")
         self._budgets.add_handler(on_add=self._changed, on_update=lambda old, new: self._changed(new))
         self._pods.add_handler(
             on_add=self._pod_added, on_update=self._pod_updated, on_delete=self._pod_changed
@@ -247,7 +242,8 @@ class DisruptionController(Controller):
 
     async def _scale(self, reference: OwnerReference, pod: Pod) -> tuple[str, int]:
         """The uid and the size of any other controller, by its `scale`."""
-        resource = await self._resource(reference)
+        group = reference.apiVersion.rpartition("/")[0]
+        resource = await self.context.discovery.of_kind(group, reference.kind)
         if resource is not None:
             try:
                 scale = await self.client.get(
@@ -272,16 +268,6 @@ class DisruptionController(Controller):
                 return False
             raise ScaleError(str(error)) from error
         return True
-
-    async def _resource(self, reference: OwnerReference) -> Resource | None:
-        now = self.context.monotonic()
-        if now - self._discovered_at > DISCOVERY_SECONDS:
-            self._resources = await discover(self.client)
-            self._discovered_at = now
-        group = reference.apiVersion.rpartition("/")[0]
-        return next(
-            (one for one in self._resources if one.group == group and one.kind == reference.kind), None
-        )
 
     async def reconcile(self, key: str) -> None:
         """Bring one budget's status up to date."""

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from lakh.client.discovery import discover
 from lakh.client.errors import ApiError, ClientError, is_conflict, is_not_found
 from lakh.client.resources import HORIZONTALPODAUTOSCALERS, PODS, Resource, object_reference
 from lakh.machinery import selectors
@@ -81,11 +80,10 @@ class HorizontalPodAutoscalerController(Controller):
         self._recorder = context.recorder("horizontal-pod-autoscaler")
         self._metrics = PodMetrics(context.client)
         self._histories: dict[str, History] = {}
-        # Of which pods each autoscaler is.
-        self._selectors: dict[str, selectors.Selector] = {}
-        self._served: dict[tuple[str, str], Resource] = {}
+        # Of which pods each autoscaler is: namespace → key → selector.
+        self._selectors: dict[str, dict[str, selectors.Selector]] = {}
         self._autoscalers = context.informers.of(HORIZONTALPODAUTOSCALERS, Autoscaler)
-        self._autoscalers.add_handler(on_add=self._queue, on_update=self._updated, on_delete=self._gone)
+        self._autoscalers.add_handler(on_add=self._queue, on_update=self._updated, on_delete=self._queue)
 
     def _queue(self, autoscaler: Autoscaler) -> None:
         self.queue.add(f"{autoscaler.metadata.namespace}/{autoscaler.metadata.name}")
@@ -94,10 +92,14 @@ class HorizontalPodAutoscalerController(Controller):
         if old.spec != new.spec:
             self._queue(new)
 
-    def _gone(self, autoscaler: Autoscaler) -> None:
-        key = f"{autoscaler.metadata.namespace}/{autoscaler.metadata.name}"
+    def _forget(self, key: str) -> None:
+        """Only who has the key in hand may: a look that was under way would remember it again."""
         self._histories.pop(key, None)
-        self._selectors.pop(key, None)
+        namespace = key.partition("/")[0]
+        of_namespace = self._selectors.get(namespace, {})
+        of_namespace.pop(key, None)
+        if not of_namespace:
+            self._selectors.pop(namespace, None)
 
     def resync(self) -> None:
         """Queue every autoscaler."""
@@ -111,6 +113,7 @@ class HorizontalPodAutoscalerController(Controller):
         """One autoscaler, now and in 15 s again."""
         autoscaler = self._autoscalers.items.get(key)
         if autoscaler is None:
+            self._forget(key)
             return
         try:
             await self._look(key, autoscaler)
@@ -219,10 +222,7 @@ class HorizontalPodAutoscalerController(Controller):
             raise
 
     async def _resource(self, group: str, kind: str) -> Resource:
-        found = self._served.get((group, kind))
-        if found is None:
-            self._served = {(r.group, r.kind): r for r in await discover(self.client)}
-            found = self._served.get((group, kind))
+        found = await self.context.discovery.of_kind(group, kind)
         if found is None:
             raise MetricsError(f'no matches for kind "{kind}" in group "{group}"')
         return found
@@ -284,13 +284,10 @@ class HorizontalPodAutoscalerController(Controller):
         except selectors.SelectorError as error:
             why = f"couldn't convert selector into a corresponding internal selector object: {error}"
             raise refuse("InvalidSelector", "InvalidSelector", why) from error
-        self._selectors[key] = selector
-        namespace = autoscaler.metadata.namespace
-        others = {
-            other: chosen
-            for other, chosen in self._selectors.items()
-            if other != key and other.partition("/")[0] == namespace
-        }
+        namespace = autoscaler.metadata.namespace or ""
+        of_namespace = self._selectors.setdefault(namespace, {})
+        of_namespace[key] = selector
+        others = {other: chosen for other, chosen in of_namespace.items() if other != key}
         if not others:
             return
         pods = await self._pods(look, text)

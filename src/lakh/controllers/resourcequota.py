@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from lakh.client.discovery import discover
+from lakh.client.discovery import REFRESH_SECONDS
 from lakh.client.errors import ApiError, ClientError, is_not_found
 from lakh.client.resources import PERSISTENTVOLUMECLAIMS, PODS, RESOURCEQUOTAS, SERVICES, Resource
 from lakh.machinery import quotausage
@@ -36,6 +36,8 @@ PAGE = 500
 # The plural and the group.
 Kind = tuple[str, str]
 _PODS, _SERVICES, _CLAIMS = ("pods", ""), ("services", ""), ("persistentvolumeclaims", "")
+# Of these discovery has nothing to tell.
+_BUILT_IN: dict[Kind, Resource] = {_PODS: PODS, _SERVICES: SERVICES, _CLAIMS: PERSISTENTVOLUMECLAIMS}
 
 
 def kind_of(name: str) -> Kind | None:
@@ -65,8 +67,9 @@ class ResourceQuotaController(Controller):
         super().__init__(context)
         self._quotas = context.informers.of(RESOURCEQUOTAS, ResourceQuota)
         self._by_namespace: dict[str, dict[str, ResourceQuota]] = {}
-        self._watched: set[Kind] = set()
-        self._served: dict[Kind, Resource] = {}
+        self._watched: set[Resource] = set()
+        # Quotas of what nobody serves yet.
+        self._waiting: dict[Kind, set[str]] = {}
         # When a key may be counted again, by the loop's clock.
         self._rests: dict[str, float] = {}
         self._quotas.add_handler(
@@ -77,12 +80,25 @@ class ResourceQuotaController(Controller):
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_resyncing())
+            group.create_task(self._keep_looking())
             group.create_task(self.queue.run(self.reconcile, self.workers))
 
     async def _keep_resyncing(self) -> None:
         while True:
             self.resync()
             await asyncio.sleep(RESYNC_SECONDS)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await self.look_for_kinds()
+
+    async def look_for_kinds(self) -> None:
+        """Queue the quotas that wait for a kind which has come to be served."""
+        if self._waiting:
+            for kind in self._waiting.keys() & await self._served():
+                for key in self._waiting.pop(kind):
+                    self.queue.add(key)
 
     def resync(self) -> None:
         """Queue every quota."""
@@ -102,7 +118,7 @@ class ResourceQuotaController(Controller):
     def _gone(self, quota: ResourceQuota) -> None:
         namespace = quota.metadata.namespace or ""
         key = f"{namespace}/{quota.metadata.name}"
-        self._rests.pop(key, None)
+        self.queue.add(key)  # who has it in hand forgets it
         quotas = self._by_namespace.get(namespace, {})
         quotas.pop(key, None)
         if not quotas:
@@ -115,14 +131,15 @@ class ResourceQuotaController(Controller):
         def touch(obj: Any) -> None:
             quotas = self._by_namespace.get(obj.metadata.namespace)
             # What is there already is about to be counted.
-            if quotas is not None and kind in self._watched:
+            if quotas is not None and resource in self._watched:
                 self._recount(kind, quotas)
 
         on_update: Callable[[Any, Any], None] | None = None
         if kind == _PODS:
 
             def on_update(old: Any, new: Any) -> None:
-                if is_finished(old) != is_finished(new):
+                # A new generation may be another size.
+                if is_finished(old) != is_finished(new) or old.metadata.generation != new.metadata.generation:
                     touch(new)
 
         elif kind in (_SERVICES, _CLAIMS):
@@ -131,7 +148,7 @@ class ResourceQuotaController(Controller):
                 touch(new)
 
         informer.add_handler(on_add=touch, on_update=on_update, on_delete=touch)
-        self._watched.add(kind)
+        self._watched.add(resource)
 
     def _recount(self, kind: Kind, quotas: dict[str, ResourceQuota]) -> None:
         now = asyncio.get_running_loop().time()
@@ -145,17 +162,26 @@ class ResourceQuotaController(Controller):
         """One quota."""
         quota = self._quotas.items.get(key)
         if quota is None:
+            self._rests.pop(key, None)
+            for keys in self._waiting.values():
+                keys.discard(key)
             return
         loop = asyncio.get_running_loop()
         began = loop.time()
         hard = quota.spec.hard or {}
-        used = {**(quota.status.used or {}), **await self.usage(quota)}
+        counted, failure = await self.usage(key, quota)
+        used = {**(quota.status.used or {}), **counted}
         used = {name: amount for name, amount in used.items() if name in hard}
         self._rests[key] = loop.time() + REST_FACTOR * (loop.time() - began)
-        before = quota.status
-        if before.hard == hard and before.used == used:
-            return
-        status = {"hard": _patch(before.hard, hard), "used": _patch(before.used, used)}
+        if (quota.status.hard or {}, quota.status.used or {}) != (hard, used):
+            await self._write(key, quota, hard, used)
+        if failure is not None:
+            raise failure
+
+    async def _write(
+        self, key: str, quota: ResourceQuota, hard: dict[str, str], used: dict[str, str]
+    ) -> None:
+        status = {"hard": _patch(quota.status.hard, hard), "used": _patch(quota.status.used, used)}
         patch = {"metadata": {"resourceVersion": quota.metadata.resourceVersion}, "status": status}
         namespace, _, name = key.partition("/")
         try:
@@ -164,35 +190,39 @@ class ResourceQuotaController(Controller):
             if not is_not_found(error):
                 raise
 
-    async def usage(self, quota: ResourceQuota) -> dict[str, str]:
-        """What is there of all that a quota limits and that is known here."""
+    async def usage(self, key: str, quota: ResourceQuota) -> tuple[dict[str, str], ClientError | None]:
+        """What is there of all that a quota limits and that is known here; and why something could not be counted."""
         kinds: dict[Kind, list[str]] = {}
         for name in quota.spec.hard or ():
             kind = kind_of(name)
             if kind is not None:
                 kinds.setdefault(kind, []).append(name)
-        await self._discover(kinds)
+        served = {**_BUILT_IN, **(await self._served() if kinds.keys() - _BUILT_IN else {})}
         found: dict[str, str] = {}
+        failure: ClientError | None = None
         namespace, scopes = quota.metadata.namespace or "", scopes_of(quota.spec)
         for kind, names in kinds.items():
-            resource = self._served.get(kind)
+            resource = served.get(kind)
             if resource is None:
+                self._waiting.setdefault(kind, set()).add(key)
                 continue
-            if kind not in self._watched:
+            if resource not in self._watched:
                 self._watch(kind, resource)
-            found |= await self._usage_of(kind, resource, names, namespace, scopes)
-        return found
+            try:
+                found |= await self._usage_of(kind, resource, names, namespace, scopes)
+            except ClientError as error:
+                failure = failure or error  # the others count all the same
+        return found, failure
 
-    async def _discover(self, kinds: Iterable[Kind]) -> None:
-        if all(kind in self._served for kind in kinds):
-            return
+    async def _served(self) -> dict[Kind, Resource]:
+        """All that can be counted, as far as the server tells."""
         try:
-            served = await discover(self.client)
+            served = await self.context.discovery.resources()
         except ClientError as error:
             log.warning("discovery failed, will retry: %s", error)
-            return
+            return {}
         wanted = {"create", "delete", "list", "watch"}
-        self._served = {
+        return {
             (resource.plural, resource.group): resource
             for resource in served
             if resource.namespaced and wanted <= resource.verbs
@@ -233,6 +263,8 @@ class ResourceQuotaController(Controller):
                 return
 
 
-def _patch(before: dict[str, str] | None, after: dict[str, str]) -> dict[str, str | None]:
-    """A merge patch that makes a map what it shall be."""
+def _patch(before: dict[str, str] | None, after: dict[str, str]) -> dict[str, str | None] | None:
+    """A merge patch that makes a map what it shall be; an empty one is left out, as Go does."""
+    if not after:
+        return None
     return {**dict.fromkeys(before or (), None), **after}
