@@ -115,6 +115,21 @@ kubectl get events --field-selector=involvedObject.kind=Deployment
 """,
     ),
     (
+        "Quotas and autoscalers",
+        "Quotas are counted, not enforced. There is no metrics API, so an autoscaler keeps its bounds and says what it lacks.",
+        """
+kubectl create quota small --hard=pods=5,requests.cpu=1,count/deployments.apps=2
+kubectl wait --for=jsonpath='{.status.used.pods}'=2 quota/small
+kubectl describe quota small
+kubectl autoscale deployment web --min=3 --max=5 --cpu-percent=70
+kubectl wait --for=jsonpath='{.status.desiredReplicas}'=3 hpa/web
+kubectl get hpa
+kubectl describe hpa web
+kubectl delete hpa/web quota/small
+kubectl scale deployment/web --replicas=2
+""",
+    ),
+    (
         "Server-side apply",
         "Fields have owners, and a second owner is told.",
         """

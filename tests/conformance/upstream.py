@@ -18,6 +18,7 @@ MODULES = (
     "test_upstream_apps",
     "test_upstream_custom",
     "test_upstream_garbage",
+    "test_upstream_quotas",
     "test_upstream_resources",
 )
 
@@ -96,6 +97,13 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "ResourceQuota should apply changes to a resourcequota status": "status.hard by update and patch, spec stays",
         "ResourceQuota should be able to update and delete ResourceQuota.": "hard limits are replaced",
         "ResourceQuota should manage the lifecycle of a ResourceQuota": "create, list, patch, deletecollection",
+        "ResourceQuota should create a ResourceQuota and capture the life of a configMap.": "used follows it",
+        "ResourceQuota should create a ResourceQuota and capture the life of a replica set.": "used follows it",
+        "ResourceQuota should create a ResourceQuota and capture the life of a replication controller.": "used follows it",
+        "ResourceQuota should create a ResourceQuota and capture the life of a secret.": "used follows it",
+        "ResourceQuota should create a ResourceQuota and ensure its status is promptly calculated.": "hard and used are told",
+        "ResourceQuota should verify ResourceQuota with best effort scope.": "each of two scopes counts its pods",
+        "ResourceQuota should verify ResourceQuota with terminating scopes.": "each of two scopes counts its pods",
         "Servers with support for API chunking should return chunks of results for list calls": "pages of one state, with remainingItemCount",
         "Servers with support for API chunking should support continue listing from the last key if the original version has been compacted away, though the list is inconsistent": "410 carries a token that goes on",
         "Servers with support for Table transformation should return a 406 for a backend which does not implement metadata": "Table of a review",
@@ -214,7 +222,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
 
 WEBHOOKS = "admission webhooks are stored, not called"
 POLICIES = "admission policies are stored, not evaluated"
-QUOTAS = "quotas are stored, not enforced or counted"
+QUOTAS = "quotas are counted, not enforced"
 
 LATER: dict[str, str] = {
     "AdmissionWebhook listing mutating webhooks should work": WEBHOOKS,
@@ -237,15 +245,8 @@ LATER: dict[str, str] = {
     "Aggregator Should be able to support the 1.17 Sample API Server using the current Aggregator": "requests are not passed on to other API servers",
     "CustomResourceConversionWebhook should be able to convert a non homogeneous list of CRs": "needs a container with the webhook",
     "CustomResourceConversionWebhook should be able to convert from CR v1 to CR v2": "needs a container with the webhook",
-    "ResourceQuota should create a ResourceQuota and capture the life of a configMap.": QUOTAS,
     "ResourceQuota should create a ResourceQuota and capture the life of a pod.": QUOTAS,
-    "ResourceQuota should create a ResourceQuota and capture the life of a replica set.": QUOTAS,
-    "ResourceQuota should create a ResourceQuota and capture the life of a replication controller.": QUOTAS,
-    "ResourceQuota should create a ResourceQuota and capture the life of a secret.": QUOTAS,
     "ResourceQuota should create a ResourceQuota and capture the life of a service.": QUOTAS,
-    "ResourceQuota should create a ResourceQuota and ensure its status is promptly calculated.": QUOTAS,
-    "ResourceQuota should verify ResourceQuota with best effort scope.": QUOTAS,
-    "ResourceQuota should verify ResourceQuota with terminating scopes.": QUOTAS,
     "ValidatingAdmissionPolicy should allow expressions to refer variables.": POLICIES,
     "ValidatingAdmissionPolicy should validate against a Deployment": POLICIES,
     "ReplicationController should surface a failure condition on a common issue like exceeded quota": QUOTAS,
