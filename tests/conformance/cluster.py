@@ -125,14 +125,14 @@ class Server(Process):
 class Cluster(Process):
     """`lakh up` with simulated nodes."""
 
-    def __init__(self, directory: Path, nodes: int) -> None:
+    def __init__(self, directory: Path, nodes: int, *options: str) -> None:
         self.data = directory / "data"
         self.port = free_port()
         self.kubeconfig = self.data / "kubeconfig"
         super().__init__(
             directory,
             *("up", "--data-dir", str(self.data), "--port", str(self.port)),
-            *("--nodes", str(nodes), "--devices"),
+            *("--nodes", str(nodes), *options),
         )
 
     def ready(self) -> Cluster:

@@ -20,7 +20,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A running cluster of simulated nodes."""
-    started = Cluster(tmp_path_factory.mktemp("cluster"), NODES).ready()
+    started = Cluster(tmp_path_factory.mktemp("cluster"), NODES, "--devices").ready()
     try:
         yield started
     finally:

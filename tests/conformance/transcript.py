@@ -1,6 +1,6 @@
 """Writes docs/kubectl.md: what the stock kubectl prints on a fresh cluster, really run.
 
-cd tests && python -m conformance.transcript ../docs/kubectl.md
+python -m tests.conformance.transcript docs/kubectl.md
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ kubectl create quota small --hard=pods=5,requests.cpu=1,count/deployments.apps=2
 kubectl wait --for=jsonpath='{.status.used.pods}'=2 quota/small
 kubectl describe quota small
 kubectl autoscale deployment web --min=3 --max=5 --cpu-percent=70
-kubectl wait --for=jsonpath='{.status.desiredReplicas}'=3 hpa/web
+kubectl wait --for=condition=ScalingActive=false hpa/web
 kubectl get hpa
 kubectl describe hpa web
 kubectl delete hpa/web quota/small
