@@ -16,11 +16,15 @@ from lakh.store import durable
 from lakh.store.durable import DurableWriter, RingWriter, SyncError, ThreadWriter, open_writer
 
 
-@pytest.fixture(params=["ring", "thread"])
-async def writer(request: pytest.FixtureRequest) -> AsyncIterator[DurableWriter]:
+@pytest.fixture(params=["ring", "ring before Linux 5.17", "thread"])
+async def writer(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[DurableWriter]:
+    if request.param == "ring before Linux 5.17":
+        monkeypatch.setattr(durable, "FEATURE_CQE_SKIP", 0)
     executor = ThreadPoolExecutor(1)
     try:
-        opened: DurableWriter = RingWriter() if request.param == "ring" else ThreadWriter(executor)
+        opened: DurableWriter = ThreadWriter(executor) if request.param == "thread" else RingWriter()
     except OSError as error:
         executor.shutdown()
         pytest.skip(f"no io_uring here: {error}")
