@@ -227,13 +227,78 @@ async def test_one_of_two_metrics_is_enough_to_grow_but_not_to_shrink(client: Fa
     assert conditions(status)["ScalingActive"] == ("False", "FailedGetExternalMetric")
     assert world.replicas == 3
     why = (
-        "failed to get external metric qps: unable to get external metric default/qps/nil: unable to fetch metrics from "
+        "unable to get external metric default/qps/nil: unable to fetch metrics from "
         "external metrics API: the server could not find the requested resource (get qps.external.metrics.k8s.io)"
     )
-    message = f"invalid metrics (1 invalid out of 2), first error is: failed to get qps external metric value: {why}"
+    outer = "failed to get qps external metric value: failed to get external metric qps"
+    message = f"invalid metrics (1 invalid out of 2), first error is: {outer}: {why}"
     assert world.events[-2:] == [
         ("Warning", "FailedGetExternalMetric", why),
         ("Warning", "FailedComputeMetricsReplicas", message),
+    ]
+
+
+def resource(kind: str, target: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    return {"type": kind, kind[0].lower() + kind[1:]: {"name": "cpu", "target": target, **parts}}
+
+
+AVERAGE = {"type": "AverageValue", "averageValue": "1"}
+NO_API = (
+    "unable to fetch metrics from {} metrics API: the server could not find the requested resource (get {})"
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason", "outer", "why"),
+    [
+        (
+            resource("Resource", AVERAGE),
+            "FailedGetResourceMetric",
+            "failed to get cpu resource metric value: ",
+            "failed to get cpu usage: unable to get metrics for resource cpu: "
+            + NO_API.format("resource", "pods.metrics.k8s.io"),
+        ),
+        (
+            resource("ContainerResource", CPU["resource"]["target"], container="c"),  # type: ignore[index]
+            "FailedGetContainerResourceMetric",
+            "failed to get c container metric value: ",
+            "failed to get cpu utilization: unable to get metrics for resource cpu: "
+            + NO_API.format("resource", "pods.metrics.k8s.io"),
+        ),
+        (
+            {
+                "type": "Object",
+                "object": {
+                    "metric": {"name": "qps"},
+                    "target": AVERAGE,
+                    "describedObject": {"apiVersion": "v1", "kind": "Service", "name": "s"},
+                },
+            },
+            "FailedGetObjectMetric",
+            "failed to get object metric value: failed to get qps object metric: ",
+            f"unable to get metric qps: {NO_API.format('custom', 'services.custom.metrics.k8s.io')} on Service default/s",
+        ),
+        (
+            {"type": "External", "external": {"metric": {"name": "qps"}, "target": AVERAGE}},
+            "FailedGetExternalMetric",
+            "failed to get qps external metric value: failed to get qps external metric: ",
+            "unable to get external metric default/qps/nil: "
+            + NO_API.format("external", "qps.external.metrics.k8s.io"),
+        ),
+    ],
+)
+async def test_what_is_told_of_a_failure(
+    client: FakeClient, asked: dict[str, Any], reason: str, outer: str, why: str
+) -> None:
+    world = World(client)
+    await world.look(asked)
+    assert world.events == [
+        ("Warning", reason, why),
+        (
+            "Warning",
+            "FailedComputeMetricsReplicas",
+            f"invalid metrics (1 invalid out of 1), first error is: {outer}{why}",
+        ),
     ]
 
 
@@ -365,6 +430,11 @@ async def test_the_scale_cannot_be_written(client: FakeClient) -> None:
     assert conditions(status) == {"AbleToScale": ("False", "FailedUpdateScale")}
     assert (status["currentReplicas"], status["desiredReplicas"]) == (12, 0)
     assert world.events[-1][1] == "FailedRescale"
+    world.scale(3)
+    world.cpu(*["800m"] * 3)
+    status = await world.look(CPU, name="b")
+    assert conditions(status)["AbleToScale"] == ("False", "FailedUpdateScale")
+    assert [m["type"] for m in status["currentMetrics"]] == ["Resource"]
 
 
 async def test_nothing_is_remembered_of_one_that_goes_while_it_is_looked_at(client: FakeClient) -> None:

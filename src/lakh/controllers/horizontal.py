@@ -19,7 +19,7 @@ from lakh.machinery import selectors
 from lakh.machinery.quantity import of_milli, parse_milli, parse_nano
 
 from . import clock, replicacount, scalingrules
-from .autoscalerviews import Autoscaler, AutoscalerSpec, AutoscalerStatus, Metric, Scale, Source
+from .autoscalerviews import Autoscaler, AutoscalerSpec, AutoscalerStatus, Identifier, Metric, Scale, Source
 from .context import Context, Controller
 from .podmetrics import PodMetrics
 from .replicacount import MetricsError, Pod, Proposal, Tolerance
@@ -185,7 +185,7 @@ class HorizontalPodAutoscalerController(Controller):
                 self._event(autoscaler, "Warning", "FailedRescale", message)
                 why = f"the HPA controller was unable to update the target scale: {error}"
                 look.tell("AbleToScale", "False", "FailedUpdateScale", why)
-                kept = AutoscalerStatus(current, status.desiredReplicas, scaled_at, status.currentMetrics)
+                kept = AutoscalerStatus(current, status.desiredReplicas, scaled_at, look.statuses)
                 await self._write(look, kept)
                 return
             why = f"the HPA controller was able to update the target scale to {desired}"
@@ -249,11 +249,9 @@ class HorizontalPodAutoscalerController(Controller):
             try:
                 proposal, what = await self._ask(look, metric, scale)
             except MetricsError as error:
-                reason, of = _FAILURES.get(metric.type, ("InvalidMetricSourceType", ""))
+                reason, prefix = _failure(metric)
                 self._event(autoscaler, "Warning", reason, str(error))
-                source = metric.resource or metric.containerResource or metric.external or Source()
-                told = of.format(source.name or source.metric.name)
-                failed.append((reason, error, f"{told}: {error}" if told else str(error)))
+                failed.append((reason, error, f"{prefix}{error}"))
                 continue
             if replicas == 0 or proposal.replicas > replicas:
                 replicas, name = proposal.replicas, what
@@ -335,7 +333,8 @@ class HorizontalPodAutoscalerController(Controller):
         kind = "container resource" if container else "resource"
         if target.averageValue is None and target.averageUtilization is None:
             raise MetricsError(
-                f"invalid {kind} metric source: neither a utilization target nor a value target was set"
+                "invalid resource metric source: neither an average utilization target "
+                "nor an average value (usage) target was set"
             )
         try:
             namespace = look.autoscaler.metadata.namespace or ""
@@ -350,7 +349,7 @@ class HorizontalPodAutoscalerController(Controller):
                 proposal = replicacount.of_average(
                     pods, samples, resource, wanted, current, tolerance, look.now
                 )
-                name = f"{resource} {kind}"
+                name = f"{resource} resource"
             else:
                 proposal = replicacount.of_utilization(
                     pods,
@@ -364,7 +363,8 @@ class HorizontalPodAutoscalerController(Controller):
                 )
                 name = f"{resource} {kind} utilization (percentage of request)"
         except MetricsError as error:
-            raise MetricsError(f"failed to get {resource} utilization: {error}") from error
+            what = "utilization" if target.averageValue is None else "usage"
+            raise MetricsError(f"failed to get {resource} {what}: {error}") from error
         value: dict[str, Any] = {"averageValue": of_milli(proposal.usage)}
         if proposal.utilization is not None:
             value["averageUtilization"] = proposal.utilization
@@ -434,10 +434,7 @@ class HorizontalPodAutoscalerController(Controller):
             values = await self._metrics.of_external(namespace, metric.name, _selector(metric.selector))
         except MetricsError as error:
             why = f"unable to get external metric {namespace}/{metric.name}/{chosen}: {error}"
-            fails = (
-                f"{metric.name} external metric" if target.averageValue else f"external metric {metric.name}"
-            )
-            raise MetricsError(f"failed to get {fails}: {why}") from error
+            raise MetricsError(why) from error
         proposal, told = await self._of_value(look, source, scale, sum(values))
         look.statuses[-1] = {"type": "External", "external": {"metric": plain(metric), "current": told}}
         return proposal, f"external metric {metric.name}({chosen})"
@@ -464,14 +461,25 @@ class HorizontalPodAutoscalerController(Controller):
         return proposal, {"value": of_milli(proposal.usage)}
 
 
-# The reason of the condition, and what is said before an error among others.
-_FAILURES = {
-    "Resource": ("FailedGetResourceMetric", "failed to get {} resource metric value"),
-    "ContainerResource": ("FailedGetContainerResourceMetric", "failed to get {} container metric value"),
-    "Pods": ("FailedGetPodsMetric", "failed to get pods metric value"),
-    "Object": ("FailedGetObjectMetric", "failed to get object metric value"),
-    "External": ("FailedGetExternalMetric", "failed to get {} external metric value"),
-}
+def _failure(metric: Metric) -> tuple[str, str]:
+    """The reason of the condition, and what is said before an error among others."""
+    match metric:
+        case Metric(type="Resource", resource=Source(name=name)):
+            return "FailedGetResourceMetric", f"failed to get {name} resource metric value: "
+        case Metric(type="ContainerResource", containerResource=Source(container=container)):
+            return "FailedGetContainerResourceMetric", f"failed to get {container} container metric value: "
+        case Metric(type="Pods"):
+            return "FailedGetPodsMetric", "failed to get pods metric value: "
+        case Metric(type="Object", object=Source(metric=Identifier(name=name), target=target)):
+            inner = f"failed to get {name} object metric: " if target.type == "AverageValue" else ""
+            return "FailedGetObjectMetric", f"failed to get object metric value: {inner}"
+        case Metric(type="External", external=Source(metric=Identifier(name=name), target=target)):
+            inner = f"{name} external metric" if target.averageValue else f"external metric {name}"
+            return (
+                "FailedGetExternalMetric",
+                f"failed to get {name} external metric value: failed to get {inner}: ",
+            )
+    return "InvalidMetricSourceType", ""
 
 
 def _selector(selector: Mapping[str, Any] | None) -> str:
