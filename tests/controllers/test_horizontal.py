@@ -276,7 +276,8 @@ NO_API = (
             },
             "FailedGetObjectMetric",
             "failed to get object metric value: failed to get qps object metric: ",
-            f"unable to get metric qps: {NO_API.format('custom', 'services.custom.metrics.k8s.io')} on Service default/s",
+            "unable to get metric qps: Service on default s/unable to fetch metrics from custom metrics API: "
+            "no custom metrics API (custom.metrics.k8s.io) registered",
         ),
         (
             {"type": "External", "external": {"metric": {"name": "qps"}, "target": AVERAGE}},
@@ -300,6 +301,14 @@ async def test_what_is_told_of_a_failure(
             f"invalid metrics (1 invalid out of 1), first error is: {outer}{why}",
         ),
     ]
+
+
+async def test_a_metric_that_the_custom_api_does_not_have(client: FakeClient) -> None:
+    world = World(client)
+    world.answers["/apis/custom.metrics.k8s.io"] = []
+    await world.look({"type": "Pods", "pods": {"metric": {"name": "qps"}, "target": AVERAGE}})
+    why = NO_API.format("custom", "pods.custom.metrics.k8s.io")
+    assert world.events[0] == ("Warning", "FailedGetPodsMetric", f"unable to get metric qps: {why}")
 
 
 CUSTOM = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default"

@@ -413,8 +413,9 @@ class HorizontalPodAutoscalerController(Controller):
                 namespace, plural, described.name, metric.name, _selector(metric.selector)
             )
         except MetricsError as error:
-            place = f"{described.kind} {namespace}/{described.name}"
-            raise MetricsError(f"unable to get metric {metric.name}: {error} on {place}") from error
+            # Upstream's words, in upstream's order.
+            why = f"{described.kind} on {namespace} {described.name}/{error}"
+            raise MetricsError(f"unable to get metric {metric.name}: {why}") from error
         proposal, told = await self._of_value(look, source, scale, value)
         about = {"metric": plain(metric), "current": told, "describedObject": plain(described)}
         look.statuses[-1] = {"type": "Object", "object": about}

@@ -6,7 +6,7 @@ What upstream's podautoscaler/metrics/client.go reads, with its words for what g
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -20,6 +20,7 @@ from .replicacount import MetricsError, Sample
 from .views import View
 
 DEFAULT_WINDOW_SECONDS = 60.0
+_CUSTOM = "custom.metrics.k8s.io"
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _part = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
 T = TypeVar("T")
@@ -75,15 +76,19 @@ class PodMetrics:
             if response.status == 200:
                 found: T = decode(response.body, type_)
                 return found
-            error: Any = api_error(response.status, response.body)
+            if response.status == 404:
+                why = await self._missing(api, what)
+            else:
+                why = str(api_error(response.status, response.body))
         except ClientError as failed:
             raise MetricsError(f"{fails}: {failed}") from failed
-        why = (
-            f"the server could not find the requested resource (get {what})"
-            if response.status == 404
-            else str(error)
-        )
         raise MetricsError(f"{fails}: {why}")
+
+    async def _missing(self, api: str, what: str) -> str:
+        """What is told of a path that is not served: upstream looks for the custom metrics API in discovery, and asks the others at once."""
+        if api == "custom" and (await self._client.raw("GET", f"/apis/{_CUSTOM}")).status == 404:
+            return f"no custom metrics API ({_CUSTOM}) registered"
+        return f"the server could not find the requested resource (get {what})"
 
     async def of_resource(
         self, namespace: str, selector: str, resource: str, container: str = ""
@@ -108,10 +113,8 @@ class PodMetrics:
         return found
 
     async def _custom(self, path: str, what: str, **query: str) -> list[_MetricValue]:
-        root = "/apis/custom.metrics.k8s.io/v1beta2"
-        listed = await self._get(
-            f"{root}/{path}", "custom", f"{what}.custom.metrics.k8s.io", _MetricValueList, **query
-        )
+        root = f"/apis/{_CUSTOM}/v1beta2"
+        listed = await self._get(f"{root}/{path}", "custom", f"{what}.{_CUSTOM}", _MetricValueList, **query)
         if not listed.items:
             raise MetricsError("no metrics returned from custom metrics API")
         return listed.items
