@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -11,9 +12,12 @@ from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from lakh.server import listing
+from lakh.server import listing, watching
 from lakh.server.watching import Form
+from tests.examples import examples
 from tests.server.harness import CONFIGMAPS, PODS, Api, configmap, pod
 
 
@@ -373,3 +377,55 @@ async def test_what_an_object_was_is_not_decoded_again_to_see_whether_it_matched
     kinds = [line["type"] for line in await stream.until(4)]
     assert kinds == ["ADDED", "MODIFIED", "DELETED", "ADDED"]
     assert len(decoded) == 4
+
+
+PHASES = st.sampled_from(("Pending", "Running", "Failed", None))
+
+
+@settings(max_examples=examples(50))
+@given(
+    st.lists(st.tuples(st.sampled_from("pqr"), PHASES), max_size=20),
+    st.sampled_from((1, 2, watching.KNOWN_MATCHES)),
+)
+def test_watches_by_field_tell_who_comes_and_goes(steps: list[tuple[str, str | None]], known: int) -> None:
+    selectors = {"!=Failed": lambda phase: phase != "Failed", "=Running": lambda phase: phase == "Running"}
+
+    async def play() -> None:
+        api = await Api.start()
+        await api.post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+        start = (await api.get(PODS)).json["metadata"]["resourceVersion"]
+        url = f"{PODS}?watch=true&resourceVersion={start}&fieldSelector=status.phase"
+        live = {s: await api.watch(url + s) for s in selectors}
+        phases: dict[str, str | None] = {}
+        changes: list[tuple[str, str | None, str | None]] = []
+
+        def note(name: str, phase: str | None) -> None:
+            changes.append((name, phases.get(name), phase))
+            phases[name] = phase
+
+        for name, phase in steps:
+            if phases.get(name) is None and phase is not None:
+                assert (await api.post(PODS, pod(name))).status == 201
+                note(name, "Pending")
+            if phase is None and phases.get(name) is not None:
+                assert (await api.delete(f"{PODS}/{name}")).status == 200
+                note(name, None)
+            elif phase != phases.get(name):
+                assert (await api.patch(f"{PODS}/{name}/status", {"status": {"phase": phase}})).status == 200
+                note(name, phase)
+        for selector, matches in selectors.items():
+            expected = []
+            for name, before, after in changes:
+                was, now = (phase is not None and matches(phase) for phase in (before, after))
+                if was or now:
+                    expected.append((name, "DELETED" if not now else "MODIFIED" if was else "ADDED"))
+            for stream in (live[selector], await api.watch(url + selector)):
+                told = [
+                    (e["object"]["metadata"]["name"], e["type"]) for e in await stream.until(len(expected))
+                ]
+                assert told == expected
+        await api.stop()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(watching, "KNOWN_MATCHES", known)
+        asyncio.run(play())

@@ -6,9 +6,10 @@ import msgspec
 
 from lakh.apis.custom import CustomResource
 from lakh.apis.registry import Registry, Resource
+from lakh.server.builtin_stores import CertificateSigningRequestStore, NamespaceStore
 from lakh.server.custom_store import CustomResourceDefinitionStore, CustomStore
 from lakh.server.serviceaddresses import ServiceStore
-from lakh.server.storage import CertificateSigningRequestStore, NamespaceStore, ResourceStore
+from lakh.server.storage import ResourceStore
 from lakh.store.partition import Partition
 
 # Own journal, revision counter and writer each (DESIGN: partitions by resource type).

@@ -64,7 +64,7 @@ from lakh.server.selecting import Selection
 from lakh.server.storage import Deleted, DeleteOptions, ResourceStore
 from lakh.server.subresources import Subresources
 from lakh.server.transport import Request, Response, StreamResponse
-from lakh.server.watching import Form, Watcher, Watching, watch_seconds
+from lakh.server.watching import Form, Watcher, Watching, check_watch_options, watch_seconds
 from lakh.store.state import Item
 
 # Kinds whose delete answers with the object (upstream's ReturnDeletedObject).
@@ -359,7 +359,7 @@ class Handlers:
             start = gonumbers.parse_uint(version) if version else 0
         except ValueError as e:
             raise errors.bad_request(f'Invalid value: "{version}": {e}') from None
-        _check_watch_options(send_initial, match, query.get("continue", ""))
+        check_watch_options(send_initial, match, query.get("continue", ""))
         streaming = boolean(query, "sendInitialEvents")
         initial = streaming or (start == 0 and send_initial == "")
         if not initial and start == 0:
@@ -591,26 +591,3 @@ class Handlers:
 async def _delete_item(context: Context, store: ResourceStore, item: Item, options: DeleteOptions) -> Deleted:
     _, namespace, name = item.key.split("/", 2)
     return await store.delete(context, namespace, name, options)
-
-
-def _check_watch_options(send_initial: str, match: str, token: str) -> None:
-    """Refuses combinations of a watch's parameters with all findings (upstream's validateWatchOptions)."""
-    found: list[errors.FieldError] = []
-    field = "resourceVersionMatch"
-    if send_initial and match != "NotOlderThan":
-        found.append(
-            errors.forbidden_field(field, f"sendInitialEvents requires setting {field} to NotOlderThan")
-        )
-    if match:
-        if not send_initial:
-            found.append(
-                errors.forbidden_field(
-                    field, f"{field} is forbidden for watch unless sendInitialEvents is provided"
-                )
-            )
-        if match != "NotOlderThan":
-            found.append(errors.not_supported(field, match, ("NotOlderThan",)))
-        if token:
-            found.append(errors.forbidden_field(field, f"{field} is forbidden when continue is provided"))
-    if found:
-        raise errors.invalid("meta.k8s.io", "ListOptions", "", found)

@@ -472,3 +472,26 @@ def watch_seconds(query: dict[str, str]) -> float:
         if seconds > 0:
             return float(seconds)
     return MIN_WATCH_SECONDS * random.uniform(1, 2)
+
+
+def check_watch_options(send_initial: str, match: str, token: str) -> None:
+    """Refuses combinations of a watch's parameters with all findings (upstream's validateWatchOptions)."""
+    found: list[errors.FieldError] = []
+    field = "resourceVersionMatch"
+    if send_initial and match != "NotOlderThan":
+        found.append(
+            errors.forbidden_field(field, f"sendInitialEvents requires setting {field} to NotOlderThan")
+        )
+    if match:
+        if not send_initial:
+            found.append(
+                errors.forbidden_field(
+                    field, f"{field} is forbidden for watch unless sendInitialEvents is provided"
+                )
+            )
+        if match != "NotOlderThan":
+            found.append(errors.not_supported(field, match, ("NotOlderThan",)))
+        if token:
+            found.append(errors.forbidden_field(field, f"{field} is forbidden when continue is provided"))
+    if found:
+        raise errors.invalid("meta.k8s.io", "ListOptions", "", found)
