@@ -66,15 +66,14 @@ class ResourceQuotaController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._quotas = context.informers.of(RESOURCEQUOTAS, ResourceQuota)
-        self._by_namespace: dict[str, dict[str, ResourceQuota]] = {}
+        # Namespace → key → what the quota counts.
+        self._by_namespace: dict[str, dict[str, frozenset[Kind]]] = {}
         self._watched: set[Resource] = set()
         # Quotas of what nobody serves yet.
         self._waiting: dict[Kind, set[str]] = {}
         # When a key may be counted again, by the loop's clock.
         self._rests: dict[str, float] = {}
-        self._quotas.add_handler(
-            on_add=self._changed, on_update=lambda old, new: self._changed(new), on_delete=self._gone
-        )
+        self._quotas.add_handler(on_add=self._changed, on_update=self._updated, on_delete=self._gone)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -110,10 +109,13 @@ class ResourceQuotaController(Controller):
     def _changed(self, quota: ResourceQuota) -> None:
         namespace = quota.metadata.namespace or ""
         key = f"{namespace}/{quota.metadata.name}"
-        before = self._by_namespace.setdefault(namespace, {}).get(key)
-        self._by_namespace[namespace][key] = quota
-        if before is None or before.spec != quota.spec or quota.status.hard != quota.spec.hard:
-            self.queue.add(key)
+        kinds = frozenset(filter(None, map(kind_of, quota.spec.hard or ())))
+        self._by_namespace.setdefault(namespace, {})[key] = kinds
+        self.queue.add(key)
+
+    def _updated(self, old: ResourceQuota, new: ResourceQuota) -> None:
+        if old.spec != new.spec or (new.status.hard or {}) != (new.spec.hard or {}):
+            self._changed(new)
 
     def _gone(self, quota: ResourceQuota) -> None:
         namespace = quota.metadata.namespace or ""
@@ -150,10 +152,10 @@ class ResourceQuotaController(Controller):
         informer.add_handler(on_add=touch, on_update=on_update, on_delete=touch)
         self._watched.add(resource)
 
-    def _recount(self, kind: Kind, quotas: dict[str, ResourceQuota]) -> None:
+    def _recount(self, kind: Kind, quotas: dict[str, frozenset[Kind]]) -> None:
         now = asyncio.get_running_loop().time()
-        for key, quota in quotas.items():
-            if any(kind_of(name) == kind for name in quota.spec.hard or ()):
+        for key, kinds in quotas.items():
+            if kind in kinds:
                 self.queue.add_after(key, max(self._rests.get(key, 0.0) - now, SETTLE_SECONDS))
 
     # -- counting ------------------------------------------------------------------------------------------------------------------
