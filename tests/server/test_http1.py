@@ -126,6 +126,38 @@ def test_malformed_request_lines(line: bytes, code: int) -> None:
         http1.parse_request_line(line)
 
 
+PIECES = st.lists(
+    st.sampled_from(
+        (b"/", b"?", b"a", b"#", b"%20", b" ", b"\t", b"\r", b"\n", b"\x7f", b"\xe9", b"*", b"http://h")
+    ),
+    max_size=5,
+).map(b"".join)
+
+
+def read(line: bytes) -> object:
+    try:
+        return http1.parse_request_line(line)
+    except HttpError as error:
+        return error.code, str(error)
+
+
+@given(
+    st.sampled_from((b"GET", b"POST", b"PUT", b"OPTIONS", b"get", b"")),
+    PIECES,
+    st.sampled_from((b"HTTP/1.1", b"HTTP/1.0", b"HTTP/1.1\n", b"HTTP/2", b"")),
+)
+def test_usual_and_remembered_lines_are_read_as_any_other(
+    method: bytes, target: bytes, version: bytes
+) -> None:
+    line = b"%b %b %b" % (method, target, version)
+    found = read(line)
+    assert read(line) == found, "once more, from memory"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(http1, "_USUAL_LINE", lambda line: None)
+        patched.setattr(http1, "MAX_REMEMBERED_LINE_BYTES", 0)
+        assert read(line) == found
+
+
 def decode(pieces: list[bytes], limit_bytes: int = 1 << 20) -> tuple[bytes, bool, bytes]:
     """Feed the pieces as a connection does; the body, whether it is done, and what is left."""
     body = ChunkedBody(limit_bytes)

@@ -77,11 +77,21 @@ def meaning(info: RequestInfo | None) -> tuple[object, ...] | None:
     return (info.verb, info.resource, info.namespace, info.name, info.subresource, info.path)
 
 
-@given(st.lists(st.tuples(st.sampled_from(METHODS), PATHS, st.sampled_from(("", "watch=1", "watch=0")))))
-def test_a_router_finds_what_resolve_finds(requests: Iterable[tuple[str, str, str]]) -> None:
-    router = Router(REGISTRY)
-    for method, path, query in [*requests, *requests]:
-        expected = resolve(REGISTRY, method, path, parse_query(query))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(METHODS), PATHS, st.sampled_from(("", "watch=1", "watch=0")), st.booleans())
+    )
+)
+def test_a_router_finds_what_resolve_finds(requests: Iterable[tuple[str, str, str, bool]]) -> None:
+    """Whatever was asked before, also while a resource comes and goes."""
+    changing = REGISTRY.copy()
+    router = Router(changing)
+    pods = REGISTRY.get("", "v1", "pods")
+    assert pods is not None
+    for method, path, query, served in [*requests, *requests]:
+        if served != (changing.get("", "v1", "pods") is not None):
+            (changing.add if served else changing.remove)(pods)
+        expected = resolve(changing, method, path, parse_query(query))
         assert meaning(router.resolve(method, path, parse_query(query))) == meaning(expected), path
 
 
