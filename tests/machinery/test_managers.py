@@ -230,3 +230,12 @@ def test_who_has_not_renewed_before_does_not_renew():
         {**entry, "apiVersion": "coordination.k8s.io/v1beta1"},
     ):
         assert managers.renew(at_rest([other]), "renewTime", "a", T2, LEASES) is None
+
+
+def test_large_owners_are_not_kept():
+    managers._metadata.clear()
+    for size, kept in ((10, 1), (managers.MAX_CREATED_BYTES, 1)):
+        owner = {"apiVersion": "v1", "kind": "X", "name": "n" * size, "uid": "u"}
+        obj = msgspec.convert({"metadata": {"ownerReferences": [owner]}, "spec": {}}, POD)
+        assert managers.create(obj, b"", "m", T1, PODS)
+        assert len(managers._metadata) == kept

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+
+from lakh.machinery.shortcache import short_cache
 
 IMAGE_CACHE_SIZE = 16_384
 
@@ -21,7 +22,7 @@ _reference = re.compile(
 MAX_LENGTH = 1024
 
 
-@lru_cache(maxsize=IMAGE_CACHE_SIZE)
+@short_cache(IMAGE_CACHE_SIZE)
 def default_pull_policy(image: str) -> str:
     """`Always` for an image that is, or amounts to, `:latest`; `IfNotPresent` for all others."""
     match = _reference(image) if len(image) <= MAX_LENGTH else None

@@ -25,6 +25,7 @@ from lakh.machinery.errors import (
     too_long,
 )
 from lakh.machinery.schema import Node, attribute_name
+from lakh.machinery.shortcache import short_cache
 
 NameRule = Callable[[str], list[str]]
 
@@ -52,7 +53,7 @@ _STANDARD_FINALIZERS = frozenset(("kubernetes", "orphan", "foregroundDeletion"))
 def memoised(rule: NameRule) -> Callable[[str], tuple[str, ...]]:
     """A string rule with a bounded cache; its messages as a tuple, so that nobody can change them."""
 
-    @lru_cache(maxsize=STRING_CACHE_SIZE)
+    @short_cache(STRING_CACHE_SIZE)
     def cached(value: str) -> tuple[str, ...]:
         return tuple(rule(value))
 
@@ -202,7 +203,7 @@ def validate_owner_references(references: Sequence[Any], path: str, found: list[
                 controller = ref.name or ""
 
 
-@lru_cache(maxsize=STRING_CACHE_SIZE)
+@short_cache(STRING_CACHE_SIZE)
 def check_finalizer(name: str) -> tuple[str, ...]:
     """Messages of what is wrong with the name of a finalizer: qualified, or one of the standard ones."""
     messages = names.qualified_name(name)

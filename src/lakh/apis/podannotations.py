@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from lakh.apis import structs
@@ -16,6 +15,7 @@ from lakh.apis.fieldrefs import local_descending_path
 from lakh.apis.meta import STRING_CACHE_SIZE
 from lakh.apis.security import visit_containers
 from lakh.machinery.errors import FieldError, forbidden_field, invalid_value
+from lakh.machinery.shortcache import short_cache
 
 _AppArmorProfile = structs.core("AppArmorProfile")
 _SecurityContext = structs.core("SecurityContext")
@@ -31,7 +31,7 @@ _MAX_COST = 2**31
 _is_cost = re.compile(r"[-+]?[0-9]+", re.ASCII).fullmatch
 
 
-@lru_cache(maxsize=STRING_CACHE_SIZE)
+@short_cache(STRING_CACHE_SIZE)
 def _meaning(key: str) -> str:
     """Which rule an annotation's key has; empty for none."""
     if key in (MIRROR, DELETION_COST, SECCOMP_POD):

@@ -6,7 +6,6 @@ Most fields that can give cause are absent from most pods, so a usual pod costs 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 from lakh.apis.meta import STRING_CACHE_SIZE
@@ -17,6 +16,7 @@ from lakh.apis.resourcelists import milli
 from lakh.apis.security import visit_containers
 from lakh.apis.volumes import ACCESS_FILES, ACCESS_SOURCE, TOKEN_PATH
 from lakh.machinery import addresses, names
+from lakh.machinery.shortcache import short_cache
 
 _DEPRECATED_ANNOTATIONS = {
     "scheduler.alpha.kubernetes.io/critical-pod": 'non-functional in v1.16+; use the "priorityClassName" field instead',
@@ -56,7 +56,7 @@ def pod_warnings(pod: Any) -> list[str]:
     return found
 
 
-@lru_cache(maxsize=STRING_CACHE_SIZE)
+@short_cache(STRING_CACHE_SIZE)
 def _concerns(key: str) -> bool:
     """Whether an annotation with this key can give cause for a warning."""
     return key in _DEPRECATED_ANNOTATIONS or "apparmor" in key or "seccomp" in key

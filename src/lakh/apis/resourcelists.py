@@ -6,7 +6,6 @@ is when defaults are filled in and is reported by validation.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from lakh.apis.meta import check_dns_label, check_label_key, report
@@ -20,6 +19,7 @@ from lakh.machinery.errors import (
     not_supported,
     required,
 )
+from lakh.machinery.shortcache import short_cache
 
 Amount = str | int | float
 
@@ -52,7 +52,7 @@ _STANDARD = _STANDARD_CONTAINER | _STANDARD_QUOTA | _STANDARD_QUOTA_AMOUNTS | {"
 _HUGE_PAGES = "hugepages-"
 
 
-@lru_cache(maxsize=QUANTITY_CACHE_SIZE)
+@short_cache(QUANTITY_CACHE_SIZE)
 def canonical(value: Amount) -> str | None:
     """The canonical form of a quantity, rounded up to thousandths as resource lists are; None when it is not a quantity."""
     try:
@@ -63,7 +63,7 @@ def canonical(value: Amount) -> str | None:
         return None
 
 
-@lru_cache(maxsize=QUANTITY_CACHE_SIZE)
+@short_cache(QUANTITY_CACHE_SIZE)
 def milli(value: Amount) -> int | None:
     """A quantity in thousandths, rounded up; None when it is not a quantity."""
     try:
@@ -93,7 +93,7 @@ def is_huge_page(name: str) -> bool:
     return name.startswith(_HUGE_PAGES)
 
 
-@lru_cache(maxsize=NAME_CACHE_SIZE)
+@short_cache(NAME_CACHE_SIZE)
 def is_extended(name: str) -> bool:
     """Whether a resource is an extended one: another domain's than Kubernetes', counted in whole units."""
     return (
@@ -129,7 +129,7 @@ def is_standard(name: str) -> bool:
     return name in _STANDARD or name.startswith((_HUGE_PAGES, "requests.hugepages-"))
 
 
-@lru_cache(maxsize=NAME_CACHE_SIZE)
+@short_cache(NAME_CACHE_SIZE)
 def check_resource_name(name: str) -> tuple[str, ...]:
     """Messages of what is wrong with the name of any resource."""
     messages = check_label_key(name)
@@ -140,7 +140,7 @@ def check_resource_name(name: str) -> tuple[str, ...]:
     return ()
 
 
-@lru_cache(maxsize=NAME_CACHE_SIZE)
+@short_cache(NAME_CACHE_SIZE)
 def check_container_resource_name(name: str) -> tuple[str, ...]:
     """Messages of what is wrong with the name of a container's resource."""
     messages = check_resource_name(name)
@@ -152,7 +152,7 @@ def check_container_resource_name(name: str) -> tuple[str, ...]:
     return messages
 
 
-@lru_cache(maxsize=QUANTITY_CACHE_SIZE)
+@short_cache(QUANTITY_CACHE_SIZE)
 def check_amount(name: str, value: Amount, pages: bool = True) -> tuple[str, ...]:
     """Messages of what is wrong with the amount of a resource; `pages`: huge pages are whole ones."""
     amount = milli(value)
@@ -169,7 +169,7 @@ def check_amount(name: str, value: Amount, pages: bool = True) -> tuple[str, ...
     return ()
 
 
-@lru_cache(maxsize=NAME_CACHE_SIZE)
+@short_cache(NAME_CACHE_SIZE)
 def _check_pod_resource(name: str) -> tuple[str, ...]:
     """Messages of what is wrong with the name of a pod's own resource, "" when it is a name and not supported."""
     messages = check_resource_name(name)

@@ -116,8 +116,8 @@ def renew(at_rest: bytes, field: str, manager: str, time: str, endpoint: Endpoin
         or (entry.subresource or "") != endpoint.subresource
     ):
         return None
-    spec = _sets(entry).get("f:spec")
-    if spec is None or not _holds(bytes(spec), f"f:{field}"):
+    spec = bytes(_sets(entry).get("f:spec") or b"")
+    if not spec or len(spec) > MAX_CACHED_BYTES or not _holds(spec, f"f:{field}"):
         return None
     entry.time = time
     return _encode(entries)
@@ -155,20 +155,20 @@ def create(obj: Any, key: bytes, manager: str, time: str, endpoint: Endpoint) ->
         _keep(_specs, (endpoint, key), spec, len(key) + len(spec))
     metadata = obj.metadata
     labels, annotations, finalizers = metadata.labels, metadata.annotations, metadata.finalizers
-    owners = metadata.ownerReferences
+    owners = None if metadata.ownerReferences is None else _encode(metadata.ownerReferences)
     # What of metadata its fields depend on: names, the items of sets, the owners.
     which = (
         endpoint,
         labels if labels is None else (*labels,),
         annotations if annotations is None else (*annotations,),
         finalizers if finalizers is None else (*finalizers,),
-        owners if owners is None else _encode(owners),
+        owners,
         metadata.generateName is None,
     )
     head = _metadata.get(which)
     if head is None:
         head = _part({"metadata": msgspec.to_builtins(metadata)}, endpoint)
-        _keep(_metadata, which, head, 2 * len(head))
+        _keep(_metadata, which, head, 2 * len(head) + len(owners or b""))
     if not spec and not head:
         return b""
     entry = Entry(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lakh.machinery import errors, times
+from lakh.machinery.shortcache import short_cache
 from lakh.server.authn import User
 from lakh.server.codec import FieldValidation
 
@@ -110,7 +110,7 @@ def field_manager(query: dict[str, str], user_agent: str) -> str:
     return _manager_of(user_agent)
 
 
-@lru_cache(1024)
+@short_cache(1024)
 def _manager_of(user_agent: str) -> str:
     """What is printable of an agent's name, as far as whole characters fit (upstream's prefixFromUserAgent). Headers are bytes, one a character."""
     name = user_agent.partition("/")[0].encode("latin-1", "replace").decode("utf-8", "replace")
