@@ -271,7 +271,7 @@ def _validate_quota_amounts(amounts: dict[str, Any] | None, path: str, found: li
         report(check_resource_name(name), where, name, found)
         if "/" not in name and not is_standard_quota(name):
             found.append(invalid_value(where, name, "must be a standard resource for quota"))
-        report(check_amount(name, value, pages=False), where, value, found)
+        report(check_amount(name, value, False), where, value, found)
 
 
 _POD_COUNT = frozenset(("pods",))
