@@ -87,9 +87,9 @@ CONNECT = frozenset(("attach", "exec", "log", "portforward", "proxy"))
 _OPTIONS = {"POST": "Create", "PUT": "Update", "PATCH": "Patch"}
 
 # Deletions of a collection under way at once; each waits for its commit, which they share.
-DELETES_AT_ONCE = 64
-# Of these, begun before others get a turn: 2 ms.
-DELETES_A_TURN = 16
+DELETES_AT_ONCE = 16
+# Of these, begun before others get a turn.
+DELETES_A_TURN = 4
 
 
 class Handlers:
