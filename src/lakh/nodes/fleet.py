@@ -162,8 +162,8 @@ _stages: dict[tuple[str, bool], tuple[str, bool]] = {}
 class Fleet:
     """Kubelets of one instance type, from index `start` on. `run` works until it is cancelled. `wall` tells the time of day.
 
-    Leases are renewed through `heartbeats`, a client with connections of its own, as in a kubelet: a hundred thousand pods that
-    start at once must not keep the signs of life waiting.
+    Leases are renewed and nodes' statuses reported through `heartbeats`, a client with connections of its own, as in a kubelet: a hundred
+    thousand pods that start at once must not keep the signs of life waiting, nor a hundred thousand nodes the pods.
     """
 
     def __init__(
@@ -368,7 +368,7 @@ class Fleet:
     async def _patch_status(
         self, kubelet: Kubelet, status: dict[str, object], annotations: dict[str, str] | None = None
     ) -> None:
-        await self.client.patch(
+        await self._heartbeats.patch(
             NODES,
             kubelet.name,
             {"metadata": {"annotations": annotations or {}}, "status": status},
