@@ -11,6 +11,7 @@ from typing import Any
 from lakh.apis.resourcelists import canonical, is_huge_page, milli, validate_requirements
 from lakh.machinery import quantity
 from lakh.machinery.errors import FieldError, forbidden_field, invalid_value
+from lakh.machinery.podamounts import together
 
 _COMPUTE = ("cpu", "memory")
 
@@ -20,38 +21,18 @@ def is_supported(name: str) -> bool:
     return name in _COMPUTE or is_huge_page(name)
 
 
-def _sum(total: dict[str, str], amounts: dict[str, Any] | None) -> None:
-    for name, value in (amounts or {}).items():
-        # What is no quantity is reported where it stands.
-        if canonical(value) is not None:
-            total[name] = quantity.add(total[name], value) if name in total else quantity.canonical(value)
+def _amounts(container: Any, side: str) -> dict[str, Any]:
+    """Without what is no quantity, which is reported where it stands."""
+    amounts = getattr(container.resources, side) if container.resources is not None else None
+    return {name: value for name, value in (amounts or {}).items() if canonical(value) is not None}
 
 
 def aggregate(spec: Any, side: str) -> dict[str, str]:
     """What all containers have together in `requests` or `limits`: init containers run before the others, sidecars with all."""
-    running: dict[str, str] = {}
-    starting: dict[str, str] = {}
-    sidecars: dict[str, str] = {}
-    for container in spec.containers or ():
-        _sum(running, getattr(container.resources, side) if container.resources is not None else None)
-    for container in spec.initContainers or ():
-        amounts = getattr(container.resources, side) if container.resources is not None else None
-        if container.restartPolicy == "Always":
-            _sum(running, amounts)
-            _sum(sidecars, amounts)
-            alone = sidecars
-        else:
-            alone = dict(sidecars)
-            _sum(alone, amounts)
-        _raise(starting, alone)
-    _raise(running, starting)
-    return running
-
-
-def _raise(total: dict[str, str], amounts: dict[str, str]) -> None:
-    for name, value in amounts.items():
-        if name not in total or quantity.compare(value, total[name]) > 0:
-            total[name] = value
+    return together(
+        (_amounts(container, side) for container in spec.containers or ()),
+        ((c.restartPolicy == "Always", _amounts(c, side)) for c in spec.initContainers or ()),
+    )
 
 
 def default_pod_resources(spec: Any) -> None:

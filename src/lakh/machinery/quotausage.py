@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from lakh.machinery import quantity, times
+from lakh.machinery.podamounts import add, raise_to, together
 
 Amounts = Mapping[str, str]
 Item = TypeVar("Item")
@@ -245,29 +246,20 @@ def _of_pod(pod: Pod, side: str) -> dict[str, str]:
     infeasible = any(
         c.type == "PodResizePending" and c.reason == "Infeasible" for c in pod.status.conditions or ()
     )
-    running: dict[str, str] = {}
-    for container in spec.containers or ():
-        _add(running, _of_container(container, side, statuses, infeasible))
-    starting: dict[str, str] = {}
-    sidecars: dict[str, str] = {}
-    for container in spec.initContainers or ():
-        amounts = _of_container(container, side, statuses, infeasible)
-        if container.restartPolicy == "Always":
-            _add(running, amounts)
-            _add(sidecars, amounts)
-            _raise(starting, sidecars)
-        else:
-            alone = dict(sidecars)
-            _add(alone, amounts)
-            _raise(starting, alone)
-    _raise(running, starting)
+    running = together(
+        (_of_container(c, side, statuses, infeasible) for c in spec.containers or ()),
+        (
+            (c.restartPolicy == "Always", _of_container(c, side, statuses, infeasible))
+            for c in spec.initContainers or ()
+        ),
+    )
     for name, amount in (_side(spec.resources, side) or {}).items():
         if name in ("cpu", "memory") or name.startswith(_HUGE_PAGES):
             running[name] = amount
     for name, amount in (spec.overhead or {}).items():
         # What has no limit has none with the overhead.
         if side == "requests" or name in running:
-            _add(running, {name: amount})
+            add(running, {name: amount})
     return running
 
 
@@ -286,21 +278,10 @@ def _of_container(
     if status is None or status.resources is None:
         return asked
     most = {} if infeasible else dict(asked)
-    _raise(most, _side(status.resources, side) or {})
+    raise_to(most, _side(status.resources, side) or {})
     if side == "requests":
-        _raise(most, status.allocatedResources or {})
+        raise_to(most, status.allocatedResources or {})
     return most
-
-
-def _add(total: dict[str, str], amounts: Amounts) -> None:
-    for name, amount in amounts.items():
-        total[name] = quantity.add(total[name], amount) if name in total else amount
-
-
-def _raise(total: dict[str, str], amounts: Amounts) -> None:
-    for name, amount in amounts.items():
-        if name not in total or quantity.compare(amount, total[name]) > 0:
-            total[name] = amount
 
 
 def pod_matches(scope: Scope, pod: Pod) -> bool:
@@ -323,14 +304,16 @@ def pod_matches(scope: Scope, pod: Pod) -> bool:
 
 def _crosses_namespaces(affinity: Mapping[str, Any]) -> bool:
     for kind in ("podAffinity", "podAntiAffinity"):
-        terms = affinity.get(kind) or {}
-        for term in terms.get("requiredDuringSchedulingIgnoredDuringExecution") or ():
-            if term.get("namespaces") or term.get("namespaceSelector") is not None:
-                return True
-        for weighted in terms.get("preferredDuringSchedulingIgnoredDuringExecution") or ():
-            term = weighted.get("podAffinityTerm") or {}
-            if term.get("namespaces") or term.get("namespaceSelector") is not None:
-                return True
+        of_kind = affinity.get(kind) or {}
+        terms = [
+            *(of_kind.get("requiredDuringSchedulingIgnoredDuringExecution") or ()),
+            *(
+                weighted.get("podAffinityTerm") or {}
+                for weighted in of_kind.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+            ),
+        ]
+        if any(term.get("namespaces") or term.get("namespaceSelector") is not None for term in terms):
+            return True
     return False
 
 
