@@ -162,10 +162,7 @@ class Informer(Generic[T]):
         if on_add is not None:
             self._on_add.append(on_add)
             for item in list(self.items.values()):
-                try:
-                    on_add(item)
-                except Exception:
-                    self._failed(item)
+                self._tell([on_add], item)
 
     def add_index(self, name: str, keys: Callable[[T], Iterable[str]]) -> None:
         """Keep the items findable by `keys(item)`. The function must be pure."""
@@ -186,9 +183,14 @@ class Informer(Generic[T]):
 
     # The cache
 
-    def _failed(self, item: T) -> None:
-        """A handler has raised."""
-        log.exception("a handler of the %s informer failed on %s", self.resource.plural, object_key(item))
+    def _tell(self, handlers: list[Callable[..., object]], *items: T) -> None:
+        for handler in handlers:
+            try:
+                handler(*items)
+            except Exception:
+                log.exception(
+                    "a handler of the %s informer failed on %s", self.resource.plural, object_key(items[-1])
+                )
 
     def _put(self, key: str, new: T) -> None:
         old = self.items.get(key)
@@ -207,17 +209,9 @@ class Informer(Generic[T]):
         for index in self._indexes.values():
             index.replace(key, old, new)
         if old is None:
-            for added in self._on_add:
-                try:
-                    added(new)
-                except Exception:
-                    self._failed(new)
+            self._tell(self._on_add, new)
         else:
-            for updated in self._on_update:
-                try:
-                    updated(old, new)
-                except Exception:
-                    self._failed(new)
+            self._tell(self._on_update, old, new)
 
     def _remove(self, key: str, last: T | None = None) -> None:
         """Forget an item. `last` is its final state, if the server has told it."""
@@ -228,11 +222,7 @@ class Informer(Generic[T]):
             index.replace(key, old, None)
         if last is None or last.metadata.uid != old.metadata.uid:
             last = old
-        for deleted in self._on_delete:
-            try:
-                deleted(last)
-            except Exception:
-                self._failed(last)
+        self._tell(self._on_delete, last)
 
     def _apply(self, event: WatchEvent[T]) -> None:
         """One event of the watch."""

@@ -168,11 +168,6 @@ def requests_of(pods: Iterable[Pod], resource: str, container: str = "") -> dict
     return found
 
 
-def _quotient(a: int, b: int) -> int:
-    """Go's division of integers that are not negative."""
-    return a // b
-
-
 def _utilization(
     samples: Mapping[str, Sample], requests: Mapping[str, int], target: int
 ) -> tuple[float, int, int]:
@@ -182,12 +177,12 @@ def _utilization(
     if not requested:
         raise MetricsError("no metrics returned matched known pods")
     total = sum(value for value, _ in used)
-    percent = _quotient(total * 100, requested)
-    return percent / target, percent, _quotient(total, len(used))
+    percent = total * 100 // requested
+    return percent / target, percent, total // len(used)
 
 
 def _average(samples: Mapping[str, Sample], target: int) -> tuple[float, int]:
-    usage = _quotient(sum(sample.value for sample in samples.values()), len(samples))
+    usage = sum(sample.value for sample in samples.values()) // len(samples)
     return usage / target, usage
 
 

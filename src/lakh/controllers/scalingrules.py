@@ -118,6 +118,11 @@ def _by_default(current: int, desired: int, least: int, most: int) -> tuple[int,
     limit = int(max(SCALE_UP_FACTOR * current, SCALE_UP_MINIMUM))
     if desired < least:
         return least, "TooFewReplicas", _TOO_FEW
+    return _at_most(desired, limit, most)
+
+
+def _at_most(desired: int, limit: int, most: int) -> tuple[int, str, str]:
+    """No more than replicas may become at this rate, nor than there may be."""
     if desired > min(most, limit):
         return (limit, "ScaleUpLimit", _TOO_FAST) if most > limit else (most, "TooManyReplicas", _TOO_MANY)
     return desired, *_WITHIN
@@ -128,11 +133,8 @@ def _by_rules(
 ) -> tuple[int, str, str]:
     if desired > current:
         limit = max(scale_up_limit(up, history, current, now), current)
-        if desired > min(most, limit):
-            return (
-                (limit, "ScaleUpLimit", _TOO_FAST) if most > limit else (most, "TooManyReplicas", _TOO_MANY)
-            )
-    elif desired < current:
+        return _at_most(desired, limit, most)
+    if desired < current:
         limit = min(scale_down_limit(down, history, current, now), current)
         if desired < max(least, limit):
             if least < limit:
@@ -141,8 +143,13 @@ def _by_rules(
     return desired, *_WITHIN
 
 
-def _within(events: list[tuple[int, float]], seconds: int, now: float) -> int:
-    return sum(change for change, at in events if at > now - seconds)
+def _before(history: History, policy: Policy, current: int, now: float) -> int:
+    """How many replicas there were when the policy's period began."""
+
+    def within(events: list[tuple[int, float]]) -> int:
+        return sum(change for change, at in events if at > now - policy.periodSeconds)
+
+    return current - within(history.added) + within(history.removed)
 
 
 def scale_up_limit(rules: Rules, history: History, current: int, now: float) -> int:
@@ -151,11 +158,7 @@ def scale_up_limit(rules: Rules, history: History, current: int, now: float) -> 
         return current
     proposed: list[int] = []
     for policy in rules.policies or ():
-        began = (
-            current
-            - _within(history.added, policy.periodSeconds, now)
-            + _within(history.removed, policy.periodSeconds, now)
-        )
+        began = _before(history, policy, current, now)
         if policy.type == "Pods":
             proposed.append(began + policy.value)
         else:
@@ -172,11 +175,7 @@ def scale_down_limit(rules: Rules, history: History, current: int, now: float) -
         return current
     proposed: list[int] = []
     for policy in rules.policies or ():
-        began = (
-            current
-            - _within(history.added, policy.periodSeconds, now)
-            + _within(history.removed, policy.periodSeconds, now)
-        )
+        began = _before(history, policy, current, now)
         if policy.type == "Pods":
             proposed.append(began - policy.value)
         else:

@@ -142,11 +142,8 @@ def read_records(fd: int, path: Path, *, salt: int, offset: int, sequence: int) 
             return
         decoded = decode_record_header(header, salt)
         if decoded is None:
-            size_bytes = used_bytes(fd, offset)
-            if size_bytes == offset:
-                return
-            _refuse_if_followed(fd, path, salt, offset, sequence, size_bytes)
-            raise Torn(offset, size_bytes, "the record header is incomplete")
+            _check_end(fd, path, salt, offset, sequence)
+            return
         length, found, payload_crc = decoded
         if found != sequence:
             raise JournalCorrupt(path, offset, f"record {found} where {sequence} is due")
@@ -172,11 +169,8 @@ def hop_records(fd: int, path: Path, *, salt: int, offset: int, sequence: int) -
     while offset < size_bytes:
         decoded = decode_record_header(os.pread(fd, RECORD_HEADER_BYTES, offset), salt)
         if decoded is None:
-            size_bytes = used_bytes(fd, offset)
-            if size_bytes == offset:
-                return
-            _refuse_if_followed(fd, path, salt, offset, sequence, size_bytes)
-            raise Torn(offset, size_bytes, "the record header is incomplete")
+            _check_end(fd, path, salt, offset, sequence)
+            return
         place = Place(offset, decoded[1], decoded[0])
         if place.sequence != sequence:
             raise JournalCorrupt(path, offset, f"record {place.sequence} where {sequence} is due")
@@ -199,8 +193,13 @@ def used_bytes(fd: int, offset: int) -> int:
     return used
 
 
-def _refuse_if_followed(fd: int, path: Path, salt: int, offset: int, sequence: int, size_bytes: int) -> None:
-    """Raise JournalCorrupt when a valid record header of this file follows the bad one at `offset`."""
+def _check_end(fd: int, path: Path, salt: int, offset: int, sequence: int) -> None:
+    """There is no record header at `offset`: well, if nothing but zeros is behind it. Raises JournalCorrupt when a valid header of this file is there,
+    Torn when something else is.
+    """
+    size_bytes = used_bytes(fd, offset)
+    if size_bytes == offset:
+        return
     window = MAX_RECORD_BYTES + 2 * RECORD_HEADER_BYTES
     rest = os.pread(fd, min(size_bytes - offset, window), offset)
     at = rest.find(MARKER, 1)
@@ -209,3 +208,4 @@ def _refuse_if_followed(fd: int, path: Path, salt: int, offset: int, sequence: i
         if decoded is not None and decoded[1] >= sequence:
             raise JournalCorrupt(path, offset, f"the header of record {sequence} is damaged")
         at = rest.find(MARKER, at + 1)
+    raise Torn(offset, size_bytes, "the record header is incomplete")
