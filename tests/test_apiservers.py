@@ -19,6 +19,7 @@ from lakh.store.nats_server import NatsServer
 
 from .conformance.cluster import Kubectl, Process, eventually
 from .ports import free_port
+from .processes import pause
 
 pytestmark = pytest.mark.xdist_group("servers")
 
@@ -180,7 +181,7 @@ async def test_a_paused_writer_is_replaced_and_does_no_harm(cluster: Cluster) ->
     other = 1 - writer
     await cluster.create(writer, "before")
     stopped = cluster.servers[writer].process
-    stopped.send_signal(signal.SIGSTOP)
+    pause(stopped.pid)
     # A write that is on its way into the stopped process: nobody may ever see it half done.
     stale = asyncio.ensure_future(cluster.create(writer, "stale"))
     await until_created(cluster, other, "meanwhile")
@@ -202,7 +203,7 @@ async def test_a_paused_writer_is_replaced_and_does_no_harm(cluster: Cluster) ->
 async def test_without_nats_servers_live_and_are_not_ready(cluster: Cluster) -> None:
     nats = cluster.servers[0].nats
     assert nats.pid is not None
-    os.kill(nats.pid, signal.SIGSTOP)
+    pause(nats.pid)
     try:
         client = cluster.clients[0]
         async with asyncio.timeout(WAIT_SECONDS):

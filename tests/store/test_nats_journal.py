@@ -24,6 +24,7 @@ from lakh.store.errors import (
 from lakh.store.nats_client import NatsClient, Reply
 from lakh.store.nats_journal import NatsJournal
 from lakh.store.nats_server import NatsServer
+from tests.processes import pause
 from tests.store.nats_servers import BackgroundServer, cluster, kill, leader_of
 
 PATIENCE = 60
@@ -445,7 +446,7 @@ async def test_a_leader_that_was_replaced_while_it_was_paused_is_not_believed(
         first = await published(other, b"1", after=0)
         pid = servers[leader].pid
         assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
+        pause(pid)
         try:
             # Asked while it is paused: it answers first of all when it goes on.
             asked = [asyncio.create_task(clients[leader].stream_state("t")) for _ in range(20)]

@@ -16,6 +16,7 @@ from lakh.store.nats_journal import NatsJournal
 from lakh.store.nats_server import NatsServer
 from lakh.store.partition import Partition
 from tests.examples import examples
+from tests.processes import pause
 from tests.store.nats_servers import BackgroundServer, kill
 from tests.store.test_partition_model import Model
 
@@ -111,7 +112,7 @@ async def test_paused_writer_does_no_harm(nats_server: BackgroundServer, prefix:
     assert child.stdout is not None
     while int(await child.stdout.readline()) < 50:
         pass
-    child.send_signal(signal.SIGSTOP)
+    pause(child.pid)
     partition = await Partition.open("pods", await nats_server.journal(prefix), follow=True)
     assert partition.writer == "child"
     await partition.promote("parent")
