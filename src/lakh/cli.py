@@ -25,9 +25,10 @@ SHOW_AFTER_SECONDS = 2.0
 LOADING = "loading "
 DEFAULT_INSTANCE_TYPE = "trn2.48xlarge"
 DEFAULT_LEASE_SECONDS = 40
+DEFAULT_STATUS_SECONDS = 300
 # A kubelet on each of a hundred thousand nodes has a connection or two.
 OPEN_FILES = 400_000
-LEASE_SECONDS_MAX = 3600
+SECONDS_MAX = 3600
 
 # Few tracked objects (Structs are not), so collections are rare and short; see docs/performance.md.
 # A middle collection looks at up to 200,000 objects: 8 ms (with 50,000 in the first place 38 ms, measured while loading).
@@ -223,15 +224,15 @@ def _port(text: str) -> int:
 _port.__name__ = "port"
 
 
-def lease_seconds(text: str) -> int:
-    """A lease's duration from the command line."""
+def seconds(text: str) -> int:
+    """A duration from the command line."""
     number = int(text)
-    if not 1 <= number <= LEASE_SECONDS_MAX:
+    if not 1 <= number <= SECONDS_MAX:
         raise ValueError("no duration")
     return number
 
 
-lease_seconds.__name__ = "duration"
+seconds.__name__ = "duration"
 
 
 def _instance_type(text: str) -> str:
@@ -315,11 +316,19 @@ def _fleet_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--lease-seconds",
-        type=lease_seconds,
+        type=seconds,
         default=DEFAULT_LEASE_SECONDS,
         metavar="S",
         help="how long a node's lease is valid; it is renewed four times as often (default: "
         f"{DEFAULT_LEASE_SECONDS})",
+    )
+    parser.add_argument(
+        "--status-seconds",
+        type=seconds,
+        default=DEFAULT_STATUS_SECONDS,
+        metavar="S",
+        help="how often a node reports a status that is as before (kubelet's nodeStatusReportFrequency; default: "
+        f"{DEFAULT_STATUS_SECONDS})",
     )
     parser.add_argument(
         "--devices",
@@ -623,6 +632,7 @@ def _run_nodes(options: argparse.Namespace) -> int:
             volume_limit=options.volume_limit,
             start_index=options.start_index,
             lease_seconds=options.lease_seconds,
+            status_seconds=options.status_seconds,
         ),
         max_connections=6,
     )

@@ -221,6 +221,7 @@ async def run(options: argparse.Namespace) -> int:
                 if options.volume_limit is not None:
                     arguments += ["--volume-limit", str(options.volume_limit)]
                 arguments += ["--lease-seconds", str(options.lease_seconds)]
+                arguments += ["--status-seconds", str(options.status_seconds)]
             if name == "controllers":
                 arguments += ["--node-monitor-grace-period", str(grace_seconds(options.lease_seconds))]
                 for what, file in (("cert", "ca.crt"), ("key", "ca.key")):

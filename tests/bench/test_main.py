@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from lakh.nodes.objects import NODES_MAX
+
 pytestmark = pytest.mark.xdist_group("clusters-2")
 
 MEASURE = {"ops_per_s", "p50_ms", "p99_ms", "p999_ms", "within_15ms", "errors", "n"}
@@ -112,8 +114,11 @@ def test_cluster(tmp_path: Path) -> None:
         "--churn-seconds",
         "0.5",
     )
-    found = report("cluster", *options, "--lease-seconds", "20", "--report", str(page))
-    assert found["complete"] and found["nodes"] == 30 and found["lease_seconds"] == 20
+    found = report(
+        "cluster", *options, "--lease-seconds", "20", "--status-seconds", "60", "--report", str(page)
+    )
+    assert found["complete"] and found["nodes"] == 30
+    assert found["lease_seconds"] == 20 and found["status_seconds"] == 60
     phases = {phase["name"]: phase for phase in found["phases"]}
     assert list(phases) == ["start", "pretraining", "fullness", "deletion"]
     assert all(phase["reached"] for phase in phases.values())
@@ -190,4 +195,22 @@ def test_ctrl_c_leaves_a_report_of_what_was_done(tmp_path: Path) -> None:
     assert not found["complete"] and found["stopped"] == "interrupted"
     phases = {phase["name"]: phase for phase in found["phases"]}
     assert phases["start"]["reached"] and phases["fullness"]["error"] == "interrupted"
-    assert "Interrupted: what was done until then" in page.read_text()
+    assert "Stopped: interrupted. This was done until then" in page.read_text()
+
+
+def test_a_fleet_that_ends_ends_the_measurement(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    options = ("--nodes", str(NODES_MAX + 1), "--phases", "pretraining", "--report", str(page))
+    err = subprocess.run(
+        [sys.executable, "-m", "lakh", "bench", "cluster", *options],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    ).stderr
+    assert "stopped: the fleet has ended: " in err and f"addresses for {NODES_MAX} nodes" in err
+    found = json.loads(page.with_suffix(".json").read_text())
+    assert not found["complete"] and found["stopped"].startswith("the fleet has ended")
+    assert [phase["name"] for phase in found["phases"]] == ["start"]
+    assert found["phases"][0]["reached"] is False
+    assert "Stopped: the fleet has ended" in page.read_text()

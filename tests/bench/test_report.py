@@ -35,6 +35,7 @@ def result(**more: Any) -> dict[str, Any]:
     found: dict[str, Any] = {
         "nodes": 100,
         "lease_seconds": 40,
+        "status_seconds": 300,
         "server": "v1.36.0 <lakh>",
         "began": "2026-01-01T00:00:00Z",
         "machine": {"cpus": 2, "memory_gb": 24.0, "system": "Linux"},
@@ -134,7 +135,7 @@ def test_a_phase_that_did_not_end_has_missed_its_budget(outcome: dict[str, Any])
 def test_an_early_interruption_has_a_report() -> None:
     found = result(samples=[], latency=[], journal=[], peaks={"memory_mb": 0}, complete=False, phases=[])
     assert all(b["met"] is None for b in found["budgets"])
-    assert "Interrupted" in page.render(found)
+    assert "Stopped: interrupted" in page.render(found)
 
 
 class Balanced(HTMLParser):

@@ -17,7 +17,7 @@ NOW = "2026-01-02T03:04:05Z"
 
 
 def test_addresses_and_networks_are_unique_and_clear_of_services() -> None:
-    nodes = range(131_072)
+    nodes = range(objects.NODES_MAX)
     starts = [objects.pod_network(i) for i in nodes]
     assert len(set(starts)) == len(nodes)
     first, last = int(SERVICES.network_address), int(SERVICES.broadcast_address)
@@ -25,13 +25,15 @@ def test_addresses_and_networks_are_unique_and_clear_of_services() -> None:
     assert all(start % objects.POD_NETWORK_ADDRESSES == 0 for start in starts)
     addresses = {objects.node_address(i) for i in nodes}
     assert len(addresses) == len(nodes)
-    assert ipaddress.ip_address(objects.node_address(131_071)) in ipaddress.ip_network("172.16.0.0/12")
+    assert ipaddress.ip_address(objects.node_address(nodes[-1])) in ipaddress.ip_network("172.16.0.0/12")
+    assert objects.pod_cidr(155_647) == "100.127.255.128/25" and objects.pod_cidr(155_648) == "240.0.0.0/25"
 
 
-def test_there_are_networks_for_so_many_nodes() -> None:
-    objects.pod_network(objects.NODES_MAX - 1)
-    with pytest.raises(ValueError, match="pod networks for 155648 nodes"):
-        objects.pod_network(objects.NODES_MAX)
+def test_the_broadcast_address_is_no_pods() -> None:
+    last = 155_648 + (1 << 28) // objects.POD_NETWORK_ADDRESSES - 2
+    assert objects.pod_cidr(last) == "255.255.255.0/25"
+    with pytest.raises(ValueError, match="no pod network for so many nodes"):
+        objects.pod_network(last + 1)
 
 
 @given(st.integers(0, objects.NODES_MAX - 1), st.integers(0, 127))

@@ -14,13 +14,13 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 from lakh import __version__
 from lakh.bench import report
-from lakh.bench.phases import PHASES, Run
+from lakh.bench.phases import MEMORY_END_BYTES, PHASES, Run, available_bytes
 from lakh.bench.sampler import DURATIONS, Process, Sampler, is_write, percentiles
 from lakh.bench.scrape import Scrape, histogram
 from lakh.bench.target import namespace
@@ -102,6 +102,16 @@ def targets(directory: Path) -> list[tuple[str, int]]:
     ]
 
 
+def why_ended(fleet: asyncio.subprocess.Process, log: Path) -> str:
+    """Why the load cannot go on: the nodes are gone, or memory is nearly used up. Empty while it can."""
+    if fleet.returncode is not None:
+        lines = log.read_text(errors="replace").strip().splitlines()
+        return f"the fleet has ended: {lines[-1] if lines else f'exit code {fleet.returncode}'}"
+    if available_bytes() < MEMORY_END_BYTES:
+        return f"memory: less than {MEMORY_END_BYTES / 1e9:g} GB left"
+    return ""
+
+
 async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """Measures; the report. Cancelled, it returns the report of what was done."""
     names = choose(options.phases, options.nodes)
@@ -110,6 +120,7 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
         "lakh": __version__,
         "nodes": options.nodes,
         "lease_seconds": options.lease_seconds,
+        "status_seconds": options.status_seconds,
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {
             "cpus": os.cpu_count(),
@@ -152,6 +163,7 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
                 components = targets(base / "data")
                 fleet_config = base / "data" / "kubeconfigs" / "nodes.kubeconfig"
                 processes += children(up.pid)
+            fleet_log = base / "nodes.log"
             fleet = await stack.enter_async_context(
                 process(
                     [
@@ -164,18 +176,24 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
                         options.instance_type,
                         "--lease-seconds",
                         str(options.lease_seconds),
+                        "--status-seconds",
+                        str(options.status_seconds),
                         "--exit-with-parent",
                     ],
-                    base / "nodes.log",
+                    fleet_log,
                 )
             )
+
+            def ended() -> str:
+                return why_ended(fleet, fleet_log)
+
             processes.append(Process("nodes", fleet.pid))
             result["cluster_started_seconds"] = round(time.perf_counter() - began, 2)
             client = Client.from_kubeconfig(
                 kubeconfig, user_agent=f"lakh-bench/{__version__}", max_connections=CONNECTIONS
             )
             stack.push_async_callback(client.close)
-            await _measure(client, options, names, processes, components, result, progress)
+            await _measure(client, options, names, processes, components, ended, result, progress)
     return result
 
 
@@ -185,6 +203,7 @@ async def _measure(
     names: list[str],
     processes: list[Process],
     components: list[tuple[str, int]],
+    ended: Callable[[], str],
     result: dict[str, Any],
     progress: Progress,
 ) -> None:
@@ -205,12 +224,16 @@ async def _measure(
             options.churn_seconds,
             options.deadline_seconds,
             progress,
+            ended,
         )
         sampler = Sampler(client, probes, processes, components)
         background = [asyncio.create_task(run.tracker.run()), asyncio.create_task(sampler.run())]
         try:
             await _phases(run, sampler, names, result, progress)
-            result["complete"] = True
+            result["complete"] = not run.stopped
+            if run.stopped:
+                result["stopped"] = run.stopped
+                progress.line(f"stopped: {run.stopped}; this is the report of what was done")
         except asyncio.CancelledError:
             result["stopped"] = "interrupted"
             progress.line("interrupted: this is the report of what was done")
@@ -243,6 +266,8 @@ async def _phases(
             row["seconds"] = round(time.perf_counter() - began, 2)
             row["writes"] = _writes(await sampler.fetch(), before, row["seconds"])
         progress.line(f"{name}: {report.one_line(row)}")
+        if run.stopped:
+            return
 
 
 def _writes(now: Scrape, before: Scrape, seconds: float) -> dict[str, float | int]:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lakh.cli import DEFAULT_LEASE_SECONDS, lease_seconds
+from lakh.cli import DEFAULT_LEASE_SECONDS, DEFAULT_STATUS_SECONDS, seconds
 
 
 def add_parser(commands: Any) -> None:
@@ -116,10 +116,17 @@ def add_parser(commands: Any) -> None:
     cluster.add_argument("--instance-type", default="trn2.48xlarge", metavar="T", help="of the nodes")
     cluster.add_argument(
         "--lease-seconds",
-        type=lease_seconds,
+        type=seconds,
         default=DEFAULT_LEASE_SECONDS,
         metavar="S",
         help="validity of a node's lease, renewed four times as often (default: 40)",
+    )
+    cluster.add_argument(
+        "--status-seconds",
+        type=seconds,
+        default=DEFAULT_STATUS_SECONDS,
+        metavar="S",
+        help="how often a node reports a status that is as before (default: 300)",
     )
     cluster.add_argument(
         "--phases",

@@ -247,10 +247,11 @@ def _introduction(result: dict[str, Any]) -> str:
     machine = result["machine"]
     words = (
         f"{result.get('server', '')} on {machine['cpus']} cores with {machine['memory_gb']} GB, {machine['system']}, "
-        f"{result['began']}; leases of {result['lease_seconds']} s. Load generator and simulated kubelets share the machine."
+        f"{result['began']}; leases of {result['lease_seconds']} s, node statuses every {result.get('status_seconds', '?')} s. Load generator and simulated kubelets share the machine."
     )
+    why = html.escape(str(result.get("stopped") or "interrupted"))
     stopped = (
-        "" if result["complete"] else "<p class=missed><b>Interrupted: what was done until then.</b></p>"
+        "" if result["complete"] else f"<p class=missed><b>Stopped: {why}. This was done until then.</b></p>"
     )
     return f"<p>{html.escape(words)}</p>{stopped}"
 

@@ -43,6 +43,9 @@ SMALL_DEPLOYMENT_PODS = 2_000
 AHEAD_PODS = 20_000
 # Filling stops when less memory than this is available.
 MEMORY_RESERVE_BYTES = 1_500_000_000
+# Whatever is done ends when less than this is: beyond it the kernel kills a process, and nothing is reported.
+MEMORY_END_BYTES = 750_000_000
+ENDED_CHECK_SECONDS = 1.0
 
 
 class _Labels(msgspec.Struct, gc=False, frozen=True):
@@ -224,6 +227,7 @@ class Run:
         churn_seconds: float,
         deadline_seconds: float,
         progress: Progress,
+        ended: Callable[[], str] = str,
     ) -> None:
         self.client = client
         self.namespace = namespace
@@ -233,17 +237,25 @@ class Run:
         self.churn_seconds = churn_seconds
         self.deadline_seconds = deadline_seconds
         self.progress = progress
+        self.ended = ended
+        """Why the load cannot go on; empty while it can."""
+        self.stopped = ""
+        """What it said: from then on nothing is waited for."""
         self.tracker = Tracker(client, namespace)
 
     async def until(
         self, what: str, done: Callable[[], int], total: int, seconds: float | None = None
     ) -> tuple[float, bool]:
-        """Waits until `done` reaches the total, or `seconds` are over; how long it took, and whether it did."""
-        began = time.perf_counter()
+        """Waits until `done` reaches the total, `seconds` are over or the load has ended; how long it took, and whether it did."""
+        began = checked = time.perf_counter()
         deadline = began + (self.deadline_seconds if seconds is None else seconds)
         while (count := done()) < total:
-            if time.perf_counter() > deadline:
-                return time.perf_counter() - began, False
+            now = time.perf_counter()
+            if now - checked >= ENDED_CHECK_SECONDS:
+                checked = now
+                self.stopped = self.stopped or self.ended()
+            if self.stopped or now > deadline:
+                return now - began, False
             self.progress.bar(what, count, total)
             await asyncio.sleep(POLL_SECONDS)
         return time.perf_counter() - began, True
@@ -447,9 +459,9 @@ async def fullness(run: Run) -> dict[str, Any]:
         asked += count
         _, reached = await run.until("small pods Running", running, asked - AHEAD_PODS)
         if not reached:
-            stopped = "deadline"
+            stopped = run.stopped or "deadline"
     if not (await run.until("small pods Running", running, asked))[1]:
-        stopped = "deadline"
+        stopped = run.stopped or "deadline"
     seconds = time.perf_counter() - began
     start_up = percentiles(run.tracker.start_ms("small"))
     return {

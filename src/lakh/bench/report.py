@@ -233,6 +233,7 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> list[list[str]]:
 
     add("nodes", a["nodes"], b["nodes"])
     add("lease validity, s", a.get("lease_seconds"), b.get("lease_seconds"))
+    add("node statuses every, s", a.get("status_seconds"), b.get("status_seconds"))
     for phase in a["phases"]:
         other = phase_of(b, phase["name"])
         add(f"{phase['name']}, s", phase.get("seconds"), other.get("seconds"))

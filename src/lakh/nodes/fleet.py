@@ -47,8 +47,6 @@ log = logging.getLogger(__name__)
 
 # A lease is renewed so often while it is valid, as by kubelets.
 RENEWALS_A_LEASE = 4
-# kubelet's nodeStatusReportFrequency.
-STATUS_SECONDS = 300.0
 # Requests under way at once for each kind of work; the client's connections are fewer.
 REGISTRATIONS = 64
 RENEWALS = 64
@@ -175,6 +173,7 @@ class Fleet:
         *,
         heartbeats: Client | None = None,
         lease_seconds: int = objects.LEASE_SECONDS,
+        status_seconds: int = objects.STATUS_SECONDS,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.client = client
@@ -186,6 +185,7 @@ class Fleet:
         self.kubelet_url = ""
         self._allocatable = instance.allocatable()
         self._lease_seconds = lease_seconds
+        self._status_seconds = status_seconds
         self._wall = wall
         self._pods: dict[str, _Pod] = {}
         self._news: dict[str, asyncio.Event] = {}
@@ -223,7 +223,7 @@ class Fleet:
                     on_update=lambda old, new: self._on_pod(new),
                     on_delete=self._on_pod_gone,
                 )
-                statuses = Ring(ring, STATUS_SECONDS, STATUS_REPORTS, self._report_status)
+                statuses = Ring(ring, self._status_seconds, STATUS_REPORTS, self._report_status)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(node_informer.run(), name="nodes")
                     group.create_task(pod_informer.run(), name="pods")

@@ -10,7 +10,7 @@ from lakh.nodes.catalogue import CATALOGUE
 from lakh.nodes.csi import Provisioner, node_limits
 from lakh.nodes.endpoint import serving
 from lakh.nodes.fleet import Fleet
-from lakh.nodes.objects import LEASE_SECONDS
+from lakh.nodes.objects import LEASE_SECONDS, STATUS_SECONDS
 
 # Renewals are due at a rate, however long the server takes: at most so many are under way.
 HEARTBEAT_CONNECTIONS = 64
@@ -23,6 +23,7 @@ async def run(
     instance_type: str,
     start_index: int = 0,
     lease_seconds: int = LEASE_SECONDS,
+    status_seconds: int = STATUS_SECONDS,
     devices: bool = False,
     volume_limit: int | None = None,
 ) -> None:
@@ -34,7 +35,15 @@ async def run(
     """
     instance = CATALOGUE[instance_type].with_driver() if devices else CATALOGUE[instance_type]
     heartbeats = Client(client.config, user_agent=client.user_agent, max_connections=HEARTBEAT_CONNECTIONS)
-    fleet = Fleet(client, instance, count, start_index, heartbeats=heartbeats, lease_seconds=lease_seconds)
+    fleet = Fleet(
+        client,
+        instance,
+        count,
+        start_index,
+        heartbeats=heartbeats,
+        lease_seconds=lease_seconds,
+        status_seconds=status_seconds,
+    )
     async with heartbeats, serving(fleet, client), asyncio.TaskGroup() as group:
         group.create_task(fleet.run(), name="fleet")
         group.create_task(Provisioner(client).run(), name="csi")

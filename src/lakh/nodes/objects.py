@@ -16,7 +16,8 @@ REGION = "us-east-1"
 ZONES = (("us-east-1a", "use1-az4"), ("us-east-1b", "use1-az5"), ("us-east-1c", "use1-az6"))
 # The fleet's racks and spines: nodes below one switch of the lowest layer, of the middle one, of the highest.
 NODES_PER_LAYER = (4096, 512, 16)
-# A /25 each for a node's 110 pods, out of 10.0.0.0/8 without the services' 10.96.0.0/12, then out of 100.64.0.0/10.
+# A /25 each for a node's 110 pods, out of 10.0.0.0/8 without the services' 10.96.0.0/12, then out of 100.64.0.0/10. Beyond 155,648 nodes those are
+# used up, and 240.0.0.0/4 follows, which clouds offer for the pods of very large clusters, too.
 POD_PREFIX = 25
 POD_NETWORK_ADDRESSES = 1 << (32 - POD_PREFIX)
 _POD_RANGES = tuple(
@@ -28,15 +29,18 @@ _POD_RANGES = tuple(
         ("10.0.0.0", "10.95.255.255"),
         ("10.112.0.0", "10.255.255.255"),
         ("100.64.0.0", "100.127.255.255"),
+        ("240.0.0.0", "255.255.255.127"),
     )
 )
-# The nodes' own addresses, from 172.16.0.0/12.
+# The nodes' own addresses, from 172.16.0.0/12 without its first and its last.
 NODE_NETWORK_FIRST = int(ipaddress.IPv4Address("172.16.0.0"))
-# So many nodes have addresses of their own.
-NODES_MAX = sum(size for _, size in _POD_RANGES) // POD_NETWORK_ADDRESSES
+# So many nodes have addresses of their own; there are networks for more.
+NODES_MAX = (1 << 20) - 2
 KUBELET_VERSION = "v1.36.0"
 LEASE_SECONDS = 40
 """kubelet's nodeLeaseDurationSeconds."""
+STATUS_SECONDS = 300
+"""kubelet's nodeStatusReportFrequency: so often a node whose status is as before reports it."""
 # Where a simulated node's kubelet answers: nodes of a fleet share an address and a port.
 KUBELET_URL = "lakh.dev/kubelet-url"
 NODE_LEASES = "kube-node-lease"
@@ -64,7 +68,7 @@ def pod_network(index: int) -> int:
         if offset < size:
             return first + offset
         offset -= size
-    raise ValueError(f"node {index}: there are pod networks for {NODES_MAX} nodes")
+    raise ValueError(f"node {index}: there is no pod network for so many nodes")
 
 
 def pod_cidr(index: int) -> str:

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import asyncio
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from lakh.bench import cluster, phases
+from lakh.bench.phases import Run
+from lakh.client.client import Client
+from lakh.client.kubeconfig import Config
+from lakh.progress import Progress
+
+
+def fleet(returncode: int | None) -> asyncio.subprocess.Process:
+    return cast(asyncio.subprocess.Process, SimpleNamespace(returncode=returncode))
+
+
+async def test_a_wait_ends_with_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phases, "ENDED_CHECK_SECONDS", 0)
+    client = Client(Config(server="http://127.0.0.1:1"), user_agent="test")
+    why = ["", "", "memory: less than 0.75 GB left", ""]
+    run = Run(client, "default", 3, ("cpu", 1), 1, 0.0, 1e9, Progress(StringIO()), lambda: why.pop(0))
+    assert (await run.until("something", lambda: 2, 3))[1] is False
+    assert run.stopped == "memory: less than 0.75 GB left" and why == [""]
+    assert (await run.until("something else", lambda: 2, 3))[1] is False, "nothing is waited for any more"
+    assert (await run.until("what is there", lambda: 3, 3))[1] is True
+    await client.close()
+
+
+def test_why_the_load_cannot_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "nodes.log"
+    log.write_text("INFO begun\nerror: no such thing\n")
+    assert cluster.why_ended(fleet(None), log) == ""
+    assert cluster.why_ended(fleet(1), log) == "the fleet has ended: error: no such thing"
+    log.write_text("")
+    assert cluster.why_ended(fleet(-9), log) == "the fleet has ended: exit code -9"
+    monkeypatch.setattr(cluster, "available_bytes", lambda: 7e8)
+    assert cluster.why_ended(fleet(None), log) == "memory: less than 0.75 GB left"
