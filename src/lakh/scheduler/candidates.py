@@ -69,6 +69,7 @@ class CandidateOrder:
     def __init__(self, columns: NodeColumns, cls: PodClass) -> None:
         self._columns = columns
         self._cls = cls
+        self._images: ImageScores | None = None
         self.passes = 0
 
     def __repr__(self) -> str:
@@ -117,9 +118,13 @@ class CandidateOrder:
         self._taint_weight, self._affinity_weight = profile.taint_weight, profile.affinity_weight
         self._image_weight = profile.image_weight
         self._row_score = plugins.row_scorer(columns, cls)
-        self._images = (
-            ImageScores(columns.images, cls.images, columns.capacity, len(columns)) if cls.images else None
-        )
+        images = self._images
+        if cls.images and (
+            images is None
+            or len(images.masks) != columns.capacity
+            or images.catch_up(len(columns)) is None  # what it says has changed is judged in this pass anyway
+        ):
+            self._images = ImageScores(columns.images, cls.images, columns.capacity, len(columns))
         self._demands = [
             (column.allocatable_cells, column.requested_cells, amount)
             for name, amount in cls.needs

@@ -15,6 +15,7 @@ Changes have a log of their own, so that a pulled image concerns nobody whose po
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 
 import msgspec
 import numpy as np
@@ -165,6 +166,8 @@ class ImageScores:
         self._cursor = index.sequence
         self._numbers = [index.numbers.get(name, 0) for name in self._names]
         self.masks: Ints = np.zeros(rows, np.int64)
+        self._rows: Counter[int] = Counter()
+        """How many rows have a mask that is not 0: a pass over all masks for each node that reports an image is 1 ms of 100,000."""
         of_set: dict[int, int] = {}
         for row, number in index.rows().items():
             mask = of_set.get(number)
@@ -185,6 +188,11 @@ class ImageScores:
         return mask
 
     def _count(self, mask: int, sign: int) -> None:
+        if not mask:
+            return
+        self._rows[mask] += sign
+        if not self._rows[mask]:
+            del self._rows[mask]
         for bit in range(len(self._names)):
             if mask >> bit & 1:
                 self._counts[bit] += sign
@@ -199,7 +207,7 @@ class ImageScores:
             else 0
             for number, count, times in zip(self._numbers, self._counts, self._times, strict=True)
         ]
-        for mask in np.unique(self.masks).tolist():
+        for mask in self._rows:
             size = sum(value for bit, value in enumerate(scaled) if mask >> bit & 1)
             found[mask] = 100 * (min(max(size, MIN_BYTES), most) - MIN_BYTES) // (most - MIN_BYTES)
         return found
