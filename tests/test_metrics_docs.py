@@ -49,7 +49,7 @@ def served(registry: Registry) -> dict[str, tuple[str, frozenset[str]]]:
 async def test_the_page_is_what_is_served() -> None:
     api = await Api.start()
     try:
-        found = served(api.server.metrics.registry)
+        found = served(api.server.metrics.registry) | served(api.server.metrics.health.slis)
     finally:
         await api.stop()
     add_process(PROCESS)

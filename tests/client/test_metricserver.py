@@ -50,4 +50,4 @@ def test_ready_when_its_checks_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer(b"GET /readyz/nothing HTTP/1.1").startswith(b"HTTP/1.1 404 ")
     monkeypatch.setitem(CHECKS, "synced", lambda: True)
     assert b"[+]synced ok" in answer(b"GET /readyz?verbose HTTP/1.1")
-    assert b'kubernetes_healthcheck{name="synced",type="readyz"} 1' in answer(b"GET /metrics HTTP/1.1")
+    assert b'kubernetes_healthcheck{name="synced",type="readyz"} 1' in answer(b"GET /metrics/slis HTTP/1.1")

@@ -223,8 +223,10 @@ def test_other_paths_are_not_ours(discovery: Discovery, path: str) -> None:
 
 def test_root_lists_paths(discovery: Discovery) -> None:
     paths = read(discovery, "/")["paths"]
-    assert {"/api/v1", "/apis/apps", "/apis/apps/v1", "/openapi/v3", "/version"} <= set(paths)
+    assert {"/api/v1", "/apis/apps", "/apis/apps/v1", "/openapi/v3"} <= set(paths)
     assert paths == sorted(paths)
+    others = Discovery(Registry(), lambda: ["/version", "/healthz"])
+    assert {"/healthz", "/version"} < set(read(others, "/")["paths"])
 
 
 def test_an_empty_registry_is_served() -> None:

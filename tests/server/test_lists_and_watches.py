@@ -103,6 +103,24 @@ async def fill_more(api: Api) -> None:
 
 
 class TestWatches:
+    async def test_deprecated_paths(self, api: Api) -> None:
+        """`/watch/` before a collection or an object, as by clients older than the parameter."""
+        path = CONFIGMAPS.replace("/v1/", "/v1/watch/")
+        await fill_named(api, "ab")
+        every, one = await api.watch(path), await api.watch(f"{path}/b?fieldSelector=metadata.name%3Db")
+        await fill_named(api, "c")
+        await api.patch(f"{CONFIGMAPS}/b", {"data": {"k": "v"}})
+        seen = [(e["type"], e["object"]["metadata"]["name"]) for e in await every.until(4)]
+        assert seen == [("ADDED", "a"), ("ADDED", "b"), ("ADDED", "c"), ("MODIFIED", "b")]
+        assert [e["type"] for e in await one.until(2)] == ["ADDED", "MODIFIED"]
+        assert len(one.lines()) == 2
+        for other in ("metadata.name%3Da", "metadata.namespace%3Ddefault"):
+            refused = await api.get(f"{path}/b?fieldSelector={other}")
+            assert refused.status == 400
+            assert refused.json["message"] == "fieldSelector metadata.name doesn't match requested name"
+        assert (await api.post(path, configmap("d"))).status == 405
+        assert (await api.get("/api/v1/watch")).status == 404
+
     async def test_from_nothing(self, api: Api) -> None:
         await fill(api, 2)
         stream = await api.watch(f"{CONFIGMAPS}?watch=1")

@@ -16,8 +16,8 @@ async def api() -> Any:
     await it.stop()
 
 
-async def scrape(api: Api) -> dict[str, float]:
-    answer = await api.get("/metrics")
+async def scrape(api: Api, path: str = "/metrics") -> dict[str, float]:
+    answer = await api.get(path)
     assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
     found = {}
     for line in answer.body.decode().splitlines():
@@ -137,11 +137,20 @@ async def test_health_checks_are_counted(api: Api) -> None:
     assert (await api.get("/readyz/poststarthook/bootstrap")).status == 200
     assert (await api.get("/readyz/nothing")).status == 404
     assert (await api.get("/livez?verbose")).body.endswith(b"livez check passed\n")
-    found = await scrape(api)
+    found = await scrape(api, "/metrics/slis")
     check = 'name="poststarthook/bootstrap",type="readyz"'
     assert found[f"kubernetes_healthcheck{{{check}}}"] == 1
     for status in ("error", "success"):
         assert found[f'kubernetes_healthchecks_total{{{check},status="{status}"}}'] == 1
+    assert not any(name.startswith("kubernetes_healthcheck") for name in await scrape(api))
+
+
+async def test_the_index_lists_what_answers(api: Api) -> None:
+    paths = (await api.get("/")).json["paths"]
+    assert {"/metrics/slis", "/readyz/poststarthook/bootstrap", "/livez/ping", "/version"} <= set(paths)
+    for path in paths:
+        if path != "/openapi/v3/":  # what is below it: upstream lists it, too
+            assert (await api.get(path)).status == 200, path
 
 
 async def test_admission_of_new_objects_is_timed(api: Api) -> None:

@@ -153,7 +153,7 @@ def test_operation_ids_are_upstreams() -> None:
     assert "deleteCoreV1CollectionNamespace" not in ids, "namespaces have no deletecollection"
 
 
-_VERBS = {"put": "update", "post": "create", "deletecollection": "deletecollection"}
+_VERBS = {"put": "update", "post": "create", "watchlist": "watch"}
 
 
 @pytest.mark.parametrize("place", [p for p in sorted(index()) if p.count("/") == 2 or p == "api/v1"])
@@ -166,6 +166,7 @@ def test_every_operation_is_one_that_the_router_knows(place: str) -> None:
         info = resolve(registry(), method.upper(), path.format(namespace="ns", name="n"), {})
         assert info is not None
         assert info.verb == _VERBS.get(action, action)
+        assert ("/watch/" in path) == (info.verb == "watch")
         sub = info.resource.subresources.get(info.subresource)
         assert info.verb in (sub.verbs if sub else info.resource.verbs)
         found[info.resource.plural] += 1
@@ -173,9 +174,11 @@ def test_every_operation_is_one_that_the_router_knows(place: str) -> None:
     of_place = [r for r in registry().all() if (r.group, r.version) == (group, version)]
     assert set(found) == {r.plural for r in of_place}
     for resource in of_place:
-        verbs = [v for v in resource.verbs if v != "watch"] + (
-            ["list for all namespaces"] if resource.namespaced and "list" in resource.verbs else []
-        )
+        verbs = list(resource.verbs)
+        if "watch" in verbs:
+            verbs.append("watch one")
+        if resource.namespaced and "list" in verbs:
+            verbs += [f"{verb} for all namespaces" for verb in ("list", "watch") if verb in verbs]
         assert found[resource.plural] == len(verbs) + sum(
             len(s.verbs) for s in resource.subresources.values()
         )

@@ -57,13 +57,39 @@ def test_watch(value: str, verb: str) -> None:
     assert info is not None and info.verb == verb
 
 
+@pytest.mark.parametrize(
+    ("path", "plural", "namespace", "name"),
+    [
+        ("/api/v1/watch/pods", "pods", "", ""),
+        ("/api/v1/watch/namespaces/a/pods", "pods", "a", ""),
+        ("/api/v1/watch/namespaces/a/pods/p", "pods", "a", "p"),
+        ("/api/v1/watch/namespaces", "namespaces", "", ""),
+        ("/api/v1/watch/namespaces/a", "namespaces", "", "a"),
+        ("/apis/apps/v1/watch/deployments", "deployments", "", ""),
+    ],
+)
+def test_deprecated_watch_paths(path: str, plural: str, namespace: str, name: str) -> None:
+    info = resolve(registry(), "GET", path, {"watch": "false"})
+    assert info is not None and (info.verb, info.resource.plural) == ("watch", plural)
+    assert (info.namespace, info.name, info.subresource) == (namespace, name, "")
+    post = resolve(registry(), "POST", path, {})
+    assert post is not None and post.verb == ""
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/watch", "/api/v1/watch/nonsense", "/api/v1/watch/namespaces/a/pods/p/status"]
+)
+def test_what_is_no_watch_path(path: str) -> None:
+    assert resolve(registry(), "GET", path, {}) is None
+
+
 def test_query() -> None:
     assert parse_query("a=1&b=x%20y+z&a=2&c&&d=%3D") == {"a": "1", "b": "x y z", "c": "", "d": "="}
 
 
 REGISTRY = registry()
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-PARTS = ("namespaces", "pods", "nodes", "a", "", "status", "finalize", "proxy", "n%2F1", "x" * 600)
+PARTS = ("namespaces", "watch", "pods", "nodes", "a", "", "status", "finalize", "proxy", "n%2F1", "x" * 600)
 PATHS = st.builds(
     lambda prefix, parts: "/".join((prefix, *parts)),
     st.sampled_from(("/api/v1", "/apis/apps/v1", "/api", "")),

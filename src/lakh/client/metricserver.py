@@ -1,4 +1,4 @@
-"""A component's own small HTTP server: `/metrics` for Prometheus, `/healthz`, `/livez` and `/readyz` for whoever supervises it.
+"""A component's own small HTTP server: `/metrics` and `/metrics/slis` for Prometheus, `/healthz`, `/livez` and `/readyz` for whoever supervises it.
 
 A component adds to `CHECKS` what it must have done before it is ready.
 
@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
-from lakh.machinery.health import ENDPOINTS, Health
+from lakh.machinery.health import ENDPOINTS, SLIS_PATH, Health
 from lakh.machinery.metrics import CONTENT_TYPE, PROCESS
 from lakh.machinery.process import add_process
 
@@ -24,7 +24,7 @@ REQUEST_SECONDS = 10.0
 
 CHECKS: dict[str, Callable[[], bool]] = {}
 """What `/readyz` asks of this process, by name."""
-_HEALTH = Health(PROCESS)
+_HEALTH = Health()
 _TEXT = b"text/plain; charset=utf-8"
 
 
@@ -41,6 +41,8 @@ def answer(line: bytes) -> bytes:
         status, body = 405, b""
     elif path == b"/metrics":
         status, kind, body = 200, CONTENT_TYPE, PROCESS.expose()
+    elif path == SLIS_PATH.encode():
+        status, kind, body = 200, CONTENT_TYPE, _HEALTH.slis.expose()
     else:
         endpoint, _, name = path.decode("latin-1")[1:].partition("/")
         if endpoint in ENDPOINTS:

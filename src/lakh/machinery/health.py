@@ -9,15 +9,20 @@ from lakh.machinery.metrics import Registry
 ENDPOINTS = ("healthz", "livez", "readyz")
 
 
-class Health:
-    """Answers health requests, and remembers the results for `kubernetes_healthcheck`."""
+SLIS_PATH = "/metrics/slis"
 
-    def __init__(self, add: Registry) -> None:
+
+class Health:
+    """Answers health requests. Their results are service level indicators, metrics at a path of their own (KEP-3466)."""
+
+    def __init__(self) -> None:
         self._last: dict[tuple[str, ...], bool] = {}
-        self._total = add.counter(
+        self.slis = Registry()
+        """What is served at `SLIS_PATH`."""
+        self._total = self.slis.counter(
             "kubernetes_healthchecks_total", "Results of health checks.", ("name", "type", "status")
         )
-        add.reading(
+        self.slis.reading(
             "kubernetes_healthcheck",
             "1 for health checks that passed when they were last asked for.",
             ("name", "type"),

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl
 
 from lakh.apis.catalogue import registry
 from lakh.machinery import errors, version
-from lakh.machinery.health import ENDPOINTS
+from lakh.machinery.health import ENDPOINTS, SLIS_PATH
 from lakh.machinery.metrics import CONTENT_TYPE
 from lakh.server import backup, certs, fairdump, impersonation, ownendpoints
 from lakh.server.admission import Admission
@@ -47,7 +47,7 @@ from lakh.server.fairness import Fairness, Grant, Rejected
 from lakh.server.handlers import Handlers
 from lakh.server.http1 import IMPERSONATE
 from lakh.server.identity import Identity
-from lakh.server.issuerdiscovery import IssuerDiscovery
+from lakh.server.issuerdiscovery import CONFIGURATION_PATH, KEYS_PATH, IssuerDiscovery
 from lakh.server.keeping import Keeper
 from lakh.server.metrics import Record, ServerMetrics, timed
 from lakh.server.openapi import OpenApi
@@ -74,6 +74,7 @@ from lakh.store.partition import Partition
 
 log = logging.getLogger(__name__)
 
+METRICS_PATH = "/metrics"
 VERSION_PATH = "/version"
 HEALTH_PATHS = ("/healthz", "/livez", "/readyz")
 OPEN_PATHS = (*HEALTH_PATHS, VERSION_PATH)
@@ -95,7 +96,7 @@ class ApiServer:
         self.subresources = Subresources(cluster, issuer)
         self.handlers = Handlers(cluster, admission, self.watching, Reviews(authenticator), self.subresources)
         self.custom = CustomResources(cluster, self.watching)
-        self.discovery = Discovery(cluster.registry)
+        self.discovery = Discovery(cluster.registry, self._paths)
         self.openapi = OpenApi(cluster.registry)
         self.issuer: IssuerDiscovery | None = None
         self.backups = Backups(cluster, self.watching.turn)
@@ -498,8 +499,10 @@ class ApiServer:
         if path.startswith(HEALTH_PATHS):
             excluded = [value for name, value in parse_qsl(request.query) if name == "exclude"]
             return self._health(path, "verbose" in query, excluded)
-        if path == "/metrics":
+        if path == METRICS_PATH:
             return Response(200, self.metrics.expose(), CONTENT_TYPE)
+        if path == SLIS_PATH:
+            return Response(200, self.metrics.health.slis.expose(), CONTENT_TYPE)
         if path.startswith(fairdump.PATH):
             text = fairdump.dump(
                 self.fairness, path.removeprefix(fairdump.PATH), bool(query.get("includeRequestDetails"))
@@ -527,6 +530,15 @@ class ApiServer:
         endpoint, slash, name = path[1:].partition("/")
         if endpoint not in ENDPOINTS or (slash and not name):
             raise errors.PathNotFound()
+        checks = self._checks(endpoint)
+        found = self.metrics.health.answer(endpoint, name, checks, verbose=verbose, excluded=excluded)
+        if found is None:
+            raise errors.PathNotFound()
+        headers = () if name and found[0] == 200 else (NO_SNIFF,)
+        return Response(*found, b"text/plain; charset=utf-8", headers)
+
+    def _checks(self, endpoint: str) -> dict[str, bool]:
+        """What a health endpoint looks at, and whether it is well."""
         checks = {"ping": True, "log": True}
         for partition_name, partition in self.cluster.partitions.items():
             checks[f"partition-{partition_name}"] = not partition.failed
@@ -534,11 +546,14 @@ class ApiServer:
             checks["poststarthook/bootstrap"] = self.ready
             if self.replication is not None:
                 checks |= self.replication.checks()
-        found = self.metrics.health.answer(endpoint, name, checks, verbose=verbose, excluded=excluded)
-        if found is None:
-            raise errors.PathNotFound()
-        headers = () if name and found[0] == 200 else (NO_SNIFF,)
-        return Response(*found, b"text/plain; charset=utf-8", headers)
+        return checks
+
+    def _paths(self) -> list[str]:
+        """What is served beside resources, for the index."""
+        paths = [METRICS_PATH, SLIS_PATH, VERSION_PATH]
+        for endpoint in ENDPOINTS:
+            paths += [f"/{endpoint}", *(f"/{endpoint}/{check}" for check in self._checks(endpoint))]
+        return paths if self.issuer is None else [*paths, CONFIGURATION_PATH, KEYS_PATH]
 
 
 async def _until(rest: Awaitable[None], end: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from lakh.apis.custom import CustomResource
@@ -44,7 +44,7 @@ GROUP_ORDER = (
     "flowcontrol.apiserver.k8s.io",
     "resource.k8s.io",
 )
-OTHER_PATHS = ("/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
+OWN_PATHS = ("/api", "/apis", "/apis/", "/openapi/v2", "/openapi/v3", "/openapi/v3/")
 AGGREGATED = "apidiscovery.k8s.io"
 AGGREGATED_TYPE = b"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 CACHEABLE: Headers = ((b"Cache-Control", b"public"),)
@@ -59,8 +59,10 @@ def _subresources(resource: Resource) -> list[tuple[str, Subresource]]:
 class Discovery:
     """Serves /api, /apis and what is directly below."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, others: Callable[[], Iterable[str]] = tuple) -> None:
+        """`others` tells the index what else is served."""
         self._registry = registry
+        self._others = others
         self._generation = -1
         self._groups: dict[str, dict[str, list[Resource]]] = {}
         self._core: Mapping[str, list[Resource]] = {}
@@ -171,7 +173,7 @@ class Discovery:
         return sorted((n for n in self._groups if n), key=lambda n: (order.get(n, len(order)), n))
 
     def _paths(self) -> list[str]:
-        paths = [*OTHER_PATHS, *(f"/api/{version}" for version in self._core)]
+        paths = [*OWN_PATHS, *self._others(), *(f"/api/{version}" for version in self._core)]
         for name in self._names():
             paths += [f"/apis/{name}", *(f"/apis/{name}/{version}" for version in self._groups[name])]
         return sorted(paths)

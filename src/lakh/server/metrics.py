@@ -187,7 +187,7 @@ class ServerMetrics:
             ("type", "operation", "rejected"),
             (0.0001, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5),
         )
-        self.health = Health(add)
+        self.health = Health()
         self._deprecated: set[tuple[str, ...]] = set()
         add.reading(
             "apiserver_requested_deprecated_apis",

@@ -1,7 +1,7 @@
 """What can be done with each resource, as OpenAPI tells it: paths, operations, parameters.
 
 An `Operation` is what v2 and v3 have in common; `openapi_build` renders it. Operation ids, actions and tags are upstream's, for client
-generators make method names of them. Only what this server serves is listed: JSON and YAML, no `/watch/` paths (deprecated upstream).
+generators make method names of them. Only what this server serves is listed: JSON and YAML.
 Pure.
 """
 
@@ -18,6 +18,7 @@ META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 STATUS = META + "Status"
 DELETE_OPTIONS = META + "DeleteOptions"
 PATCH = META + "Patch"
+WATCH_EVENT = META + "WatchEvent"
 # In place of a definition: a body of plain text.
 TEXT = ""
 
@@ -143,6 +144,8 @@ _VERBS: Mapping[str, tuple[str, str, str, tuple[int, ...]]] = {
     "update": ("put", "put", "replace", (200, 201)),
     "patch": ("patch", "patch", "patch", (200, 201)),
     "delete": ("delete", "delete", "delete", (200, 202)),
+    "watch": ("get", "watch", "watch", (200,)),
+    "watchlist": ("get", "watchlist", "watch", (200,)),
 }
 _COLLECTION_VERBS = ("list", "create", "deletecollection")
 _ITEM_VERBS = ("get", "update", "delete", "patch")
@@ -313,6 +316,15 @@ def _resource_operations(resource: Resource, kinds: Kinds) -> Iterator[Operation
             yield _operation(resource, verb, item, ("name", *scoped), resource.definition, listed)
     if resource.namespaced and listed and "list" in resource.verbs:
         yield _operation(resource, "list", f"{base}/{resource.plural}", (), resource.definition, listed)
+    if "watch" in resource.verbs and listed and not isinstance(resource, CustomResource):
+        # Deprecated: clients watch by a list's parameter. Upstream has them for its own kinds only.
+        watched = f"{base}/watch{collection.removeprefix(base)}"
+        yield _operation(resource, "watchlist", watched, scoped, WATCH_EVENT, listed)
+        yield _operation(resource, "watch", f"{watched}/{{name}}", ("name", *scoped), WATCH_EVENT, listed)
+        if resource.namespaced:
+            yield _operation(
+                resource, "watchlist", f"{base}/watch/{resource.plural}", (), WATCH_EVENT, listed
+            )
     for name, sub in sorted(resource.subresources.items()):
         definition = kinds.of_subresource(resource, sub)
         for verb in ("get", "create", "update", "patch", "delete"):
@@ -348,6 +360,9 @@ def _operation(
             answer = listed or TEXT
             produces = WATCHABLE if "watch" in resource.verbs else JSON_OR_YAML
             parameters += _LIST
+        case "watch" | "watchlist":
+            produces = WATCHABLE
+            parameters += _LIST
         case "get" if sub_name == "log":
             answer, produces = TEXT, PLAIN_TEXT
             parameters += _LOG
@@ -379,6 +394,7 @@ def _operation(
                 "Namespaced" if resource.namespaced and not everywhere else "",
                 resource.kind,
                 _capital(sub_name),
+                "List" if verb == "watchlist" else "",
                 "ForAllNamespaces" if everywhere else "",
             )
         ),
@@ -402,6 +418,14 @@ def _description(resource: Resource, verb: str, sub_name: str) -> str:
     match verb:
         case "list":
             return f"list or watch objects of kind {resource.kind}"
+        case "watch":
+            return (
+                f"watch one object of kind {resource.kind}. Deprecated: watch the list with a fieldSelector"
+            )
+        case "watchlist":
+            return (
+                f"watch the objects of kind {resource.kind}. Deprecated: use the parameter `watch` of a list"
+            )
         case "create":
             return f"create {sub_name} of a {resource.kind}" if sub_name else f"create a {resource.kind}"
         case "deletecollection":

@@ -108,6 +108,10 @@ def resolve(registry: Registry, method: str, path: str, query: dict[str, str]) -
             group, version, rest = parts[2], parts[3], parts[4:]
         case _:
             return None
+    # Deprecated, but served: `watch/` before what a list would have, or one object (upstream's requestinfo.go, specialVerbs).
+    watched = rest[0] == "watch" and len(rest) > 1
+    if watched:
+        rest = rest[1:]
     namespace = ""
     plural = rest[0]
     if (
@@ -127,6 +131,10 @@ def resolve(registry: Registry, method: str, path: str, query: dict[str, str]) -
         return None
     if len(rest) > 3 and subresource != "proxy":
         return None
+    if watched:
+        if subresource:
+            return None
+        return RequestInfo("watch" if method == "GET" else "", resource, namespace, name, "", "")
     return RequestInfo(_verb(method, name, query), resource, namespace, name, subresource, "/".join(rest[3:]))
 
 
@@ -216,6 +224,8 @@ class Router:
     def _remember(self, path: str, info: RequestInfo) -> None:
         """The collection that a path led to, if what is asked for by a path below it is always an object of it."""
         if (info.resource.namespaced and not info.namespace) or (info.subresource and not info.name):
+            return
+        if info.verb in ("", "watch") and "/watch/" in path:
             return
         if "%" in path or path.endswith("/") or info.path:
             return

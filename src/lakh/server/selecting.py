@@ -93,6 +93,11 @@ class Selection:
                 self._labels = parsed
         if field_selector:
             self._read_fields(resource, field_selector)
+            if name:
+                # Of what a path names no other fields are asked for (upstream's ListResource).
+                named = [v for get, operator, v in self._fields if get is _name_of and operator != "!="]
+                if named[:1] != [name]:
+                    raise errors.bad_request("fieldSelector metadata.name doesn't match requested name")
         self.trivial = self._labels is None and not (
             self._fields or self._terms or self._excluded or self._without
         )
