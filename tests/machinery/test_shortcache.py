@@ -18,3 +18,15 @@ def test_long_texts_are_looked_at_each_time() -> None:
     assert [text for text, _ in seen] == [short, long, long]
     assert [size("b", long), size("b", long), size("b", 1), size("b", 1)] == [1] * 4
     assert [more for text, more in seen if text == "b"] == [long, long, 1]
+
+
+def test_what_is_short_can_be_told() -> None:
+    seen: list[str] = []
+
+    @short_cache(2, 3)
+    def size(text: str) -> int:
+        seen.append(text)
+        return len(text)
+
+    assert [size("abc"), size("abc"), size("abcd"), size("abcd")] == [3, 3, 4, 4]
+    assert seen == ["abc", "abcd", "abcd"]

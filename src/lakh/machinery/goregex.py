@@ -7,11 +7,14 @@ automaton runs out of memory, so that answer is asked again. Compiled patterns a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 import re2
 
-CACHE_ENTRIES = 4096
+from lakh.machinery.shortcache import short_cache
+
+CACHE_ENTRIES = 1024
+# Rules may take patterns out of objects; those of definitions are seldom longer.
+CACHED_CHARACTERS = 1024
 # Program and automaton of one pattern together; patterns that need more are refused.
 MEMORY_BYTES = 8 * 1024 * 1024
 # Compiling takes time by the square of a pattern's length: 0.14 s at this one. Real ones have a thousand characters at most.
@@ -76,7 +79,7 @@ def _go_text(error: Exception) -> str:
     return f"error parsing regexp: {code}: `{what}`" if colon else f"error parsing regexp: {code}"
 
 
-@lru_cache(CACHE_ENTRIES)
+@short_cache(CACHE_ENTRIES, CACHED_CHARACTERS)
 def compiled(pattern: str) -> Pattern:
     """The compiled pattern; raises ValueError when it is none, with Go's text."""
     return Pattern(pattern)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from typing import Any
 
 import msgspec
+
+from lakh.machinery.shortcache import short_cache
 
 CACHE_ENTRIES = 4096
 
@@ -39,7 +40,7 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-@lru_cache(CACHE_ENTRIES)
+@short_cache(CACHE_ENTRIES)
 def compiled(path: str) -> Callable[[Any], Any]:
     """The first match of a path in an object, or None; raises ValueError for a path that is none."""
     steps = tuple(_steps(path))

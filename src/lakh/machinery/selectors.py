@@ -338,12 +338,18 @@ _cached_parse = lru_cache(CACHE_ENTRIES)(_parse)
 
 def of_labels(labels: Mapping[str, str] | None) -> Selector:
     """The selector that requires just these labels; everything when there are none. Checks nothing."""
-    return _of_labels(tuple(sorted(labels.items()))) if labels else EVERYTHING
+    if not labels:
+        return EVERYTHING
+    return (_cached_of_labels if len(labels) <= MAX_CACHED_PARTS else _of_labels)(
+        tuple(sorted(labels.items()))
+    )
 
 
-@lru_cache(CACHE_ENTRIES)
 def _of_labels(labels: tuple[tuple[str, str], ...]) -> Selector:
     return Selector([Requirement(key, "=", (value,)) for key, value in labels])
+
+
+_cached_of_labels = lru_cache(CACHE_ENTRIES)(_of_labels)
 
 
 _API_OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
