@@ -119,15 +119,19 @@ async def test_timeout(api, monkeypatch):
     async with api.client(max_connections=1) as client:
         await client.get(NODES, "n")
         api.faults += [api.HANG]
-        client.timeout_seconds = 0.5
         first = asyncio.ensure_future(client.get(NODES, "n"))
         await asyncio.sleep(0)
         client.timeout_seconds = 0.05
-        second = asyncio.ensure_future(client.get(NODES, "n"))  # waits for the only connection
         with pytest.raises(errors.ConnectionLost):
-            await second
+            await client.get(NODES, "n")  # waits for the only connection
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        client.timeout_seconds = DEFAULT_TIMEOUT_SECONDS
+        await client.get(NODES, "n")
+        api.faults += [api.HANG]
+        client.timeout_seconds = 0.05
         with pytest.raises(errors.RequestTimeout):
-            await first
+            await client.get(NODES, "n")
         client.timeout_seconds = DEFAULT_TIMEOUT_SECONDS
         await client.get(NODES, "n")
 
