@@ -66,6 +66,8 @@ def namespace(core: client.CoreV1Api) -> Iterator[str]:
         lambda: [a for a in core.list_namespaced_service_account(name).items if a.metadata.name == "default"],
         f"ServiceAccount default in {name}",
     )
+    # Another controller makes it: a list or a watch of config maps shall not depend on which is faster.
+    eventually(lambda: core.list_namespaced_config_map(name).items, f"kube-root-ca.crt in {name}")
     yield name
     core.delete_namespace(name)
 

@@ -16,7 +16,7 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 # How long a watch that brings nothing is waited for.
-WATCH_SECONDS = 20
+WATCH_SECONDS = 240
 
 
 class Answer:

@@ -17,7 +17,7 @@ import yaml
 
 from .cluster import Server
 
-COMMAND_SECONDS = 30
+COMMAND_SECONDS = 240
 MAX_BODY_BYTES = 3 * 1024 * 1024
 
 

@@ -321,9 +321,14 @@ OWN_OBJECTS = {
 def test_what_the_server_makes_by_itself(rest: Rest) -> None:
     wire = Wire(rest)
     for path, wanted in OWN_OBJECTS.items():
-        listed = wire.call("GET", path).object.get("items") or []
-        found = {item["metadata"]["name"] for item in listed}
-        assert set(wanted) <= found, (path, set(wanted) - found)
+
+        def made(path: str = path, wanted: tuple[str, ...] = wanted) -> bool:
+            listed = wire.call("GET", path).object.get("items") or []
+            missing = set(wanted) - {item["metadata"]["name"] for item in listed}
+            assert not missing, (path, missing)
+            return True
+
+        eventually(made, path)
     authentication = wire.call("GET", f"{rows.SYSTEM}/configmaps/extension-apiserver-authentication")
     assert {
         "client-ca-file",

@@ -44,7 +44,7 @@ async def test_kill_in_the_middle_of_creates(tmp_path: Path) -> None:
             async with asyncio.TaskGroup() as group:
                 for _ in range(WRITERS):
                     group.create_task(write(client))
-                await asyncio.wait_for(enough.wait(), 60)
+                await asyncio.wait_for(enough.wait(), 240)
                 server.kill()
         finally:
             await client.close()

@@ -133,7 +133,11 @@ class TestListsOfCustomResources:
                 }
                 for name in ("a", "b")
             ]
-            done = eventually(lambda: kubectl("apply", "-f", "-", input=notes, code=None))
+            done = eventually(
+                lambda: (
+                    made if (made := kubectl("apply", "-f", "-", input=notes, code=None)).code == 0 else None
+                )
+            )
             assert done.stdout == "note.admin.example.com/a created\nnote.admin.example.com/b created\n", done
             shown = kubectl("get", "notes", "-o", "jsonpath={.items[*].text.title}").stdout
             assert shown == "a b"

@@ -81,8 +81,9 @@ def test_a_claim_that_nothing_satisfies_says_so(kubectl: Kubectl) -> None:
         ],
     )
     said = "jsonpath={.status.conditions[?(@.type=='PodScheduled')].message}"
-    message = eventually(lambda: kubectl("get", "pod", "p", "-o", said).stdout, "the pod says why it waits")
-    assert " cannot allocate all claims. still not schedulable, preemption: 0/" in message
+    # Before the scheduler has seen the claim the pod waits for that.
+    why = " cannot allocate all claims. still not schedulable, preemption: 0/"
+    eventually(lambda: why in kubectl("get", "pod", "p", "-o", said).stdout, "the pod says why it waits")
 
 
 def test_a_volume_is_made_in_the_zone_of_the_first_consumer_and_ties_the_next(kubectl: Kubectl) -> None:
@@ -112,8 +113,8 @@ def test_a_volume_is_made_in_the_zone_of_the_first_consumer_and_ties_the_next(ku
     elsewhere = pod("second", volumes=volumes, nodeSelector={ZONE: "nowhere"})
     kubectl("apply", "-f", "-", input=elsewhere)
     said = "jsonpath={.status.conditions[?(@.type=='PodScheduled')].message}"
-    message = eventually(lambda: kubectl("get", "pod", "second", "-o", said).stdout, "the pod waits")
-    assert "node(s) didn't match Pod's node affinity/selector" in message
+    why = "node(s) didn't match Pod's node affinity/selector"
+    eventually(lambda: why in kubectl("get", "pod", "second", "-o", said).stdout, "the pod waits")
 
     kubectl("delete", "pvc", "data", "--wait=false")
     assert kubectl("get", "pvc").rows[0][1] == "Terminating"  # pods use it

@@ -111,9 +111,9 @@ def kubectl(server: Server, home: Path) -> Iterator[Kubectl]:
         pytest.skip("kubectl is not on PATH: install it (1.30 or newer) to run these tests")
     kubectl = Kubectl(server.kubeconfig, home, "default")
     kubectl("apply", "-f", "-", input=DEFINITION)
-    kubectl("wait", "--for=condition=Established", "crd/trainings.ml.example.com", "--timeout=60s")
+    kubectl("wait", "--for=condition=Established", "crd/trainings.ml.example.com", "--timeout=240s")
     yield kubectl
-    kubectl("delete", "crd", "trainings.ml.example.com", "--ignore-not-found", "--timeout=60s")
+    kubectl("delete", "crd", "trainings.ml.example.com", "--ignore-not-found", "--timeout=240s")
 
 
 def test_life(kubectl: Kubectl) -> None:
@@ -133,7 +133,7 @@ def test_life(kubectl: Kubectl) -> None:
         "-p",
         '{"status":{"conditions":[{"type":"Ready","status":"True"}]}}',
     )
-    kubectl("wait", "--for=condition=Ready", "trn/one", "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", "trn/one", "--timeout=240s")
     kubectl("scale", "trn/one", "--replicas=5")
     assert kubectl.json("get", "trn", "one")["spec"] == {"image": "a", "limit": 8, "workers": 5}
     kubectl("apply", "--server-side", "--field-manager=b", "-f", "-", input=training("two", image="b"))
@@ -143,7 +143,7 @@ def test_life(kubectl: Kubectl) -> None:
     kubectl("label", "trn/two", "tier=gold")
     kubectl("annotate", "trn/two", "note=x")
     assert "Tier" not in kubectl("describe", "trn/two").stdout
-    kubectl("delete", "trn", "--all", "--timeout=60s")
+    kubectl("delete", "trn", "--all", "--timeout=240s")
     assert kubectl("get", "trn", "-o", "name").lines == []
 
 
@@ -178,6 +178,6 @@ def test_restart(kubectl: Kubectl, server: Server, directory: Path) -> None:
     again = Server(directory, server.port).ready()
     server.process = again.process
     assert eventually(lambda: kubectl.json("get", "trn", "kept"))["spec"]["workers"] == 1
-    kubectl("delete", "crd", "trainings.ml.example.com", "--timeout=60s")
+    kubectl("delete", "crd", "trainings.ml.example.com", "--timeout=240s")
     gone = kubectl("get", "trainings.ml.example.com", code=1)
     assert "the server doesn't have a resource type" in gone.stderr

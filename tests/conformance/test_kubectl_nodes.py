@@ -34,17 +34,17 @@ class TestTaints:
         assert "already has dedicated taint(s) with same effect(s) and --overwrite is false" in again.stderr
         tolerant = on_node("tolerant", node, tolerations=[{"key": "dedicated", "operator": "Exists"}])
         kubectl("create", "-f", "-", input=[on_node("shy", node), tolerant])
-        kubectl("wait", "--for=condition=Ready", "pod/tolerant", "--timeout=60s")
+        kubectl("wait", "--for=condition=Ready", "pod/tolerant", "--timeout=240s")
         assert kubectl.json("get", "pod", "shy")["status"]["phase"] == "Pending"
         assert kubectl("taint", "node", node, "dedicated-").stdout == f"node/{node} untainted\n"
-        kubectl("wait", "--for=condition=Ready", "pod/shy", "--timeout=60s")
+        kubectl("wait", "--for=condition=Ready", "pod/shy", "--timeout=240s")
 
     def test_no_execute(self, kubectl: Kubectl, node: str) -> None:
         kubectl("create", "-f", "-", input=on_node("a", node))
-        kubectl("wait", "--for=condition=Ready", "pod/a", "--timeout=60s")
+        kubectl("wait", "--for=condition=Ready", "pod/a", "--timeout=240s")
         kubectl("taint", "node", node, "broken=yes:NoExecute")
         try:
-            kubectl("wait", "--for=delete", "pod/a", "--timeout=60s")
+            kubectl("wait", "--for=delete", "pod/a", "--timeout=240s")
         finally:
             kubectl("taint", "node", node, "broken-")
 
@@ -57,10 +57,10 @@ class TestDrain:
         assert "Unschedulable:      true" in kubectl("describe", "node", node).stdout
         kubectl("create", "-f", "-", input=on_node("a", node))
         kubectl(
-            "wait", "--for=jsonpath={.status.conditions[0].reason}=Unschedulable", "pod/a", "--timeout=60s"
+            "wait", "--for=jsonpath={.status.conditions[0].reason}=Unschedulable", "pod/a", "--timeout=240s"
         )
         assert kubectl("uncordon", node).stdout == f"node/{node} uncordoned\n"
-        kubectl("wait", "--for=condition=Ready", "pod/a", "--timeout=60s")
+        kubectl("wait", "--for=condition=Ready", "pod/a", "--timeout=240s")
 
     def test_drain(self, kubectl: Kubectl, node: str) -> None:
         """kubectl sends evictions as protobuf."""
@@ -83,25 +83,25 @@ class TestDrain:
             "create", "-f", "-",
             input=[web, manifests.daemonset("agent", nodeSelector={"kubernetes.io/hostname": node}), on_node("bare", node)],
         )  # fmt: skip
-        kubectl("rollout", "status", "deployment/web", "--timeout=60s")
-        kubectl("rollout", "status", "daemonset/agent", "--timeout=60s")
-        kubectl("wait", "--for=condition=Ready", "pod/bare", "--timeout=60s")
+        kubectl("rollout", "status", "deployment/web", "--timeout=240s")
+        kubectl("rollout", "status", "daemonset/agent", "--timeout=240s")
+        kubectl("wait", "--for=condition=Ready", "pod/bare", "--timeout=240s")
         refused = kubectl("drain", node, code=1)
         assert "cannot delete DaemonSet-managed Pods (use --ignore-daemonsets to ignore)" in refused.stderr
         assert "cannot delete Pods that declare no controller (use --force to override)" in refused.stderr
-        output = kubectl("drain", node, "--ignore-daemonsets", "--force", "--timeout=60s")
+        output = kubectl("drain", node, "--ignore-daemonsets", "--force", "--timeout=240s")
         assert output.lines[-1] == f"node/{node} drained"
         assert "pod/bare evicted" in output.lines
         left = kubectl("get", "pods", f"--field-selector=spec.nodeName={node}", "-o", "name").lines
         assert [p for p in left if not p.startswith("pod/agent-")] == []
         assert len(left) == 1
-        kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+        kubectl("rollout", "status", "deployment/web", "--timeout=240s")
 
     def test_disruption_budget(self, kubectl: Kubectl, node: str) -> None:
         """A budget holds a drain back until it allows it."""
         kubectl("create", "-f", "-", input=on_node("a", node))
         kubectl("create", "pdb", "one", "--selector=app=a", "--min-available=1")
-        kubectl("wait", "--for=condition=Ready", "pod/a", "--timeout=60s")
+        kubectl("wait", "--for=condition=Ready", "pod/a", "--timeout=240s")
         eventually(
             lambda: kubectl.json("get", "pdb", "one").get("status", {}).get("currentHealthy") == 1,
             "the budget counts its pod",
@@ -110,7 +110,7 @@ class TestDrain:
         done: list[Output] = []
         drain = threading.Thread(
             target=lambda: done.append(
-                kubectl("drain", node, "--force", "--ignore-daemonsets", "--timeout=60s", code=None)
+                kubectl("drain", node, "--force", "--ignore-daemonsets", "--timeout=240s", code=None)
             )
         )
         drain.start()
@@ -152,11 +152,11 @@ def test_dead_node(kubectl: Kubectl) -> None:
         }
     }
     kubectl("create", "-f", "-", input=web)
-    kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/web", "--timeout=240s")
     assert kubectl("get", "pods", "-o", "wide").rows[0][6] == node
     kubectl("annotate", "node", node, "lakh.dev/silent=true")
     try:
-        kubectl("wait", "--for=condition=Ready=Unknown", f"node/{node}", "--timeout=90s", seconds=100)
+        kubectl("wait", "--for=condition=Ready=Unknown", f"node/{node}", "--timeout=240s")
         assert kubectl("get", "node", node).rows[0][1] == "NotReady"
         described = kubectl("describe", "node", node).stdout
         assert "node.kubernetes.io/unreachable:NoExecute" in described
@@ -169,7 +169,7 @@ def test_dead_node(kubectl: Kubectl) -> None:
         )
     finally:
         kubectl("annotate", "node", node, "lakh.dev/silent-")
-    kubectl("wait", "--for=condition=Ready", f"node/{node}", "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", f"node/{node}", "--timeout=240s")
     eventually(
         lambda: "unreachable" not in kubectl("describe", "node", node).stdout.split("Conditions:")[0],
         "no taints",

@@ -420,7 +420,7 @@ class TestWatches:
         core.delete_namespaced_config_map("a", namespace)
         seen = []
         for event in watching.stream(
-            core.list_namespaced_config_map, namespace, resource_version=start, timeout_seconds=20
+            core.list_namespaced_config_map, namespace, resource_version=start, timeout_seconds=240
         ):
             obj = event["object"]
             if obj.metadata.name == "a":
@@ -444,7 +444,7 @@ class TestWatches:
             namespace,
             resource_version=start,
             label_selector="x=1",
-            timeout_seconds=20,
+            timeout_seconds=240,
         ):
             seen.append(event["type"])
             if event["type"] == "DELETED":
@@ -458,7 +458,7 @@ class TestWatches:
         seen: list[tuple[str, str]] = []
 
         def follow() -> None:
-            for event in watching.stream(core.list_namespaced_config_map, namespace, timeout_seconds=20):
+            for event in watching.stream(core.list_namespaced_config_map, namespace, timeout_seconds=240):
                 seen.append((event["type"], event["object"].metadata.name))
                 began.set()
                 if event["object"].metadata.name == "after":
@@ -466,9 +466,9 @@ class TestWatches:
 
         thread = threading.Thread(target=follow)
         thread.start()
-        assert began.wait(20)
+        assert began.wait(240)
         core.create_namespaced_config_map(namespace, config_map("after"))
-        thread.join(20)
+        thread.join(240)
         assert not thread.is_alive()
         assert ("ADDED", "before") in seen
         assert seen[-1] == ("ADDED", "after")
@@ -486,7 +486,7 @@ class TestWatches:
         """A streamed list ends with a bookmark that says so."""
         core.create_namespaced_config_map(namespace, config_map("a"))
         response = core.list_namespaced_config_map(
-            namespace, watch=True, send_initial_events=True, allow_watch_bookmarks=True, timeout_seconds=20,
+            namespace, watch=True, send_initial_events=True, allow_watch_bookmarks=True, timeout_seconds=240,
             resource_version_match="NotOlderThan", _preload_content=False,
         )  # fmt: skip
         names = []
@@ -502,7 +502,7 @@ class TestWatches:
     def test_ancient_version(self, core: client.CoreV1Api, namespace: str, watching: watch.Watch) -> None:
         """A version from before the history is 410 Gone: as an event of the watch, as upstream has it."""
         response = core.list_namespaced_config_map(
-            namespace, watch=True, resource_version="1", timeout_seconds=5, _preload_content=False
+            namespace, watch=True, resource_version="1", timeout_seconds=240, _preload_content=False
         )
         first = next(iter(watch.watch.iter_resp_lines(response)))
         response.close()
@@ -635,7 +635,7 @@ class TestWorkloads:
         batch = client.BatchV1Api(api)
         batch.create_namespaced_job(namespace, manifests.job("work", completions=3, parallelism=3))
         found = watch.Watch()
-        for event in found.stream(batch.list_namespaced_job, namespace, timeout_seconds=30):
+        for event in found.stream(batch.list_namespaced_job, namespace, timeout_seconds=240):
             if any(c.type == "Complete" for c in event["object"].status.conditions or ()):
                 found.stop()
         done = batch.read_namespaced_job_status("work", namespace)
