@@ -24,7 +24,7 @@ def lakh(*arguments: object, **environment: str) -> tuple[int, str]:
         [sys.executable, "-m", "lakh", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=300,
         check=False,
         env={**os.environ, **environment},
     )
@@ -72,7 +72,7 @@ def test_reading_the_command_line_loads_no_server() -> None:
     """Half a second and 30 MB, for each of a cluster's processes."""
     said = "import sys; from lakh import cli; cli._parser(); print(*sys.modules)"
     loaded = subprocess.run(
-        [sys.executable, "-c", said], capture_output=True, text=True, timeout=180, check=True
+        [sys.executable, "-c", said], capture_output=True, text=True, timeout=300, check=True
     ).stdout.split()
     assert "lakh.store_options" in loaded
     assert not [name for name in loaded if name.startswith(("lakh.server", "lakh.apis", "rich"))]

@@ -15,7 +15,7 @@ from lakh.client.errors import ApiError, ClientError
 from lakh.client.resources import CONFIGMAPS, NODES
 from lakh.up import Component, NodeView
 
-from .conformance.cluster import Process, eventually
+from .conformance.cluster import STOP_SECONDS, WAIT_SECONDS, Process, eventually
 from .ports import free_port
 
 pytestmark = pytest.mark.xdist_group("clusters-2")
@@ -24,12 +24,19 @@ COMPONENTS = {"apiserver", "scheduler", "controllers", "nodes"}
 NODE_COUNT = 3
 
 
+def words_of(pid: str) -> list[bytes]:
+    """The command line of a process; empty when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
 def children(pid: int) -> dict[str, int]:
     """The components below a supervisor, by name."""
     found: dict[str, int] = {}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-        found |= {c: int(child) for c in COMPONENTS if c.encode() in words}
+        found |= {c: int(child) for c in COMPONENTS if c.encode() in words_of(child)}
     return found
 
 
@@ -79,13 +86,13 @@ async def test_two_servers_share_a_cluster_and_lose_one(tmp_path: Path) -> None:
             await until_ready(here)
             assert (await here.get(CONFIGMAPS, "meanwhile", "default"))["metadata"]["name"] == "meanwhile"
         up.process.send_signal(signal.SIGINT)
-        assert up.process.wait(20) == 0, up.text()
+        assert up.process.wait(STOP_SECONDS) == 0, up.text()
         assert "Traceback" not in up.text()
     finally:
         up.process.kill()
     # The directory is JetStream's now, and what was written goes on.
     wrong = Process(tmp_path / "2", "up", "--data-dir", str(data), "--port", str(port))
-    assert wrong.process.wait(20) == 1
+    assert wrong.process.wait(STOP_SECONDS) == 1
     assert "was made with --engine nats and cannot be used with --engine file" in wrong.text()
     up = Process(tmp_path / "3", "up", "--data-dir", str(data), "--port", str(port), "--engine", "nats")
     try:
@@ -94,7 +101,7 @@ async def test_two_servers_share_a_cluster_and_lose_one(tmp_path: Path) -> None:
             assert (await client.get(CONFIGMAPS, "kept", "default"))["data"] == {"a": "1"}
             await until_created(client, "again")
         up.process.terminate()
-        assert up.process.wait(20) == 0, up.text()
+        assert up.process.wait(STOP_SECONDS) == 0, up.text()
     finally:
         up.process.kill()
 
@@ -102,10 +109,7 @@ async def test_two_servers_share_a_cluster_and_lose_one(tmp_path: Path) -> None:
 def server_of(supervisor: int, data: Path) -> int:
     """The pid of the API server with this data directory; 0 while there is none."""
     for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
-        try:
-            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
+        words = words_of(child)
         if b"apiserver" in words and str(data).encode() in words:
             return int(child)
     return 0
@@ -115,7 +119,7 @@ async def until_created(client: Client, name: str) -> None:
     """Creates a config map, as often as the outcome is in doubt."""
     import asyncio
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(WAIT_SECONDS):
         while True:
             try:
                 await client.create(CONFIGMAPS, {"metadata": {"name": name}}, "default")
@@ -132,7 +136,7 @@ async def until_ready(client: Client) -> None:
     """All nodes Ready, asked until the server answers."""
     import asyncio
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(WAIT_SECONDS):
         while True:
             try:
                 nodes = await client.list(NODES, type=NodeView)
@@ -147,7 +151,7 @@ async def until_healthy(client: Client) -> None:
     """All components say that they are well. The first line may be earlier than they."""
     import asyncio
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(WAIT_SECONDS):
         while True:
             items = json.loads((await client.raw("GET", "/api/v1/componentstatuses")).body)["items"]
             assert [i["metadata"]["name"] for i in items] == ["scheduler", "controller-manager", "etcd-0"]
@@ -182,7 +186,7 @@ async def test_a_cluster_lives_and_goes_on(tmp_path: Path) -> None:
             n: p for n, p in first.items() if n != "apiserver"
         }, "clients recover, they are not started again"
         up.process.send_signal(signal.SIGINT)
-        assert up.process.wait(20) == 0, up.text()
+        assert up.process.wait(STOP_SECONDS) == 0, up.text()
         assert all(map(gone, second.values()))
     finally:
         up.process.kill()
@@ -195,7 +199,7 @@ async def test_a_cluster_lives_and_goes_on(tmp_path: Path) -> None:
             assert (await client.get(CONFIGMAPS, "kept", "default"))["data"] == {"a": "1"}
             await until_ready(client)
         up.process.terminate()
-        assert up.process.wait(20) == 0, up.text()
+        assert up.process.wait(STOP_SECONDS) == 0, up.text()
         assert all(map(gone, pids.values()))
     finally:
         up.process.kill()

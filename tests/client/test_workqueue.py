@@ -165,7 +165,7 @@ async def test_run_never_works_on_one_key_twice_at_a_time():
 
     for number in range(5):
         queue.add(str(number))
-    await asyncio.wait_for(queue.run(reconcile, workers=8), 30)
+    await asyncio.wait_for(queue.run(reconcile, workers=8), 120)
     assert done >= 200
 
 

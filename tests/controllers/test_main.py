@@ -48,7 +48,7 @@ async def test_a_controller_waits_for_its_own_informers(
     await asyncio.sleep(0)
     assert not started.is_set()
     needed[0].synced.set()
-    await asyncio.wait_for(started.wait(), 30)
+    await asyncio.wait_for(started.wait(), 120)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -71,7 +71,7 @@ async def test_a_crashed_controller_is_started_again(
 
     monkeypatch.setattr(controller, "run", run)
     task = asyncio.create_task(main.keep_running(controller))
-    await asyncio.wait_for(third.wait(), 30)
+    await asyncio.wait_for(third.wait(), 120)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

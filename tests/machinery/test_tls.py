@@ -15,7 +15,7 @@ from lakh.machinery import tls as tls_module
 from lakh.machinery.tls import TlsTransport, connect
 from lakh.server.certs import Pki
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 120.0
 LARGE = os.urandom(1 << 20)
 
 

@@ -21,7 +21,7 @@ from lakh.server.routing import parse_query
 from lakh.server.transport import Request, Response, Server
 
 KUBECTL = shutil.which("kubectl")
-KUBECTL_SECONDS = 30
+KUBECTL_SECONDS = 240
 VERSION = b'{"major":"1","minor":"36","gitVersion":"v1.36.0"}'
 
 needs_kubectl = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not on PATH")

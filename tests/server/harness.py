@@ -67,7 +67,7 @@ class FakeStream:
 
     async def until(self, count: int) -> list[dict[str, Any]]:
         """The first `count` lines, once they are there."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while len(self.lines()) < count:
                 self._news.clear()
                 await self._news.wait()

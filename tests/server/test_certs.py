@@ -204,7 +204,7 @@ def test_kubeconfigs_embed_everything(pki: Pki) -> None:
 def test_kubectl_reads_the_kubeconfig(pki: Pki) -> None:
     path = pki.write_kubeconfigs("https://127.0.0.1:6443")
     command = ["kubectl", "config", "view", "--kubeconfig", str(path), "-o", "json", "--minify"]
-    view = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=20).stdout)
+    view = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
     assert view["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:6443"
     assert view["users"][0]["name"] == "kubernetes-admin"
 

@@ -184,7 +184,7 @@ async def test_the_kubelet_learns_that_a_follower_left(world: World) -> None:
     reader, writer, _ = await world.open("GET", f"{LOG}?follow=true")
     await reader.readuntil(b"one\n")
     writer.close()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await left.wait()
 
 
@@ -289,7 +289,7 @@ async def test_exec_over_a_web_socket(world: World) -> None:
         writer.write(data)
         await writer.drain()
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         sending = asyncio.create_task(send())
         assert await reader.readexactly(len(data)) == data
         await sending

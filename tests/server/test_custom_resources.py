@@ -117,7 +117,7 @@ def conditions(answer: Answer) -> dict[str, tuple[str, str]]:
 
 async def until(api: Api, name: str, kind: str, status: str = "True") -> Answer:
     """A definition once a condition has a status."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             answer = await api.get(f"{DEFINITIONS}/{name}")
             if conditions(answer).get(kind, ("", ""))[0] == status:
@@ -127,7 +127,7 @@ async def until(api: Api, name: str, kind: str, status: str = "True") -> Answer:
 
 async def gone(api: Api, path: str) -> None:
     """Returns when there is nothing at a path any more."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while (await api.get(path)).status != 404:
             await asyncio.sleep(0)
 
@@ -539,7 +539,9 @@ class TestLists:
         stream = await api.watch(f"{ROBOTS}?watch=true")
         await api.delete(f"{DEFINITIONS}/robots.example.com")
         await gone(api, f"{DEFINITIONS}/robots.example.com")
-        await asyncio.sleep(0)
+        async with asyncio.timeout(120):
+            while not stream.finished:
+                await asyncio.sleep(0)
         assert [e["type"] for e in stream.lines()][:1] == ["ADDED"]
         assert [e["type"] for e in stream.lines()][-1] == "DELETED"
         assert stream.finished

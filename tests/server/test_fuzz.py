@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.server.harness import CONFIGMAPS, DEPLOYMENTS, Api, configmap
 
-ANSWER_SECONDS = 30
+ANSWER_SECONDS = 120
 WIDGETS = "/apis/fuzz.example.com/v1/namespaces/default/widgets"
 
 DEFINITION: dict[str, Any] = {
@@ -185,10 +185,9 @@ def run() -> Any:
         assert (
             await api.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", DEFINITION)
         ).status == 201
-        for _ in range(200):
-            if (await api.get(WIDGETS)).status == 200:
-                break
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while (await api.get(WIDGETS)).status != 200:
+                await asyncio.sleep(0.01)
         return api
 
     api = loop.run_until_complete(start())

@@ -16,7 +16,7 @@ from lakh.server.exchange import Response, StreamResponse
 from tests.server.harness import Answer, Api, FakeStream, configmap
 from tests.server.test_fuzz import DEFINITION, WIDGET, WIDGETS, values
 
-ANSWER_SECONDS = 30
+ANSWER_SECONDS = 120
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 CORE = "/api/v1/namespaces/default"
@@ -30,10 +30,9 @@ def ask() -> Any:
     async def start() -> Api:
         api = await Api.start()
         assert (await api.post(DEFINITIONS, DEFINITION)).status == 201
-        for _ in range(200):
-            if (await api.get(WIDGETS)).status == 200:
-                break
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while (await api.get(WIDGETS)).status != 200:
+                await asyncio.sleep(0.01)
         await api.post(WIDGETS, WIDGET)
         for name in ("a", "b", "c"):
             await api.post(f"{CORE}/configmaps", configmap(name, x="1"))

@@ -15,7 +15,7 @@ from lakh.server import listener as listener_module
 from lakh.server.certs import Pki
 from lakh.server.listener import ACCEPTS_A_TURN, Listener
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 120.0
 
 
 class Greeter(asyncio.Protocol):

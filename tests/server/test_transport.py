@@ -33,7 +33,7 @@ from lakh.server.transport import (
 )
 
 HOST = b"Host: x\r\n"
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")

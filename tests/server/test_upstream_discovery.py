@@ -61,7 +61,7 @@ async def versions(api: Api) -> list[tuple[str, str]]:
 
 async def until(api: Api, group: str, wanted: list[str]) -> None:
     """Waits for the versions of a group."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while [v for g, v in await versions(api) if g == group] != wanted:
             await asyncio.sleep(0)
 

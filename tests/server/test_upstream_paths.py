@@ -130,7 +130,7 @@ class TestMethods:
         await api.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
         version = "/apis/stable.example.com/v1"
         foos = f"{version}/namespaces/default/foos"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(120):
             while (await api.get(version)).status != 200:
                 await asyncio.sleep(0)
         await api.post(

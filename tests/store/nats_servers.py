@@ -27,7 +27,7 @@ class BackgroundServer:
         self.server: NatsServer | None = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(directory)))
         self._thread.start()
-        self._started.wait(30)
+        self._started.wait(120)
         assert self.server is not None
         self.url, self.token = self.server.url, self.server.token
 
@@ -44,7 +44,7 @@ class BackgroundServer:
     def stop(self) -> None:
         assert self._loop is not None and self._stop is not None
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(30)
+        self._thread.join(120)
 
     async def journal(self, prefix: str, name: str = "pods", **options: float) -> NatsJournal:
         return await NatsJournal.open(

@@ -27,7 +27,7 @@ from lakh.store.nats_server import NatsServer
 from tests.processes import pause
 from tests.store.nats_servers import BackgroundServer, cluster, kill, leader_of
 
-PATIENCE = 60
+PATIENCE = 120
 
 
 async def content(journal: NatsJournal, start: int = 1) -> list[bytes]:
@@ -359,7 +359,7 @@ async def append_many(journal: NatsJournal, count: int, acknowledged: list[bytes
 
 async def test_killed_server_loses_nothing(tmp_path: Path) -> None:
     server = await NatsServer.start(tmp_path)
-    journal = await NatsJournal.open("pods", [server.url], token=server.token)
+    journal = await NatsJournal.open("pods", [server.url], token=server.token, append_seconds=PATIENCE)
     follower = await NatsJournal.open("pods", [server.url], token=server.token)
     followed: list[bytes] = []
 
@@ -403,10 +403,11 @@ async def open_impatiently(server: NatsServer) -> None:
         nats_client.PATIENCE_SECONDS = patience
 
 
-async def test_cluster_of_three_with_one_killed(tmp_path: Path) -> None:
+async def test_cluster_of_three_with_one_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_client, "PATIENCE_SECONDS", PATIENCE)
     async with cluster(tmp_path) as servers:
         urls = [server.url for server in servers]
-        journal = await NatsJournal.open("pods", urls, token="secret", replicas=3)
+        journal = await NatsJournal.open("pods", urls, token="secret", replicas=3, append_seconds=PATIENCE)
         acknowledged: list[bytes] = []
         writing = asyncio.create_task(append_many(journal, 150, acknowledged))
         while len(acknowledged) < 50:

@@ -80,7 +80,7 @@ from lakh.store.nats_journal import NatsJournal
 
 async def main():
     url, token, prefix = sys.argv[1:]
-    journal = await NatsJournal.open("pods", [url], token=token, prefix=prefix)
+    journal = await NatsJournal.open("pods", [url], token=token, prefix=prefix, append_seconds=600)
     partition = await Partition.open("pods", journal, follow=True)
     await partition.promote("child")
     n = 0
@@ -118,7 +118,7 @@ async def test_paused_writer_does_no_harm(nats_server: BackgroundServer, prefix:
     await partition.promote("parent")
     await partition.put("pods/parent/a", b"")
     child.send_signal(signal.SIGCONT)
-    lines = (await asyncio.wait_for(child.stdout.read(), 60)).split(b"\n")
+    lines = (await asyncio.wait_for(child.stdout.read(), 240)).split(b"\n")
     assert await child.wait() == 0
     refused = next(line for line in lines if line.startswith(b"refused"))
     assert b"sees True" in lines
@@ -132,7 +132,8 @@ async def test_paused_writer_does_no_harm(nats_server: BackgroundServer, prefix:
 
 async def test_writes_go_on_when_the_server_is_killed(tmp_path: Path) -> None:
     server = await NatsServer.start(tmp_path)
-    one = await Partition.open("pods", await NatsJournal.open("pods", [server.url], token=server.token))
+    journal = await NatsJournal.open("pods", [server.url], token=server.token, append_seconds=120)
+    one = await Partition.open("pods", journal)
     two = await Partition.open(
         "pods", await NatsJournal.open("pods", [server.url], token=server.token), follow=True
     )
@@ -148,8 +149,8 @@ async def test_writes_go_on_when_the_server_is_killed(tmp_path: Path) -> None:
     while acknowledged < 100:
         await asyncio.sleep(0)
     kill(server)
-    await asyncio.wait_for(writing, 60)
-    await asyncio.wait_for(two.barrier(), 60)
+    await asyncio.wait_for(writing, 120)
+    await asyncio.wait_for(two.barrier(), 120)
     assert one.revision == two.revision == 481
     with pytest.raises(NotWriter):
         two.put("pods/a/b", b"")

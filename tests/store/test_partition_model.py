@@ -163,7 +163,7 @@ class Model(RuleBasedStateMachine):
     def land(self) -> None:
         """Everything pending becomes durable."""
         for key, after, future in self.pending:
-            result = self.run(asyncio.wait_for(future, 30))
+            result = self.run(asyncio.wait_for(future, 120))
             self.states.append(after)
             self.changed.append(key)
             assert result.revision == self.revision
@@ -199,7 +199,7 @@ class Model(RuleBasedStateMachine):
             may_survive = makes_room and key not in seen
             seen.add(key)
             try:
-                self.run(asyncio.wait_for(future, 30))
+                self.run(asyncio.wait_for(future, 120))
             except JournalFull:
                 assert not (may_survive and surely), "what makes room goes through"
                 continue

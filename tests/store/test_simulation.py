@@ -27,7 +27,7 @@ def run(seed: int, simulation: type[Simulation] = Simulation) -> Simulation:
     """A failure names the seed that plays it again."""
     round_ = simulation(seed)
     try:
-        asyncio.run(asyncio.wait_for(round_.run(), 60))
+        asyncio.run(asyncio.wait_for(round_.run(), 240))
     except BaseException as error:
         error.add_note(f"seed {seed}")
         raise
