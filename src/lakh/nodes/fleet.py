@@ -155,6 +155,7 @@ class _Pod(msgspec.Struct, gc=False, eq=False):
 
 _stages: dict[tuple[str, bool], tuple[str, bool]] = {}
 """Phase, and whether the pod is being deleted: each pair once."""
+_NEW = ("Pending", False)
 
 
 class Fleet:
@@ -374,7 +375,7 @@ class Fleet:
             {"metadata": {"annotations": annotations or {}}, "status": status},
             patch_type=STRATEGIC,
             subresource="status",
-            type=Versioned,
+            type=bytes,
         )
 
     # -- pods ------------------------------------------------------------------------------------------------------------------
@@ -392,7 +393,8 @@ class Fleet:
             self._tell(uid)
         phase = (view.status.phase if view.status else None) or "Pending"
         stage = (phase, view.metadata.deletionTimestamp is not None)
-        if stage != state.stage:
+        changed = stage != state.stage
+        if changed:
             if phase == "Running":
                 names = [c.image for c in (*(view.spec.initContainers or ()), *view.spec.containers)]
                 kubelet.images = images.with_images(kubelet.images, names)
@@ -403,8 +405,12 @@ class Fleet:
             pods.share_status(view)
         if state.busy:
             state.again = True
-        else:
+        elif changed and stage == _NEW:
+            self._look(state, pods.start_seconds(view))
+        elif self._writing >= POD_WRITES:
             self._look(state, 0.0)
+        else:
+            self._take_up(state)
 
     def _keep_address(self, state: _Pod, phase: str) -> None:
         """The address follows what the API says: a running pod has its own, also after the fleet was started again."""
@@ -491,17 +497,23 @@ class Fleet:
             state.due = None
             if state.busy:
                 state.again = True
-            elif state.kubelet.idle:
-                if state.kubelet.parked is None:
-                    state.kubelet.parked = []
-                state.kubelet.parked.append(uid)
             else:
-                self._decide(state)
+                self._take_up(state)
         self._wake()
+
+    def _take_up(self, state: _Pod) -> None:
+        """Decides about a pod, unless its node does nothing. A writer is free."""
+        kubelet = state.kubelet
+        if not kubelet.idle:
+            self._decide(state)
+        elif kubelet.parked is None:
+            kubelet.parked = [state.view.metadata.uid]
+        else:
+            kubelet.parked.append(state.view.metadata.uid)
 
     def _decide(self, state: _Pod) -> None:
         kubelet, view = state.kubelet, state.view
-        if not state.number and state.stage == ("Pending", False) and not view.spec.hostNetwork:
+        if not state.number and state.stage == _NEW and not view.spec.hostNetwork:
             state.number = objects.free_number(kubelet.taken)
             kubelet.taken |= 1 << state.number
         address = objects.pod_address(kubelet.index, state.number)
@@ -532,7 +544,7 @@ class Fleet:
                     namespace,
                     patch_type=STRATEGIC,
                     subresource="status",
-                    type=Versioned,
+                    type=bytes,
                 )
             if plan.remove:
                 await self.client.delete(PODS, name, namespace, grace_period_seconds=0, uid=uid)

@@ -18,6 +18,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from sys import intern
 from typing import Any
 
@@ -217,6 +218,13 @@ def run_seconds(pod: PodView) -> float | None:
     return _number(text, DEFAULT_RUN_SECONDS)
 
 
+def start_seconds(pod: PodView) -> float:
+    """How long its containers take to start."""
+    text = _annotations(pod).start_seconds
+    default = START_FROM_SECONDS + _jitter(pod.metadata.uid) * (START_TO_SECONDS - START_FROM_SECONDS)
+    return _number(text, default)
+
+
 def exit_code(pod: PodView) -> int:
     """How its containers end."""
     return int(_number(_annotations(pod).exit_code, 0)) & 0xFF
@@ -269,8 +277,7 @@ def step(
     if phase in ("Succeeded", "Failed"):
         return NOTHING
     if phase == "Pending":
-        default = START_FROM_SECONDS + _jitter(pod.metadata.uid) * (START_TO_SECONDS - START_FROM_SECONDS)
-        wait = seen + _number(_annotations(pod).start_seconds, default) - now
+        wait = seen + start_seconds(pod) - now
         if wait > 0:
             return Plan(again_seconds=wait)
         return _start(pod, node_address, pod_address, now)
@@ -310,6 +317,11 @@ def _ready_conditions(
 # -- container statuses --------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1024)
+def _image_id(image: str) -> str:
+    return "sha256:" + hashlib.sha256(image.encode()).hexdigest()
+
+
 def _container_id(pod: PodView, name: str, count: int) -> str:
     digest = hashlib.sha256(f"{pod.metadata.uid}/{name}/{count}".encode()).hexdigest()
     return f"simulated://{digest}"
@@ -332,7 +344,7 @@ def container_status(
     found = {
         "name": container.name,
         "image": image,
-        "imageID": "sha256:" + hashlib.sha256(image.encode()).hexdigest(),
+        "imageID": _image_id(image),
         "containerID": _container_id(pod, container.name, restarts),
         "restartCount": restarts,
         "ready": running,
