@@ -59,6 +59,7 @@ class Selection:
         "_labels",
         "_terms",
         "_without",
+        "decodes",
         "name",
         "namespace",
         "term",
@@ -83,7 +84,8 @@ class Selection:
         # Index prefixes with the value that is not wanted, and prefixes of which there must be no term.
         self._excluded: list[tuple[str, str]] = []
         self._without: list[str] = []
-        self._fields: list[tuple[Any, str, str]] = []
+        # How a field is read, with the values that it must have, or must not.
+        self._fields: dict[Callable[[Any], str], list[tuple[str, bool]]] = {}
         if label_selector:
             try:
                 parsed = selectors.parse(label_selector)
@@ -95,9 +97,11 @@ class Selection:
             self._read_fields(resource, field_selector)
             if name:
                 # Of what a path names no other fields are asked for (upstream's ListResource).
-                named = [v for get, operator, v in self._fields if get is _name_of and operator != "!="]
+                named = [value for value, wanted in self._fields.get(_name_of, ()) if wanted]
                 if named[:1] != [name]:
                     raise errors.bad_request("fieldSelector metadata.name doesn't match requested name")
+        self.decodes = bool(self._fields)
+        """Whether `matches` looks into values."""
         self.trivial = self._labels is None and not (
             self._fields or self._terms or self._excluded or self._without
         )
@@ -114,12 +118,12 @@ class Selection:
                 if positive and not self.name:
                     self.name = value
                 else:
-                    self._fields.append((_name_of, operator, value))
+                    self._require(_name_of, value, positive)
             elif field == "metadata.namespace" and resource.namespaced:
                 if positive and not self.namespace:
                     self.namespace = value
                 else:
-                    self._fields.append((_namespace_of, operator, value))
+                    self._require(_namespace_of, value, positive)
             elif field in known:
                 term = f"{field}={value}"
                 if field in INDEXED.get(resource.table, ()):
@@ -131,14 +135,12 @@ class Selection:
                     else:
                         self._without.append(f"{field}=")
                 else:
-                    self._fields.append((known[field], operator, value))
+                    self._require(known[field], value, positive)
             else:
                 raise errors.bad_request(f"field label not supported: {field}")
 
-    @property
-    def decodes(self) -> bool:
-        """Whether `matches` looks into values."""
-        return bool(self._fields)
+    def _require(self, get: Callable[[Any], str], value: str, wanted: bool) -> None:
+        self._fields.setdefault(get, []).append((value, wanted))
 
     def matches(self, item: Item) -> bool:
         """Whether an item is selected, whatever its name and namespace indexes said."""
@@ -155,9 +157,11 @@ class Selection:
             return False
         if self._fields:
             obj = self._decode(item.value)
-            for get, operator, value in self._fields:
-                if (get(obj) == value) != (operator != "!="):
-                    return False
+            for get, required in self._fields.items():
+                found = get(obj)
+                for value, wanted in required:
+                    if (found == value) != wanted:
+                        return False
         return True
 
     def covers(self, item: Item, scope: str | None) -> bool:
@@ -196,7 +200,10 @@ def indexed_term(table: str, field_selector: str) -> str | None:
 
 def _term_value(item: Item, prefix: str) -> str:
     """The value of an indexed field: what a term says behind its prefix, or nothing."""
-    return next((t[len(prefix) :] for t in item.terms if t.startswith(prefix)), "")
+    for term in item.terms:
+        if term.startswith(prefix):
+            return term[len(prefix) :]
+    return ""
 
 
 # Fields by which the store indexes objects; strategies give them as terms.

@@ -51,6 +51,9 @@ KNOWN_MATCHES = 4096
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
+EVENT_BYTES = len(b'{"type":"","object":}\n')
+"""What an event has beside its type and its object."""
+
 
 def frame(data: bytes) -> bytes:
     """One HTTP chunk."""
@@ -58,9 +61,9 @@ def frame(data: bytes) -> bytes:
 
 
 class Form:
-    """How a watcher wants its objects. `key` tells forms apart in an event's cache."""
+    """How a watcher wants its objects. `keys`: by kind of event, what its bytes in this form are called in the event's cache."""
 
-    __slots__ = ("content_type", "include", "key", "meta", "protobuf", "shape", "store")
+    __slots__ = ("content_type", "include", "keys", "meta", "protobuf", "shape", "store")
 
     def __init__(self, store: ResourceStore, accepted: Accepted, include: str) -> None:
         self.store = store
@@ -68,7 +71,9 @@ class Form:
         self.protobuf = accepted.media == "protobuf"
         self.content_type = messages.WATCH_CONTENT_TYPE if self.protobuf else accepted.content_type
         self.include = include
-        self.key = (store.resource.api_version, self.shape, self.meta, include, self.protobuf)
+        # Text, whose hash is made once: each watcher looks each event up.
+        form = f"{store.resource.api_version} {self.shape} {self.meta} {include} {self.protobuf}"
+        self.keys = {kind: f"{kind} {form}" for kind in ("ADDED", "MODIFIED", "DELETED")}
 
     def encode(self, item: Item, revision: int, headers: bool) -> bytes:
         """The object of an event in this form, at the event's revision."""
@@ -89,7 +94,9 @@ class Form:
     def _frame(self, kind: bytes, served: bytes) -> bytes:
         if self.protobuf:
             return frame(messages.watch_event(kind, served))
-        return frame(b'{"type":"%s","object":%s}\n' % (kind, served))
+        # One formatting, for objects may be large.
+        size = len(kind) + len(served) + EVENT_BYTES
+        return b'%x\r\n{"type":"%s","object":%s}\n\r\n' % (size, kind, served)
 
     def error(self, error: errors.StatusError) -> bytes:
         """A framed ERROR."""
@@ -253,17 +260,27 @@ class Watcher:
         if stream is None:
             return
         out: list[bytes] = []
+        trivial, keys = self.selection.trivial, self.form.keys
         for event in events:
-            try:
-                data = self._encoded(event)
-            except errors.StatusError as e:
-                # It was valid when it was written, but has no form that this client reads.
-                stream.write_framed(b"".join(out))
-                self.fail(e)
-                return
-            if data is not None:
-                out.append(data)
-            self.revision = event.revision
+            if trivial:
+                kind = "DELETED" if event.item is None else "ADDED" if event.prev is None else "MODIFIED"
+            else:
+                selected = self._selected(event)
+                if selected is None:
+                    continue
+                kind = selected
+            cache = event.cache
+            data = cache.get(keys[kind]) if cache is not None and not self._headers else None
+            if data is None:
+                try:
+                    data = self._encoded(event, kind)
+                except errors.StatusError as e:
+                    # It was valid when it was written, but has no form that this client reads.
+                    stream.write_framed(b"".join(out))
+                    self.fail(e)
+                    return
+            out.append(data)
+        self.revision = events[-1].revision
         if not out:
             return
         counts = self.watching.events
@@ -298,38 +315,31 @@ class Watcher:
         self.held = None
         stream.abort()
 
-    def _encoded(self, event: Event) -> bytes | None:
-        item, prev = event.item, event.prev
-        selection = self.selection
-        if selection.trivial:
-            kind = "DELETED" if item is None else ("ADDED" if prev is None else "MODIFIED")
-        else:
-            now = item is not None and selection.matches(item)
-            was = prev is not None and self._matched(prev)
-            if selection.decodes and item is not None:
-                if len(self._known) >= KNOWN_MATCHES:
-                    self._known.clear()
-                self._known[item.revision] = now
-            if now:
-                kind = "MODIFIED" if was else "ADDED"
-            elif was:
-                kind = "DELETED"
-            else:
-                return None
+    def _selected(self, event: Event) -> str | None:
+        """What an event is for who selects: an object may begin or cease to match."""
+        item, prev, selection = event.item, event.prev, self.selection
+        now = item is not None and selection.matches(item)
+        was = prev is not None and self._matched(prev)
+        if selection.decodes and item is not None:
+            if len(self._known) >= KNOWN_MATCHES:
+                self._known.clear()
+            self._known[item.revision] = now
+        if now:
+            return "MODIFIED" if was else "ADDED"
+        return "DELETED" if was else None
+
+    def _encoded(self, event: Event, kind: str) -> bytes:
+        """An event's bytes, kept for others of this form."""
         # A deleted object, and one that no longer matches, is shown as it was last.
-        shown = prev if kind == "DELETED" else item
+        shown = event.prev if kind == "DELETED" else event.item
         assert shown is not None
         if self._headers:
             self._headers = False
             return self.form.event(kind, shown, event.revision, True)
-        cache = event.cache
-        if cache is None:
-            cache = event.cache = {}
+        if event.cache is None:
+            event.cache = {}
             self.watching.encoded(event)
-        key = (kind, self.form.key)
-        data = cache.get(key)
-        if data is None:
-            data = cache[key] = self.form.event(kind, shown, event.revision)
+        data = event.cache[self.form.keys[kind]] = self.form.event(kind, shown, event.revision)
         return data
 
     def _matched(self, prev: Item) -> bool:

@@ -170,9 +170,10 @@ class WatchHub:
             found = self._keys.get(key)
             if found:
                 _collect(found, event, touched)
-            found = self._scopes.get(key[: key.index("/", end_of_table + 1)])
-            if found:
-                _collect(found, event, touched)
+            if self._scopes:
+                found = self._scopes.get(key[: key.index("/", end_of_table + 1)])
+                if found:
+                    _collect(found, event, touched)
             found = self._tables.get(table)
             if found:
                 _collect(found, event, touched)
