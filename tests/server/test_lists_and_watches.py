@@ -15,6 +15,7 @@ import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakh.machinery import errors
 from lakh.server import listing, watching
 from lakh.server.watching import Form
 from tests.examples import examples
@@ -241,6 +242,40 @@ class TestWatches:
         for stream in streams:
             assert (await stream.until(1))[0]["object"]["metadata"]["name"] == "a"
         assert encoded == ["ADDED"]
+
+    async def test_what_follows_soon_waits_until_it_is_much(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watching, "GATHER_SECONDS", 3600.0)
+        api.server.watching.now = lambda: 1e6
+        stream = await api.watch(f"{CONFIGMAPS}?watch=1")
+        await api.post(CONFIGMAPS, configmap("a"))
+        await stream.until(1)
+        await api.post(CONFIGMAPS, configmap("b"))
+        assert len(stream.lines()) == 1
+        await api.post(CONFIGMAPS, {**configmap("c"), "data": {"text": "x" * watching.GATHER_BYTES}})
+        assert [e["object"]["metadata"]["name"] for e in await stream.until(3)] == ["a", "b", "c"]
+
+    async def test_what_waits_goes_out_before_an_error(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watching, "GATHER_SECONDS", 3600.0)
+        api.server.watching.now = lambda: 1e6
+        stream = await api.watch(f"{CONFIGMAPS}?watch=1")
+        encode = Form.event
+
+        def failing(form: Form, kind: str, item: Any, *rest: Any) -> bytes:
+            if item.key.endswith("/d"):
+                raise errors.internal("has no such form")
+            return encode(form, kind, item, *rest)
+
+        monkeypatch.setattr(Form, "event", failing)
+        await api.post(CONFIGMAPS, configmap("a"))
+        await api.post(CONFIGMAPS, configmap("b"))
+        await asyncio.gather(*(api.post(CONFIGMAPS, configmap(name)) for name in "cde"))
+        told = [(e["type"], e["object"]["metadata"].get("name")) for e in await stream.until(4)]
+        assert told == [("ADDED", "a"), ("ADDED", "b"), ("ADDED", "c"), ("ERROR", None)]
+        assert stream.finished
 
     async def test_a_client_that_does_not_read_is_cut_off(self, api: Api) -> None:
         stream = await api.watch(f"{CONFIGMAPS}?watch=1")

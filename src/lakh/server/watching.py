@@ -6,7 +6,7 @@ watcher costs a lookup and a write. A client that does not read is cut off when 
 Bookmarks and ends of watches are made by one sweep over all watches.
 
 A watch that is told something for the first time in a while gets it at once. What follows within a few milliseconds is gathered and goes out
-together: a busy watch costs the server and its client one wake-up for each `GATHER_SECONDS`, not one for each batch of the journal.
+together: a busy watch costs the server and its client one wake-up for each `GATHER_SECONDS` or `GATHER_BYTES`, not one for each batch of the journal.
 """
 
 from __future__ import annotations
@@ -43,8 +43,11 @@ MIN_WATCH_SECONDS = 1800
 # Initial objects are written in pieces of this many, so that the loop is not held.
 INITIAL_CHUNK = 500
 
-# Events that follow others within this time are sent with the next: a delay only where it is busy.
-GATHER_SECONDS = 0.01
+# Events that follow others within this time are sent with the next: a delay only where it is busy. A write costs 35 µs whatever it brings, and its reader
+# more; of 2.5 MB a second to one watcher, writes every 10 ms cost both together 14 ms a second, every 25 ms 11 ms.
+GATHER_SECONDS = 0.025
+# With so much they go at once: it is below what a connection gives to TLS in one piece, and more in one write saves little.
+GATHER_BYTES = 60 * 1024
 
 # Whether the newest events' objects matched, where their values have to be decoded to see it: they are the next ones' `prev`.
 KNOWN_MATCHES = 4096
@@ -133,6 +136,7 @@ class Watcher:
 
     __slots__ = (
         "_gathered",
+        "_gathered_bytes",
         "_headers",
         "_known",
         "_sent_at",
@@ -169,6 +173,7 @@ class Watcher:
         self.held: list[Event] | None = None
         self._headers = form.shape == "table"
         self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
         self._known: dict[int, bool] = {}
         self._sent_at = 0.0
 
@@ -260,6 +265,7 @@ class Watcher:
         if stream is None:
             return
         out: list[bytes] = []
+        size = 0
         trivial, keys = self.selection.trivial, self.form.keys
         for event in events:
             if trivial:
@@ -276,29 +282,31 @@ class Watcher:
                     data = self._encoded(event, kind)
                 except errors.StatusError as e:
                     # It was valid when it was written, but has no form that this client reads.
-                    stream.write_framed(b"".join(out))
+                    self._gathered += out
                     self.fail(e)
                     return
             out.append(data)
+            size += len(data)
         self.revision = events[-1].revision
         if not out:
             return
         counts = self.watching.events
         resource = self.form.store.resource
         counts[resource] = counts.get(resource, 0) + len(out)
-        if self._gathered:
-            self._gathered += out
-            return
         now = self.watching.now()
-        if now - self._sent_at < GATHER_SECONDS:
-            self._gathered = out
+        if not self._gathered:
+            if now - self._sent_at >= GATHER_SECONDS:
+                self._send(stream, out, now)
+                return
             self.watching.gather(self)
-        else:
-            self._send(stream, out, now)
+        self._gathered += out
+        self._gathered_bytes += size
+        if self._gathered_bytes >= GATHER_BYTES:
+            self.flush(now)
 
     def flush(self, now: float) -> None:
         """Sends what was gathered."""
-        out, self._gathered = self._gathered, []
+        out, self._gathered, self._gathered_bytes = self._gathered, [], 0
         if out and self.stream is not None:
             self._send(self.stream, out, now)
 
