@@ -49,6 +49,53 @@ METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "apply": "PATCH"
 UID_OF = re.compile(r"^UID OF (.*)$")
 
 
+# What kube-apiserver makes by itself, by collection.
+OWN_OBJECTS = {
+    "/api/v1/namespaces": ("default", "kube-node-lease", "kube-public", "kube-system"),
+    "/api/v1/namespaces/default/services": ("kubernetes",),
+    f"{rows.SYSTEM}/configmaps": (
+        "extension-apiserver-authentication",
+        "kube-apiserver-legacy-service-account-token-tracking",
+    ),
+    "/apis/networking.k8s.io/v1/servicecidrs": ("kubernetes",),
+    "/apis/networking.k8s.io/v1/ipaddresses": ("10.96.0.1",),
+    "/apis/scheduling.k8s.io/v1/priorityclasses": ("system-cluster-critical", "system-node-critical"),
+    "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas": (
+        *("catch-all", "endpoint-controller", "exempt", "global-default", "kube-controller-manager"),
+        *("kube-scheduler", "kube-system-service-accounts", "probes", "service-accounts"),
+        *("system-leader-election", "system-node-high", "system-nodes", "workload-leader-election"),
+    ),
+    "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations": (
+        *("catch-all", "exempt", "global-default", "leader-election", "node-high", "system"),
+        *("workload-high", "workload-low"),
+    ),
+    "/apis/rbac.authorization.k8s.io/v1/clusterroles": ("admin", "edit", "view", "system:node"),
+    "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings": ("cluster-admin", "system:kube-scheduler"),
+    "/apis/apiregistration.k8s.io/v1/apiservices": ("v1.", "v1.apps", "v2.autoscaling"),
+}
+IDENTITY = "labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver"
+
+
+def identity_leases(wire: Wire) -> list[dict[str, Any]]:
+    """The servers', once there are any."""
+    path = f"/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?{IDENTITY}"
+    return eventually(lambda: wire.call("GET", path).object.get("items") or [], "the identity lease")
+
+
+def until_made(wire: Wire) -> None:
+    """Waits for what the server makes by itself, some of it after it has begun to serve."""
+    for path, wanted in OWN_OBJECTS.items():
+
+        def made(path: str = path, wanted: tuple[str, ...] = wanted) -> bool:
+            listed = wire.call("GET", path).object.get("items") or []
+            missing = set(wanted) - {item["metadata"]["name"] for item in listed}
+            assert not missing, (path, missing)
+            return True
+
+        eventually(made, path)
+    identity_leases(wire)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """An API server alone: the components are ours to play."""
@@ -63,7 +110,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def rest(server: Server) -> Iterator[Rest]:
     """Raw HTTP to it."""
     connected = config.new_client_from_config(str(server.kubeconfig))
-    yield Rest(connected)
+    found = Rest(connected)
+    # An informer's list and watch are compared: nothing may be made between them.
+    until_made(Wire(found))
+    yield found
     connected.rest_client.pool_manager.clear()
     connected.close()
 
@@ -292,43 +342,9 @@ def test_ways_to_ask_for_protobuf(rest: Rest, accept: str) -> None:
     assert "kube-system" in [one["metadata"]["name"] for one in found]
 
 
-# What kube-apiserver makes by itself, by collection.
-OWN_OBJECTS = {
-    "/api/v1/namespaces": ("default", "kube-node-lease", "kube-public", "kube-system"),
-    "/api/v1/namespaces/default/services": ("kubernetes",),
-    f"{rows.SYSTEM}/configmaps": (
-        "extension-apiserver-authentication",
-        "kube-apiserver-legacy-service-account-token-tracking",
-    ),
-    "/apis/networking.k8s.io/v1/servicecidrs": ("kubernetes",),
-    "/apis/networking.k8s.io/v1/ipaddresses": ("10.96.0.1",),
-    "/apis/scheduling.k8s.io/v1/priorityclasses": ("system-cluster-critical", "system-node-critical"),
-    "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas": (
-        *("catch-all", "endpoint-controller", "exempt", "global-default", "kube-controller-manager"),
-        *("kube-scheduler", "kube-system-service-accounts", "probes", "service-accounts"),
-        *("system-leader-election", "system-node-high", "system-nodes", "workload-leader-election"),
-    ),
-    "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations": (
-        *("catch-all", "exempt", "global-default", "leader-election", "node-high", "system"),
-        *("workload-high", "workload-low"),
-    ),
-    "/apis/rbac.authorization.k8s.io/v1/clusterroles": ("admin", "edit", "view", "system:node"),
-    "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings": ("cluster-admin", "system:kube-scheduler"),
-    "/apis/apiregistration.k8s.io/v1/apiservices": ("v1.", "v1.apps", "v2.autoscaling"),
-}
-
-
 def test_what_the_server_makes_by_itself(rest: Rest) -> None:
     wire = Wire(rest)
-    for path, wanted in OWN_OBJECTS.items():
-
-        def made(path: str = path, wanted: tuple[str, ...] = wanted) -> bool:
-            listed = wire.call("GET", path).object.get("items") or []
-            missing = set(wanted) - {item["metadata"]["name"] for item in listed}
-            assert not missing, (path, missing)
-            return True
-
-        eventually(made, path)
+    until_made(wire)
     authentication = wire.call("GET", f"{rows.SYSTEM}/configmaps/extension-apiserver-authentication")
     assert {
         "client-ca-file",
@@ -338,9 +354,7 @@ def test_what_the_server_makes_by_itself(rest: Rest) -> None:
         "requestheader-group-headers",
         "requestheader-username-headers",
     } <= authentication.object["data"].keys()
-    selector = "labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver"
-    leases = f"/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?{selector}"
-    (lease,) = eventually(lambda: wire.call("GET", leases).object.get("items"))
+    (lease,) = identity_leases(wire)
     assert lease["metadata"]["name"].startswith("apiserver-")
 
 

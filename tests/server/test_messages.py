@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -206,9 +207,9 @@ async def test_custom_resources_are_not_protobuf(api: Api) -> None:
     crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     assert (await api.post(crds, definition, accept=ONLY)).status == 201
     things = "/apis/example.com/v1/namespaces/default/things"
-    for _ in range(100):
-        if (await api.get(things)).status == 200:
-            break
+    async with asyncio.timeout(120):
+        while (await api.get(things)).status != 200:
+            await asyncio.sleep(0)
     _same(
         (await api.get(f"{crds}/things.example.com", accept=ONLY)).body,
         (await api.get(f"{crds}/things.example.com")).json,
