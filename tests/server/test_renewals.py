@@ -7,10 +7,17 @@ from typing import Any
 import pytest
 
 from lakh.apis.groups.coordination import LeaseStrategy
+from lakh.machinery import times
 from lakh.server import ownership
 from tests.server.harness import LEASES, Api
 
 FIRST, SECOND, THIRD = (f"2026-01-01T00:00:0{n}.000000Z" for n in range(3))
+
+
+@pytest.fixture(autouse=True)
+def _one_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Managers are in the order of their times, to the second: one that begins between two writes changes it."""
+    monkeypatch.setattr(times, "now", lambda: "2026-01-01T00:00:00Z")
 
 
 def lease(time: str | None = SECOND, **spec: Any) -> dict[str, Any]:
