@@ -20,7 +20,7 @@ from tests.ports import free_port
 from .process import POLL_SECONDS, Process, ServerDied
 
 TOKEN = "faults"
-READY_SECONDS = 90.0
+READY_SECONDS = 240.0
 ASK_SECONDS = 1.0
 
 

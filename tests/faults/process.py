@@ -8,8 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
-START_SECONDS = 90.0
-STOP_SECONDS = 15.0
+START_SECONDS = 240.0
+STOP_SECONDS = 120.0
 POLL_SECONDS = 0.01
 LOG_TAIL_CHARS = 2000
 

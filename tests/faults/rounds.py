@@ -134,6 +134,7 @@ async def _run(drawn: Plan, directory: Path) -> tuple[History, list[Violation]]:
         injector = make_injector(traffic, rng)
         history.faults = injector.notes
         await _inject(injector, drawn, rng)
+        await traffic.worked()
         await traffic.settle()
         topology.check()
     except ServerDied as error:

@@ -44,6 +44,12 @@ SCOPES = ("n1", "n2")
 VALUE = "faults/value"
 PADDING = "faults/padding"
 CALL_SECONDS = 1.2
+PATIENT_SECONDS = 120.0
+"""For a call before anything is mistreated: each must succeed."""
+STUCK_SECONDS = 120.0
+"""A server that carries nothing out for so long never will."""
+OPERATIONS_MIN = 40
+"""What a round has in any case: it goes on until then where a machine is slow."""
 BACKOFF_SECONDS = 0.03
 ASK_SECONDS = 0.5
 PULSE = "pulse"
@@ -127,13 +133,13 @@ class Traffic:
         """How many there are."""
         return len(self._kubeconfigs)
 
-    def client(self, server: int) -> Client:
+    def client(self, server: int, *, patient: bool = False) -> Client:
         """A new client of a server."""
         client = Client.from_kubeconfig(
             self._kubeconfigs[server],
             user_agent="faults/1",
-            max_retries=0,
-            timeout_seconds=CALL_SECONDS,
+            max_retries=60 if patient else 0,
+            timeout_seconds=PATIENT_SECONDS if patient else CALL_SECONDS,
             max_connections=4,
         )
         self._clients.append(client)
@@ -141,7 +147,7 @@ class Traffic:
 
     async def prepare(self) -> None:
         """Namespaces, service accounts, and the revisions before it all begins."""
-        client = self.client(0)
+        client = self.client(0, patient=True)
         for scope in SCOPES:
             await client.create(NAMESPACES, {"metadata": {"name": scope}})
             await client.create(SERVICEACCOUNTS, {"metadata": {"name": "default", "namespace": scope}}, scope)
@@ -188,6 +194,14 @@ class Traffic:
         for stream in list(self._streams):
             stream.close()
 
+    async def worked(self) -> None:
+        """Until the clients have done something. Raises Stuck."""
+        deadline = self._now() + STUCK_SECONDS
+        while len(self.history.operations) < OPERATIONS_MIN:
+            if self._now() > deadline:
+                raise Stuck("the clients do not get to work")
+            await asyncio.sleep(BACKOFF_SECONDS)
+
     async def settle(self) -> None:
         """Stop the workers, prove that writes work, list, let the watchers catch up, replay. Raises Stuck."""
         self._working = False
@@ -222,7 +236,7 @@ class Traffic:
 
     async def _final(self, finisher: _Worker, resource: Resource) -> None:
         """A write to each resource succeeds again; then what is there is listed."""
-        deadline = self._now() + self._settle_seconds
+        deadline = self._now() + STUCK_SECONDS
         while True:
             created = await finisher.create(resource, f"{SCOPES[0]}/{NAMES[0]}")
             deleted = await finisher.delete(resource, f"{SCOPES[0]}/{NAMES[0]}")
