@@ -11,12 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.client.errors import ConnectionLost
-from lakh.client.resources import LEASES, NODES, PODS
+from lakh.client.resources import LEASES, NODES, PODS, Resource
+from lakh.client.types import ListMeta, ObjectList
 from lakh.controllers.clock import stamp
 from lakh.controllers.nodelifecycle import Bucket, NodeLifecycleController, decide, eviction_rate
 from lakh.controllers.podgc import Found, PodGarbageCollector
 from lakh.controllers.tainteviction import TaintEvictionController, stay_seconds
-from lakh.controllers.views import Meta, Node, Pod, PodSpec, PodStatus, Taint, Toleration
+from lakh.controllers.views import (
+    Lease,
+    LeaseMeta,
+    LeaseSpec,
+    Meta,
+    Node,
+    Pod,
+    PodSpec,
+    PodStatus,
+    Taint,
+    Toleration,
+)
 
 TYPES = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
@@ -190,6 +202,23 @@ async def test_silent_node_and_its_pods(client: FakeClient) -> None:
     lifecycle.scan()
     await drain(lifecycle, eviction)
     assert not client.one(NODES, "n1")["spec"].get("taints")
+
+
+async def test_leases_are_read_in_pages(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    lifecycle = NodeLifecycleController(make_context(client))
+    asked: list[dict[str, Any]] = []
+
+    async def page(resource: Resource, namespace: str, **options: Any) -> ObjectList[Lease]:
+        asked.append(options)
+        lease = Lease(LeaseMeta(f"n{len(asked)}"), LeaseSpec("x"))
+        return ObjectList(ListMeta(continue_="more" if len(asked) == 1 else None), [lease])
+
+    monkeypatch.setattr(client, "list", page)
+    await lifecycle.listen()
+    assert set(lifecycle._heard) == {"n1", "n2"}
+    assert [options["continue_"] for options in asked] == [None, "more"]
+    # With version 0 the limit would mean nothing.
+    assert all(options["limit"] and not options.get("resource_version") for options in asked)
 
 
 async def test_nobody_is_called_silent_for_an_api_server_that_was_away(client: FakeClient) -> None:
