@@ -9,9 +9,10 @@ from typing import cast
 import pytest
 
 from lakh.bench import cluster, phases
-from lakh.bench.phases import Run
+from lakh.bench.phases import Run, Tracker
 from lakh.client.client import Client
 from lakh.client.kubeconfig import Config
+from lakh.client.resources import Resource
 from lakh.progress import Progress
 
 
@@ -29,6 +30,37 @@ async def test_a_wait_ends_with_the_load(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (await run.until("something else", lambda: 2, 3))[1] is False, "nothing is waited for any more"
     assert (await run.until("what is there", lambda: 3, 3))[1] is True
     await client.close()
+
+
+async def test_nodes_are_watched_until_they_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    running: list[str] = []
+
+    class Still:
+        def __init__(self, client: Client, resource: Resource, view: type, **_: object) -> None:
+            self.name = resource.plural
+
+        def add_handler(self, **_: object) -> None: ...
+
+        async def run(self) -> None:
+            running.append(self.name)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                running.remove(self.name)
+
+    monkeypatch.setattr(phases, "Informer", Still)
+    tracker = Tracker(cast(Client, None), "default")
+    task = asyncio.create_task(tracker.run())
+    while len(running) < 2:
+        await asyncio.sleep(0)
+    tracker.ready.add("n1")
+    tracker.nodes_are_ready()
+    while len(running) > 1:
+        await asyncio.sleep(0)
+    assert running == ["pods"] and tracker.ready == {"n1"} and not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert running == []
 
 
 def test_why_the_load_cannot_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

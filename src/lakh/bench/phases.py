@@ -139,27 +139,37 @@ class Group:
 
 
 class Tracker:
-    """Follows the pods of the benchmark and the nodes by two watches."""
+    """Follows the pods of the benchmark by a watch, and the nodes until all are ready: later their reports would be a load that no cluster has."""
 
     def __init__(self, client: Client, namespace: str) -> None:
         self.groups: dict[str, Group] = {}
         self.ready: set[str] = set()
         self.deleted = 0
         self.pods: Informer[PodView] = Informer(client, PODS, PodView, namespace=namespace, share=_share)
-        self._nodes: Informer[NodeView] = Informer(client, NODES, NodeView, share=_share_node)
+        self._client = client
+        self._nodes: asyncio.Task[None] | None = None
         self._created_at: dict[str, float] = {}
         self.pods.add_handler(on_add=self._added, on_update=self._updated, on_delete=self._gone)
-        self._nodes.add_handler(
-            on_add=self._node,
-            on_update=lambda old, new: self._node(new),
-            on_delete=lambda n: self.ready.discard(n.metadata.name),
-        )
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.pods.run())
-            group.create_task(self._nodes.run())
+            self._nodes = group.create_task(self._watch_nodes())
+
+    async def _watch_nodes(self) -> None:
+        nodes: Informer[NodeView] = Informer(self._client, NODES, NodeView, share=_share_node)
+        nodes.add_handler(
+            on_add=self._node,
+            on_update=lambda old, new: self._node(new),
+            on_delete=lambda n: self.ready.discard(n.metadata.name),
+        )
+        await nodes.run()
+
+    def nodes_are_ready(self) -> None:
+        """Watches the nodes no longer: `ready` stays as it is."""
+        if self._nodes is not None:
+            self._nodes.cancel()
 
     def group(self, name: str) -> Group:
         """The pods of a label value."""
@@ -331,6 +341,8 @@ PRIORITIES = (("bench-low", 100), ("bench-middle", 1_000), ("bench-high", 10_000
 async def start(run: Run) -> dict[str, Any]:
     """(0) All nodes Ready. The time counts from the start of the fleet."""
     seconds, reached = await run.until("nodes Ready", lambda: len(run.tracker.ready), run.nodes)
+    if reached:
+        run.tracker.nodes_are_ready()
     for name, value in PRIORITIES:
         await run.create(PRIORITYCLASSES, {"metadata": {"name": name}, "value": value}, namespaced=False)
     return {
