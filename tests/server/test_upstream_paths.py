@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from lakh.machinery.health import Health
-from lakh.machinery.metrics import Registry
 
 from .harness import Api
 
@@ -187,7 +186,7 @@ class TestHealth:
     )
     def test_answers(self, query: str, passed: bool, status: int, expected: str) -> None:
         name, _, query = query.partition("?")
-        found = Health(Registry()).answer(
+        found = Health().answer(
             "x",
             name[1:],
             {"ping": True, "log": True, "storage": passed},
