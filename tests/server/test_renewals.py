@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lakh.apis.groups.coordination import LeaseStrategy
 from lakh.machinery import times
-from lakh.server import ownership
-from tests.server.harness import LEASES, Api
+from lakh.machinery.errors import StatusError
+from lakh.server import ownership, renewals
+from lakh.server.context import Context
+from lakh.server.storage import ResourceStore
+from lakh.store.state import Item
+from tests.server.harness import ADMIN, LEASES, Api
 
 FIRST, SECOND, THIRD = (f"2026-01-01T00:00:0{n}.000000Z" for n in range(3))
 
@@ -126,3 +135,229 @@ async def test_nothing_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     assert body["spec"]["renewTime"] == SECOND
     [entry] = body["metadata"]["managedFields"]
     assert entry["fieldsV1"]["f:spec"]["f:renewTime"] == {}
+
+
+# From bytes to bytes
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+NOW = "2026-05-05T05:05:05Z"
+
+
+def meta(**fields: Any) -> Change:
+    return lambda made: {**made, "metadata": {**made["metadata"], **fields}}
+
+
+def spec(**fields: Any) -> Change:
+    return lambda made: {**made, "spec": {**made["spec"], **fields}}
+
+
+def owned(**fields: Any) -> Change:
+    return lambda made: meta(ownerReferences=[{**made["metadata"]["ownerReferences"][0], **fields}])(made)
+
+
+def less(*names: str) -> Change:
+    return lambda made: {**made, "metadata": without(made, *names)}
+
+
+# What a holder may leave out, or send as it has read it.
+HARMLESS = (
+    less(),
+    less("managedFields"),
+    less("uid", "creationTimestamp"),
+    lambda made: {n: v for n, v in made.items() if n not in ("apiVersion", "kind")},
+)
+CHANGES: tuple[Change, ...] = (
+    *HARMLESS,
+    spec(renewTime=SECOND),
+    spec(renewTime=THIRD),
+    spec(renewTime=None),
+    spec(renewTime="2026-01-01T00:00:01Z"),
+    spec(renewTime="2026-02-30T00:00:01.000000Z"),
+    spec(renewTime=1),
+    spec(holderIdentity="m"),
+    spec(holderIdentity='"renewTime":"'),
+    spec(holderIdentity=""),
+    spec(leaseDurationSeconds=40.0),
+    spec(leaseDurationSeconds=41),
+    spec(leaseTransitions=1),
+    spec(acquireTime=FIRST),
+    spec(strategy="OldestEmulationVersion"),
+    spec(unknown=1),
+    meta(name="m"),
+    meta(namespace="kube-system"),
+    meta(namespace=None),
+    meta(labels={"a": "b"}),
+    meta(labels={}),
+    meta(annotations={"a": "b"}),
+    meta(finalizers=["example.com/f"]),
+    meta(ownerReferences=[]),
+    meta(ownerReferences=None),
+    owned(uid="0"),
+    owned(controller=True),
+    meta(uid="0"),
+    meta(resourceVersion="1"),
+    meta(resourceVersion=""),
+    meta(resourceVersion="x"),
+    meta(creationTimestamp=FIRST),
+    meta(deletionTimestamp="2026-01-01T00:00:00Z"),
+    meta(managedFields=[]),
+    meta(managedFields=None),
+    meta(managedFields=[{"manager": "m", "operation": "Update"}]),
+    meta(generation=3),
+    less("resourceVersion"),
+    less("ownerReferences"),
+    lambda made: {**made, "kind": "Node"},
+    lambda made: {**made, "apiVersion": "v1"},
+    lambda made: {**made, "status": {}},
+    lambda made: {"spec": made["spec"]},
+    lambda made: {"metadata": made["metadata"]},
+)
+TEXTS: tuple[Callable[[str], str], ...] = (
+    lambda text: text,
+    lambda text: text.replace(",", ", ", 1),
+    lambda text: text.replace('"spec":{', '"spec":{"holderIdentity":"m",'),
+    lambda text: text.replace('"name":"n"', '"name":"\\u006e"'),
+    lambda text: text.replace('"name":"n"', '"name":"n","name":"n"'),
+    lambda text: text[:-1],
+    lambda text: text + " ",
+    lambda text: "[" + text + "]",
+)
+BEFORE: tuple[Change, ...] = (
+    less(),
+    spec(holderIdentity='},"spec":{'),
+    spec(holderIdentity='"renewTime":"'),
+    spec(holderIdentity='],"name":"'),
+    spec(renewTime=None),
+    spec(leaseTransitions=2, acquireTime=FIRST),
+    meta(labels={"renewTime": "spec"}),
+    meta(annotations={"uid": '","managedFields":'}),
+    meta(finalizers=["example.com/f"]),
+    meta(ownerReferences=None),
+    owned(name='"uid":"', uid='","managedFields":['),
+)
+
+
+def as_any_update(
+    store: ResourceStore, item: Item, body: bytes, manager: str
+) -> tuple[bytes, list[str]] | int:
+    """What is stored then, and the warnings; else the code of the refusal."""
+    context = Context(ADMIN, manager=manager)
+    context.now = NOW
+    try:
+        new = store.codec.decode(body, context.validation, context.warnings)
+        store.check_name(new.metadata, "default", "n")
+        old, managers = store.split(item)
+        store._check_identity(new.metadata, old.metadata, "default", "n")
+        value, _, _ = store._prepare_update(context, new, old, "", managers)
+    except StatusError as error:
+        return error.code
+    return value, context.warnings
+
+
+Stored = dict[tuple[int, bool], tuple[ResourceStore, Item, dict[str, Any]]]
+
+
+async def _stored() -> Stored:
+    found: Stored = {}
+    api = await Api.start()
+    try:
+        store = api.server.cluster.named("coordination.k8s.io", "v1", "leases")
+        for number, before in enumerate(BEFORE):
+            for twice in (False, True):
+                made = await api.post(f"{LEASES}?fieldManager=kubelet", before(lease(FIRST)))
+                assert made.status == 201, made
+                if twice:
+                    between = {**made.json, "spec": {**made.json["spec"], "leaseDurationSeconds": 9}}
+                    made = await api.put(f"{LEASES}/n?fieldManager=other", between)
+                found[number, twice] = store, store.get("default", "n"), made.json
+                if made.json["metadata"].get("finalizers"):
+                    await api.patch(f"{LEASES}/n", {"metadata": {"finalizers": None}})
+                await api.delete(f"{LEASES}/n")
+        return found
+    finally:
+        await api.stop()
+
+
+@pytest.fixture(scope="module")
+def stored() -> Stored:
+    """Leases at rest and as they were answered, by `BEFORE` and whether two wrote them."""
+    return asyncio.run(_stored())
+
+
+def check(
+    stored: Stored,
+    before: int,
+    twice: bool,
+    changes: Sequence[Change],
+    text: Callable[[str], str] = TEXTS[0],
+    manager: str = "kubelet",
+) -> bool:
+    """Whether it is a renewal, which then is what any update would have made of it."""
+    store, item, made = stored[before, twice]
+    for change in changes:
+        if {"metadata", "spec"} <= made.keys() and (
+            made["metadata"].get("ownerReferences") or change not in OWNER_CHANGES
+        ):
+            made = change(made)
+    body = text(json.dumps(made, separators=(",", ":"))).encode()
+    found = renewals.renewal(item, body, manager, NOW)
+    if found is not None:
+        assert (found, []) == as_any_update(store, item, body, manager)
+    return found is not None
+
+
+OWNER_CHANGES = [change for change in CHANGES if change.__qualname__.startswith("owned")]
+RENEWED = spec(renewTime=SECOND)
+
+
+def test_each_change(stored: Stored) -> None:
+    for change in CHANGES:
+        for before, twice in stored:
+            check(stored, before, twice, (RENEWED, change))
+        for text in TEXTS:
+            check(stored, 0, False, (RENEWED, change), text)
+        for manager in ("other", ""):
+            check(stored, 0, False, (RENEWED, change), manager=manager)
+
+
+@given(
+    st.integers(0, len(BEFORE) - 1),
+    st.booleans(),
+    st.lists(st.sampled_from(CHANGES), max_size=3),
+    st.sampled_from(TEXTS),
+    st.sampled_from(("kubelet", "other")),
+)
+def test_changes_together(
+    stored: Stored,
+    before: int,
+    twice: bool,
+    changes: list[Change],
+    text: Callable[[str], str],
+    manager: str,
+) -> None:
+    check(stored, before, twice, (RENEWED, *changes), text, manager)
+
+
+@pytest.mark.parametrize("before", [0, 2, 3, 5, 9])
+def test_a_renewal(stored: Stored, before: int) -> None:
+    for change in HARMLESS:
+        assert check(stored, before, False, (RENEWED, change))
+        assert not check(stored, before, False, (RENEWED, change), manager="other")
+        assert not check(stored, before, True, (RENEWED, change))
+
+
+async def test_a_renewal_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = await Api.start()
+    try:
+        made = (await api.post(LEASES, lease(FIRST), user_agent="kubelet/1")).json
+        with monkeypatch.context() as patch:
+            patch.setattr(ResourceStore, "split", None)
+            done = await api.put(f"{LEASES}/n", spec(renewTime=SECOND)(made), user_agent="kubelet/1")
+        assert done.status == 200
+        assert done.json["metadata"]["resourceVersion"] > made["metadata"]["resourceVersion"]
+        assert done.json["spec"]["renewTime"] == SECOND
+        assert (await api.get(f"{LEASES}/n")).json == done.json
+        stale = await api.put(f"{LEASES}/n", spec(renewTime=THIRD)(made), user_agent="kubelet/1")
+        assert stale.status == 409
+    finally:
+        await api.stop()

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from lakh.apis.custom import CustomResource
 from lakh.apis.meta import IMMUTABLE
 from lakh.machinery import errors, gonumbers
-from lakh.server import listing, messages, negotiate, tables
+from lakh.server import listing, messages, negotiate, renewals, tables
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.codec import (
@@ -409,6 +409,10 @@ class Handlers:
         user: User,
         subresource: str,
     ) -> Response:
+        if store.table == renewals.TABLE and not query and not subresource:
+            renewed = renewals.queue(store, info, self.body(request), request.headers.get("user-agent", ""))
+            if renewed is not None:
+                return self._item(store, await renewed, self.accepted(request, store), query)
         context = self.context(request, query, user)
         obj = store.codec.decode(self.body(request), context.validation, context.warnings)
         store.check_name(obj.metadata, info.namespace, info.name)
