@@ -63,6 +63,7 @@ def labels(**values: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": values}}
 
 
+@pytest.mark.usefixtures("seconds_apart")
 class TestNothingNew:
     """What says the same thing again writes nothing."""
 

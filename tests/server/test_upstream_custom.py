@@ -470,6 +470,7 @@ class TestApply:
         both = await api.apply(f"{FOOS}/a", beside, "two")
         assert [p["name"] for p in both.json["ports"]] == ["x", "y"]
 
+    @pytest.mark.usefixtures("seconds_apart")
     async def test_defaults_in_atoms_change_nothing(self, api: Api) -> None:
         """TestNoOpApplyWithDefaultsSameResourceVersionCRD."""
         reference = {

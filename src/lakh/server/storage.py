@@ -327,7 +327,8 @@ class ResourceStore:
             # What it was judged by must not vanish in a crash.
             await self.partition.settle(item.revision)
             raise
-        if value == item.value and not remove:
+        same = value == item.value or (context.applied and ownership.only_later(value, item.value))
+        if same and not remove:
             await self.partition.settle(item.revision)
             return item, False
         if context.dry_run:
