@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakh.apis.core.pods import PodStrategy
 from lakh.machinery import errors
-from lakh.server import listing, watching
+from lakh.server import listing, selecting, watching
 from lakh.server.watching import Form
 from tests.examples import examples
 from tests.server.harness import CONFIGMAPS, PODS, Api, configmap, pod
@@ -413,15 +415,16 @@ class TestMetaV1beta1:
             assert event["object"]["apiVersion"] == f"meta.k8s.io/{version}"
 
 
-async def test_what_an_object_was_is_not_decoded_again_to_see_whether_it_matched(api: Api) -> None:
-    store = api.server.cluster.named("", "v1", "pods")
-    decode, decoded = store.decode_selectable, []
+async def test_what_an_object_was_is_not_decoded_again_to_see_whether_it_matched(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, decoded = selecting.status_decoder(PodStrategy.selectable_view), []
 
     def counted(value: bytes) -> Any:
         decoded.append(value)
         return decode(value)
 
-    store.decode_selectable = counted
+    monkeypatch.setattr(selecting, "status_decoder", lambda view: counted)
     await api.post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
     stream = await api.watch(f"{PODS}?watch=true&fieldSelector=status.phase!=Failed")
     await api.post(PODS, pod("p"))
@@ -482,3 +485,34 @@ def test_watches_by_field_tell_who_comes_and_goes(steps: list[tuple[str, str | N
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(watching, "KNOWN_MATCHES", known)
         asyncio.run(play())
+
+
+KEYS = st.sampled_from(("status", "phase", 'a"status', 'a,"status":{', "metadata", "spec", "\\"))
+VALUES = st.recursive(
+    st.one_of(st.none(), st.integers(0, 9), KEYS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=3)),
+    max_leaves=12,
+)
+STATUSES = st.one_of(st.fixed_dictionaries({"phase": st.one_of(st.none(), KEYS)}), st.none())
+
+
+@settings(max_examples=examples(300))
+@given(st.dictionaries(KEYS, VALUES, max_size=3), st.dictionaries(KEYS, VALUES, max_size=3), STATUSES)
+def test_a_status_is_found_from_the_end(spec: dict[str, Any], more: dict[str, Any], status: Any) -> None:
+    view = PodStrategy.selectable_view
+    assert view is not None
+    decode = selecting.status_decoder(view)
+    for obj in (
+        {"metadata": {"annotations": spec}, "more": more, "status": {**more, **(status or {})}},
+        {"metadata": {"annotations": spec}, "status": status, "more": more},
+        {"metadata": {}, "more": [more, spec]},
+        {"status": status, "metadata": {}, "more": spec},
+    ):
+        value = msgspec.json.encode(obj)
+        try:
+            expected = msgspec.json.decode(value, type=view).status
+        except msgspec.ValidationError:
+            with pytest.raises(msgspec.ValidationError):
+                decode(value)
+        else:
+            assert decode(value).status == expected

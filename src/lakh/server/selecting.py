@@ -7,6 +7,7 @@ Names, namespaces and index terms are tested without decoding anything.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -44,6 +45,29 @@ def labels_of(item: Item) -> dict[str, str]:
             labels = _known[encoded] = _decode_labels(encoded) or {}
         item.cache = labels
     return labels  # type: ignore[no-any-return]
+
+
+@cache
+def status_decoder(view: type) -> Callable[[bytes], Any]:
+    """Decodes of an object at rest what `view` has of its status, and nothing else: 1 µs instead of 6 for a pod.
+
+    The status is looked for from the end. Only a key can be written so, for quotes in a text are escaped; and if it was a key further inside, there would be
+    more to come after the end of the object that begins with it. Then, and without a status, all is decoded.
+    """
+    status = next(field.type for field in msgspec.structs.fields(view) if field.name == "status")
+    tail = msgspec.json.Decoder(msgspec.defstruct("Tail", [("status", status)], gc=False)).decode
+    whole = msgspec.json.Decoder(view).decode
+
+    def decode(value: bytes) -> Any:
+        at = value.rfind(b',"status":{')
+        if at >= 0:
+            try:
+                return tail(b"{" + value[at + 1 :])
+            except msgspec.DecodeError:
+                pass
+        return whole(value)
+
+    return decode
 
 
 class Selection:
@@ -138,6 +162,11 @@ class Selection:
                     self._require(known[field], value, positive)
             else:
                 raise errors.bad_request(f"field label not supported: {field}")
+        view = resource.strategy.selectable_view
+        if view is not None and self._fields.keys() <= {
+            get for field, get in known.items() if field.startswith("status.")
+        }:
+            self._decode = status_decoder(view)
 
     def _require(self, get: Callable[[Any], str], value: str, wanted: bool) -> None:
         self._fields.setdefault(get, []).append((value, wanted))
