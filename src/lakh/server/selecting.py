@@ -56,7 +56,7 @@ def status_decoder(view: type) -> Callable[[bytes], Any]:
     """
     status = next(field.type for field in msgspec.structs.fields(view) if field.name == "status")
     tail = msgspec.json.Decoder(msgspec.defstruct("Tail", [("status", status)], gc=False)).decode
-    whole = msgspec.json.Decoder(view).decode
+    whole: Callable[[bytes], Any] = msgspec.json.Decoder(view).decode
 
     def decode(value: bytes) -> Any:
         at = value.rfind(b',"status":{')
