@@ -33,19 +33,31 @@ def events_of(changes: list[tuple[str, tuple[str, ...] | None, int]]) -> list[Ev
     return events
 
 
-@given(CHANGES, st.integers(1, 20), st.integers(1, 6), st.integers(0, 3))
+@given(CHANGES, st.lists(st.integers(1, 20)), st.integers(1, 20), st.integers(1, 6), st.integers(0, 3))
 def test_buckets(
-    changes: list[tuple[str, tuple[str, ...] | None, int]], max_events: int, block: int, cut_at: int
+    changes: list[tuple[str, tuple[str, ...] | None, int]],
+    sizes: list[int],
+    max_events: int,
+    block: int,
+    cut_at: int,
 ) -> None:
+    """Taken in batches of any sizes, and as if one by one."""
     with patch.multiple(history_module, BLOCK_EVENTS=block, CUT_AT=cut_at, HISTORY_KEEP_EVENTS=2):
         window = History(1, 8_000, max_events)
-        for event in events_of(changes):
-            window.append(event)
+        single = History(1, 8_000, max_events)
+        events = events_of(changes)
+        while events:
+            size = sizes.pop() if sizes else 1
+            batch, events = events[:size], events[size:]
+            window.extend(batch)
+            for event in batch:
+                single.append(event)
             kept = window.since(window.oldest)
             assert len(kept) == len(window)
+            assert kept == single.since(single.oldest) and window.size_bytes == single.size_bytes
             for watch in WATCHES:
                 bucket: Bucket = watch.bucket
-                for revision in range(window.oldest, event.revision + 2):
+                for revision in range(window.oldest, batch[-1].revision + 2):
                     wanted = [e for e in kept if e.revision > revision and watch.matches(e)]
                     assert window.bucket_since(bucket, revision) == wanted
         assert len(window._blocks) <= max_events // block + 1

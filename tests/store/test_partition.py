@@ -277,7 +277,7 @@ async def test_disk_quota(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_values_that_no_entry_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lakh.store.memory_journal.MAX_BATCH_BYTES", 1_000)
+    monkeypatch.setattr(MemoryJournal, "max_batch_bytes", 1_000)
     pods, _ = await open_partition()
     with pytest.raises(ValueTooLarge):
         pods.put(A, bytes(1_000))

@@ -108,6 +108,8 @@ class _Segment:
 class FileJournal:
     """A `Journal` in a directory. Open it with `FileJournal.open`."""
 
+    max_batch_bytes = MAX_RECORD_BYTES
+
     def __init__(self, directory: Path, segment_bytes: int, read_only: bool) -> None:
         """Not for callers: `open` recovers first."""
         self.directory = directory
@@ -165,11 +167,6 @@ class FileJournal:
     def failure(self) -> JournalError | None:
         """Why the journal takes no more appends, if so."""
         return self._failure
-
-    @property
-    def max_batch_bytes(self) -> int:
-        """The largest record."""
-        return MAX_RECORD_BYTES
 
     async def read_head(self) -> int:
         """The head: nobody else has this directory."""

@@ -6,7 +6,7 @@ come back at once, each must cost what concerns it. So every `BLOCK_EVENTS` even
 made when there are so many, and dropped whole when the last of them is:
 
     first 2, last 257
-    "pods/default/a"       → 5                 one event: its place in the block, no list
+    "pods/default/a"       → 5                 one event of a key or term: its place in the block, no list
     ("pods", "node=n1")    → [1, 5, 10]
 
 The events since the last full block are looked through. No write touches an index that is large, or many of them.
@@ -33,7 +33,7 @@ Worked example::
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,9 +88,9 @@ class History:
         revision: int,
         max_bytes: int,
         max_events: int,
-        on_drop: Callable[[Event], None] | None = None,
+        on_drop: Callable[[list[Event]], None] | None = None,
     ) -> None:
-        """An empty window that begins after `revision`. `on_drop` is told of each event that leaves it."""
+        """An empty window that begins after `revision`. `on_drop` is told of the events that leave it."""
         self._on_drop = on_drop
         self.oldest = revision
         self.size_bytes = 0
@@ -112,13 +112,21 @@ class History:
         return sum(len(block.places) for block in self._blocks)
 
     def append(self, event: Event) -> None:
-        """Take an event in, let the oldest go as the bounds demand."""
-        self._events.append(event)
-        self.size_bytes += _event_bytes(event)
-        self._unindexed += 1
-        if self._unindexed == BLOCK_EVENTS:
-            self._index()
-        while self._over():
+        """Take one event in. See `extend`."""
+        self.extend((event,))
+
+    def extend(self, events: Sequence[Event]) -> None:
+        """Take events in, then let the oldest go as the bounds demand."""
+        kept, taken = self._events, 0
+        while taken < len(events):
+            piece = events[taken : taken + BLOCK_EVENTS - self._unindexed]
+            kept += piece
+            taken += len(piece)
+            self._unindexed += len(piece)
+            if self._unindexed == BLOCK_EVENTS:
+                self._index()
+        self.size_bytes = size_bytes = self.size_bytes + sum(map(_event_bytes, events))
+        if size_bytes > self.max_bytes or len(kept) - self._gone > self.max_events:
             self._drop_oldest()
 
     def _index(self) -> None:
@@ -128,43 +136,65 @@ class History:
         last = newest[-1]
         assert last is not None
         first = last.revision - BLOCK_EVENTS + 1
-        for event in newest:
+        # There are few scopes, and mostly an event is of the same as the one before it.
+        wide: dict[str, list[int]] = {}
+        table, start = "", None
+        in_table: list[int] = []
+        in_scope: list[int] = []
+        for place, event in enumerate(newest, BLOCK_EVENTS - len(newest)):
             if event is None:
                 continue  # the window is smaller than a block
-            place = event.revision - first
-            for word in words(event):
-                found = places.get(word)
-                if found is None:
-                    places[word] = place
-                elif isinstance(found, int):
-                    places[word] = [found, place]
-                else:
-                    found.append(place)
+            item, prev = event.item, event.prev
+            key = event.key
+            _note(places, key, place)
+            if start is None or not key.startswith(start):
+                end_of_table = key.index("/")
+                start = key[: key.index("/", end_of_table + 1) + 1]
+                table = key[:end_of_table]
+                in_table, in_scope = wide.setdefault(table, []), wide.setdefault(start[:-1], [])
+            in_table.append(place)
+            in_scope.append(place)
+            now, before = item.terms if item is not None else (), prev.terms if prev is not None else ()
+            if now or before:
+                for term in terms_of(now, before):
+                    _note(places, (table, term), place)
+        places.update(wide)
         self._blocks.append(_Block(first, last.revision, places))
         self._unindexed = 0
 
     def _drop_oldest(self) -> None:
-        gone = self._events[self._gone]
-        assert gone is not None
-        self._events[self._gone] = None
-        self._gone += 1
-        if self._gone >= CUT_AT and 2 * self._gone >= len(self._events):
-            del self._events[: self._gone]
+        """Let the oldest go until the bounds are kept."""
+        events, gone, size_bytes = self._events, self._gone, self.size_bytes
+        count = len(events) - gone
+        while self._over(count, size_bytes):
+            event = events[gone]
+            assert event is not None
+            size_bytes -= _event_bytes(event)
+            gone += 1
+            count -= 1
+        dropped: list[Event] = events[self._gone : gone]  # type: ignore[assignment]
+        if not dropped:
+            return
+        self.size_bytes = size_bytes
+        self.oldest = dropped[-1].revision
+        if gone >= CUT_AT and 2 * gone >= len(events):
+            del events[:gone]
             self._gone = 0
-        self.size_bytes -= _event_bytes(gone)
-        self.oldest = gone.revision
-        if self._blocks and self._blocks[0].last <= self.oldest:
+        else:
+            events[self._gone : gone] = [None] * len(dropped)
+            self._gone = gone
+        while self._blocks and self._blocks[0].last <= self.oldest:
             self._blocks.popleft()
         if self._on_drop is not None:
-            self._on_drop(gone)
+            self._on_drop(dropped)
 
-    def _over(self) -> bool:
-        count = len(self)
+    def _over(self, count: int, size_bytes: int) -> bool:
+        """Whether so many events of so many bytes are too many."""
         if count > self.max_events:
             return True
-        if self.size_bytes <= self.max_bytes or not count:
+        if size_bytes <= self.max_bytes or not count:
             return False
-        return count > HISTORY_KEEP_EVENTS or self.size_bytes > HISTORY_HARD_FACTOR * self.max_bytes
+        return count > HISTORY_KEEP_EVENTS or size_bytes > HISTORY_HARD_FACTOR * self.max_bytes
 
     def since(self, revision: int) -> list[Event]:
         """Events after `revision`, oldest first. It must not be below `oldest`."""
@@ -204,19 +234,14 @@ class History:
         return found
 
 
-def words(event: Event) -> list[Word]:
-    """Every bucket that the event is in: key, scope, table, and the terms of the item and of what it was before."""
-    item, prev = event.item, event.prev
-    shown = item if item is not None else prev
-    assert shown is not None
-    key = shown.key
-    end_of_table = key.index("/")
-    table = key[:end_of_table]
-    found: list[Word] = [key, key[: key.index("/", end_of_table + 1)], table]
-    now, before = item.terms if item is not None else (), prev.terms if prev is not None else ()
-    if now or before:
-        found += [(table, term) for term in terms_of(now, before)]
-    return found
+def _note(places: dict[Word, int | list[int]], word: Word, place: int) -> None:
+    found = places.get(word)
+    if found is None:
+        places[word] = place
+    elif isinstance(found, int):
+        places[word] = [found, place]
+    else:
+        found.append(place)
 
 
 def terms_of(now: tuple[str, ...], before: tuple[str, ...]) -> tuple[str, ...] | dict[str, None]:
@@ -227,4 +252,4 @@ def terms_of(now: tuple[str, ...], before: tuple[str, ...]) -> tuple[str, ...] |
 
 def _event_bytes(event: Event) -> int:
     prev = event.prev
-    return EVENT_OVERHEAD_BYTES + (prev.value_bytes if prev is not None else 0)
+    return EVENT_OVERHEAD_BYTES + (len(prev.stored) if prev is not None else 0)

@@ -47,6 +47,8 @@ class _Log:
 class MemoryJournal:
     """A `Journal` that keeps its entries in a list. One event loop owns it."""
 
+    max_batch_bytes = MAX_BATCH_BYTES  # as the file engine's
+
     def __init__(self) -> None:
         """An empty journal."""
         self.faults: list[JournalError] = []
@@ -68,11 +70,6 @@ class MemoryJournal:
         log = self._log
         snapshot = sum(map(len, log.snapshot[1])) if log.snapshot else 0
         return sum(len(entry.batch) for entry in log.entries) + snapshot
-
-    @property
-    def max_batch_bytes(self) -> int:
-        """As the file engine's."""
-        return MAX_BATCH_BYTES
 
     def hold(self) -> None:
         """Let appends wait until `release`."""

@@ -56,6 +56,10 @@ class Packed(msgspec.Struct, gc=False, eq=False):
     example: bytes
     size_bytes: int
 
+    def __len__(self) -> int:
+        """That of the value: whoever needs it does not ask whether the value is packed."""
+        return self.size_bytes
+
     def unpack(self) -> bytes:
         """The value."""
         return zlib.decompressobj(WINDOW_BITS, self.example).decompress(self.data)

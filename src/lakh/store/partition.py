@@ -57,11 +57,15 @@ Worked example::
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
+from typing import Any, NoReturn
+
+import msgspec
 
 from lakh.store.codec import UnreadableBatchError, encode_batch, encode_claim, encode_frozen
 from lakh.store.errors import (
@@ -112,28 +116,16 @@ COMPACT_RETRY_BYTES = 16 << 20
 """After a failed compaction the journal must have grown by this before the next one."""
 
 
-class _Write:
+class _Write(msgspec.Struct, eq=False, gc=False):
     """A write on its way: `item` is None for a delete. `urgent`: taken also when there is no room."""
 
-    __slots__ = ("future", "item", "key", "prev", "revision", "size_bytes", "urgent")
-
-    def __init__(
-        self,
-        key: str,
-        item: Item | None,
-        prev: Item | None,
-        revision: int,
-        size_bytes: int,
-        future: asyncio.Future[Item] | asyncio.Future[Event],
-        urgent: bool,
-    ) -> None:
-        self.urgent = urgent
-        self.key = key
-        self.item = item
-        self.prev = prev
-        self.revision = revision
-        self.size_bytes = size_bytes
-        self.future: asyncio.Future[Item | Event] = future  # type: ignore[assignment]
+    key: str
+    item: Item | None
+    prev: Item | None
+    revision: int
+    size_bytes: int
+    future: asyncio.Future[Any]
+    urgent: bool
 
     def encoded(self) -> tuple[str, bytes | None, tuple[str, ...]]:
         """What the journal keeps of it."""
@@ -258,19 +250,22 @@ class Partition(Replica):
         durable, or has the error of the journal. `essential`: taken also at a quota and on a full disk, for what
         leads to a deletion. Raises QuotaExceeded, ValueTooLarge, Overloaded and NotWriter; nothing was queued then.
         """
-        self._refuse_when_unable()
+        if self.failed is not None or self._closing or self._resigning or not self.is_writer:
+            self._refuse()
         write = self._pending.get(key)
         head = write.item if write is not None else self._items.get(key)
         if expect is not None and expect != (head.revision if head is not None else 0):
             raise self._conflict(key, head, write)
         revision = self._next_revision
         terms = tuple(terms)
-        size_bytes = WRITE_OVERHEAD_BYTES + len(value) + len(key) + sum(map(len, terms))
+        size_bytes = WRITE_OVERHEAD_BYTES + len(value) + len(key)
+        if terms:
+            size_bytes += sum(map(len, terms))
         # UTF-8 takes up to four bytes a character; keys and terms are short beside what is in question here.
         if size_bytes + BATCH_FRAMING_BYTES > self._journal.max_batch_bytes:
             self.counters.large_refusals += 1
             raise ValueTooLarge(key, size_bytes, self._journal.max_batch_bytes)
-        urgent = essential or (head is not None and len(value) <= head.value_bytes)
+        urgent = essential or (head is not None and len(value) <= len(head.stored))
         if not urgent:
             self._refuse_at_quota(size_bytes)
         if head is None:
@@ -292,7 +287,8 @@ class Partition(Replica):
 
     def delete(self, key: str, *, expect: int | None = None) -> asyncio.Future[Event]:
         """Delete an item. See `put`; raises NotFound when there is none."""
-        self._refuse_when_unable()
+        if self.failed is not None or self._closing or self._resigning or not self.is_writer:
+            self._refuse()
         write = self._pending.get(key)
         head = write.item if write is not None else self._items.get(key)
         if head is None or (expect is not None and expect != head.revision):
@@ -340,15 +336,14 @@ class Partition(Replica):
         self._seen_head = head
         self._wake_writer()
 
-    def _refuse_when_unable(self) -> None:
+    def _refuse(self) -> NoReturn:
         if self.failed is not None:
             self.counters.failed_refusals += 1
-            self._refuse_when_failed()
+            raise copy.copy(self.failed)
         if self._closing:
             raise PartitionClosed(self.name)
-        if not self.is_writer or self._resigning:
-            self.counters.writer_refusals += 1
-            raise NotWriter(self.name, self.writer)
+        self.counters.writer_refusals += 1
+        raise NotWriter(self.name, self.writer)
 
     def _refuse_at_quota(self, size_bytes: int) -> None:
         limits = self.limits
@@ -370,7 +365,8 @@ class Partition(Replica):
         self._queued_bytes += write.size_bytes
         if self._waiting_since is None:
             self._waiting_since = self._loop.time()
-        self._wake_writer()
+        if self._wake is not None:
+            self._wake_writer()
 
     def _wake_writer(self) -> None:
         wake, self._wake = self._wake, None
@@ -520,9 +516,13 @@ class Partition(Replica):
     def _take(self) -> list[_Write]:
         """The next batch: what is queued, within the bounds, at least one write."""
         queue = self._queue
+        limit_bytes = min(BATCH_BYTES, self._journal.max_batch_bytes - BATCH_FRAMING_BYTES)
+        if self._queued_bytes <= limit_bytes and len(queue) <= BATCH_WRITES and not self._no_room:
+            batch = list(queue)
+            queue.clear()
+            return batch
         batch = [queue.popleft()]
         size_bytes = batch[0].size_bytes
-        limit_bytes = min(BATCH_BYTES, self._journal.max_batch_bytes - BATCH_FRAMING_BYTES)
         while queue and len(batch) < BATCH_WRITES:
             size_bytes += queue[0].size_bytes
             if size_bytes > limit_bytes:
@@ -534,15 +534,15 @@ class Partition(Replica):
 
     def _apply(self, batch: list[_Write]) -> None:
         """A batch is durable: show it, tell the watchers, then the writers."""
-        pending, apply = self._pending, self._state.apply
-        events: list[Event] = []
+        pending = self._pending
+        events = [Event(write.revision, write.item, write.prev) for write in batch]
+        self._state.apply_all(events)
+        size_bytes = 0
         for write in batch:
-            event = Event(write.revision, write.item, write.prev)
-            apply(event)
-            events.append(event)
-            self._queued_bytes -= write.size_bytes
+            size_bytes += write.size_bytes
             if pending[write.key] is write:
                 del pending[write.key]
+        self._queued_bytes -= size_bytes
         self._waiting_since = self._loop.time() if pending else None
         self._hub.dispatch(events)
         for write, event in zip(batch, events, strict=True):

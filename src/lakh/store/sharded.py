@@ -23,6 +23,7 @@ D = TypeVar("D")
 
 SHARDS = 256
 """4,000 keys each when there are a million."""
+SHARD_MASK = SHARDS - 1
 SHARD_SHIFT = 40
 """The bits of a hash that choose the shard: not the lowest, by which a dict places its keys."""
 
@@ -38,7 +39,7 @@ class ShardedDict(MutableMapping[str, V]):
         self._count = 0
 
     def __getitem__(self, key: str) -> V:
-        return self._shards[hash(key) >> SHARD_SHIFT & (SHARDS - 1)][key]
+        return self._shards[hash(key) >> SHARD_SHIFT & SHARD_MASK][key]
 
     @overload
     def get(self, key: str) -> V | None: ...
@@ -46,19 +47,23 @@ class ShardedDict(MutableMapping[str, V]):
     def get(self, key: str, default: V | D) -> V | D: ...
     def get(self, key: str, default: V | D | None = None) -> V | D | None:
         """The value, or `default`."""
-        return self._shards[hash(key) >> SHARD_SHIFT & (SHARDS - 1)].get(key, default)
+        return self._shards[hash(key) >> SHARD_SHIFT & SHARD_MASK].get(key, default)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._shards[hash(key) >> SHARD_SHIFT & (SHARDS - 1)]
+        return key in self._shards[hash(key) >> SHARD_SHIFT & SHARD_MASK]
 
     def __setitem__(self, key: str, value: V) -> None:
-        shard = self._shards[hash(key) >> SHARD_SHIFT & (SHARDS - 1)]
+        shard = self._shards[hash(key) >> SHARD_SHIFT & SHARD_MASK]
         before = len(shard)
         shard[key] = value
         self._count += len(shard) - before
 
+    def replace(self, key: str, value: V) -> None:
+        """Another value for a key that is there: nothing is counted."""
+        self._shards[hash(key) >> SHARD_SHIFT & SHARD_MASK][key] = value
+
     def __delitem__(self, key: str) -> None:
-        del self._shards[hash(key) >> SHARD_SHIFT & (SHARDS - 1)][key]
+        del self._shards[hash(key) >> SHARD_SHIFT & SHARD_MASK][key]
         self._count -= 1
 
     def __len__(self) -> int:

@@ -29,6 +29,7 @@ Worked example::
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 from sys import intern
 from typing import Any, NamedTuple
@@ -76,8 +77,7 @@ class Item(msgspec.Struct, array_like=True, eq=False, gc=False):
     @property
     def value_bytes(self) -> int:
         """The length of the value. O(1)."""
-        stored = self.stored
-        return len(stored) if isinstance(stored, bytes) else stored.size_bytes
+        return len(self.stored)
 
     @property
     def is_packed(self) -> bool:
@@ -169,8 +169,7 @@ class State:
         replayed, self._replayed = self._replayed, None
         if replayed:
             self.history.oldest = replayed[0].revision - 1
-            for event in replayed:
-                self.history.append(event)
+            self.history.extend(list(replayed))
             self._sort()
 
     def _sort(self) -> None:
@@ -200,43 +199,54 @@ class State:
                 found[key] = None
 
     def apply(self, event: Event) -> None:
-        """Make a durable event the present. `event.prev` must be the current item."""
-        item, prev = event.item, event.prev
-        for frozen in self._frozen:
-            frozen.note(event.key, prev)
-        if self._replayed is not None:
-            self._replay(event)
-        elif item is not None:
-            self.items[item.key] = item
-            if prev is None:
-                self.live_bytes += _item_bytes(item)
-                key = item.key
-                table = key[: key.index("/")]
-                keys = self.tables.get(table)
-                if keys is None:
-                    keys = self.tables[table] = SortedList()
-                keys.add(key)
-                if item.terms:
-                    self._index(key, item.terms, ())
-            else:
-                self.live_bytes += item.value_bytes - prev.value_bytes
-                if item.terms != prev.terms:
+        """Make a durable event the present. See `apply_all`."""
+        self.apply_all((event,))
+
+    def apply_all(self, events: Sequence[Event]) -> None:
+        """Make durable events, one or more, the present. The `prev` of each must be the current item when its turn comes."""
+        frozen, replayed, items = self._frozen, self._replayed, self.items
+        for event in events:
+            item, prev = event.item, event.prev
+            for each in frozen:
+                each.note(event.key, prev)
+            if replayed is not None:
+                self._replay(event, replayed)
+            elif item is not None and prev is not None:
+                items.replace(item.key, item)
+                self.live_bytes += len(item.stored) - len(prev.stored)
+                if item.terms is not prev.terms and item.terms != prev.terms:
                     self.live_bytes += _terms_bytes(item.terms) - _terms_bytes(prev.terms)
                     self._index(item.key, item.terms, prev.terms)
-        elif prev is not None:
-            key = prev.key
-            del self.items[key]
-            self.tables[key[: key.index("/")]].remove(key)
-            if prev.terms:
-                self._index(key, (), prev.terms)
-            self.live_bytes -= _item_bytes(prev)
-        self.revision = event.revision
-        if self._replayed is None:
-            self.history.append(event)
+            elif item is not None:
+                self._create(item)
+            elif prev is not None:
+                self._delete(prev)
+        self.revision = events[-1].revision
+        if replayed is None:
+            self.history.extend(events)
 
-    def _replay(self, event: Event) -> None:
-        assert self._replayed is not None
-        self._replayed.append(event)
+    def _create(self, item: Item) -> None:
+        key = item.key
+        self.items[key] = item
+        self.live_bytes += _item_bytes(item)
+        table = key[: key.index("/")]
+        keys = self.tables.get(table)
+        if keys is None:
+            keys = self.tables[table] = SortedList()
+        keys.add(key)
+        if item.terms:
+            self._index(key, item.terms, ())
+
+    def _delete(self, item: Item) -> None:
+        key = item.key
+        del self.items[key]
+        self.tables[key[: key.index("/")]].remove(key)
+        if item.terms:
+            self._index(key, (), item.terms)
+        self.live_bytes -= _item_bytes(item)
+
+    def _replay(self, event: Event, replayed: deque[Event]) -> None:
+        replayed.append(event)
         item, prev = event.item, event.prev
         if item is not None:
             self.items[item.key] = item
@@ -246,11 +256,14 @@ class State:
             if item is None:
                 del self.items[prev.key]
 
-    def _cool(self, event: Event) -> None:
-        """An event has left the window: what it wrote is cold, if it still is what is there."""
-        item = event.item
-        if item is not None and self.live_bytes > self._pack_above_bytes and self.items.get(item.key) is item:
-            self._packer.pack(item)
+    def _cool(self, events: list[Event]) -> None:
+        """Events have left the window: what they wrote is cold, if it still is what is there."""
+        if self.live_bytes <= self._pack_above_bytes:
+            return
+        for event in events:
+            item = event.item
+            if item is not None and self.items.get(item.key) is item:
+                self._packer.pack(item)
 
     def pack_piece(self, table: str, after: str = "") -> str | None:
         """Pack cold items of a table that were not packed when they became cold: there was little then, or they were loaded.
