@@ -226,7 +226,7 @@ async def _measure(
             progress,
             ended,
         )
-        sampler = Sampler(client, probes, processes, components)
+        sampler = Sampler(client, probes, processes, components, options.nodes)
         background = [asyncio.create_task(run.tracker.run()), asyncio.create_task(sampler.run())]
         try:
             await _phases(run, sampler, names, result, progress)
