@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 
 from lakh.nodes.ring import Ring
@@ -13,10 +14,11 @@ def test_turns_are_spread_evenly() -> None:
     async def work() -> list[tuple[float, int]]:
         turns: list[tuple[float, int]] = []
 
-        async def act(thing: int) -> None:
+        def begin(thing: int, done: Callable[[], None]) -> None:
             turns.append((asyncio.get_running_loop().time(), thing))
+            done()
 
-        task = asyncio.create_task(Ring(range(1000), 10.0, 64, act).run())
+        task = asyncio.create_task(Ring(range(1000), 10.0, 64, begin).run())
         await asyncio.sleep(30.0)
         task.cancel()
         await asyncio.wait([task])
@@ -34,18 +36,22 @@ def test_turns_are_spread_evenly() -> None:
 def test_a_stall_is_not_made_up_for() -> None:
     async def work() -> tuple[Counter[int], Ring[int]]:
         turns: Counter[int] = Counter()
-        hold = asyncio.Event()
+        held: list[Callable[[], None]] | None = []
 
-        async def act(thing: int) -> None:
+        def begin(thing: int, done: Callable[[], None]) -> None:
             turns[thing] += 1
-            if not hold.is_set():
-                await hold.wait()
+            if held is None:
+                done()
+            else:
+                held.append(done)
 
-        ring = Ring(range(100), 10.0, 4, act)
+        ring = Ring(range(100), 10.0, 4, begin)
         task = asyncio.create_task(ring.run())
         await asyncio.sleep(100.0)
         assert sum(turns.values()) == 4, "at most so many under way"
-        hold.set()
+        ended, held = held, None
+        for done in ended:
+            done()
         await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.wait([task])
@@ -57,9 +63,28 @@ def test_a_stall_is_not_made_up_for() -> None:
     assert len(turns) == 100
 
 
+def test_turns_that_wait_for_a_place_keep_their_order() -> None:
+    async def work() -> list[int]:
+        turns: list[int] = []
+
+        def begin(thing: int, done: Callable[[], None]) -> None:
+            turns.append(thing)
+            asyncio.get_running_loop().call_later(0.5, done)
+
+        task = asyncio.create_task(Ring(range(100), 10.0, 3, begin).run())
+        await asyncio.sleep(15.0)
+        task.cancel()
+        await asyncio.wait([task])
+        return turns
+
+    turns = run(work())
+    assert len(turns) >= 3 * 29, "each place is taken as soon as it is free"
+    assert turns == list(range(len(turns)))
+
+
 def test_a_ring_of_nothing() -> None:
     async def work() -> None:
-        task = asyncio.create_task(Ring([], 10.0, 4, lambda thing: asyncio.sleep(0)).run())
+        task = asyncio.create_task(Ring([], 10.0, 4, lambda thing, done: done()).run())
         done, _ = await asyncio.wait([task], timeout=5)
         assert not done
         task.cancel()

@@ -98,6 +98,9 @@ class SocketlessTransport:
         answer: Answer = await self.api.call(method, target, body, content_type=content_type or "")
         return RawResponse(answer.status, [], answer.body)
 
+    def begin(self, *_: Any) -> bool:
+        return False  # no connection idles: `request` it is
+
     async def stream(self, method: str, target: str, **_: Any) -> _Stream:
         response = await self.api.raw(self.api.request(method, target))
         stream = _Stream()

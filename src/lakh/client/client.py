@@ -31,6 +31,7 @@ from .resources import Resource
 from .transport import DEFAULT_TIMEOUT_SECONDS, RawResponse, Transport
 from .types import ObjectList, WatchEvent
 from .watch import WatchStream, decode_list
+from .writer import Writer
 
 __all__ = ["APPLY", "JSON_PATCH", "MERGE", "STRATEGIC", "Client", "RawResponse"]
 
@@ -533,6 +534,10 @@ class Client:
             raise api_error(response.status, response.body, None)
         return stream
 
+    def writer(self) -> Writer:
+        """For writes by the thousand, each without a task."""
+        return Writer(self._transport, self._call, self.timeout_seconds)
+
     async def _call(
         self,
         method: str,
@@ -542,14 +547,16 @@ class Client:
         *,
         headers: Mapping[str, str] | None = None,
         timeout_seconds: float | None = None,
+        answer: RawResponse | None = None,
     ) -> bytes:
-        """Send, retry while the server says so, return the body of a success."""
+        """Send, retry while the server says so, return the body of a success. `answer` is that to the first try, when it has been made."""
         attempt = 0
         timeout_seconds = timeout_seconds or self.timeout_seconds
         while True:
-            response = await self._transport.request(
+            response = answer or await self._transport.request(
                 method, target, body, content_type, timeout_seconds, headers
             )
+            answer = None
             if response.status < 300:
                 return response.body
             await self._retry_or_raise(response, attempt)

@@ -26,7 +26,8 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -153,6 +154,51 @@ class Transport:
         except ClientError:
             self._metrics.failed(method)
             raise
+
+    def begin(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        content_type: str | None,
+        timeout: float,
+        done: Callable[[RawResponse | ClientError], None],
+    ) -> bool:
+        """A request without a task: sent at once, if a connection is idle; else False. `done` gets what `request` would return or raise.
+
+        Not for HEAD, nor for reads: they aren't tried again.
+        """
+        self._bind()
+        began = self.loop.time()
+        while self._idle:
+            connection = self._idle.pop()
+            payload = self._payload(method, target, body, content_type, None)
+            try:
+                answer = connection.send(payload, began + timeout, head_only=False)
+            except NotSent:
+                self.discard(connection)
+                continue
+            if self._sweeper is None:
+                self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+            answer.add_done_callback(partial(self._ended, method, began, done))
+            return True
+        return False
+
+    def _ended(
+        self,
+        method: str,
+        began: float,
+        done: Callable[[RawResponse | ClientError], None],
+        answer: asyncio.Future[RawResponse],
+    ) -> None:
+        try:
+            found = answer.result()
+        except ClientError as error:
+            self._metrics.failed(method)
+            done(error)
+            return
+        self._metrics.answered(method, found.status, self.loop.time() - began)
+        done(found)
 
     async def stream(
         self, method: str, target: str, *, timeout: float, limit_seconds: float | None = None

@@ -4,8 +4,8 @@ One process stands for thousands of kubelets, so what a kubelet does for itself 
 assigned to nodes, one heap of pods that are due, one ring of leases. Every node still has its own Node and Lease, and every pod its own
 status writes; the API server sees the same requests as from real kubelets.
 
-Ownership: a pod is worked on by at most one task at a time; while it is, news of it only marks it for another look. A lease is written by
-one of the ring's workers at a time, as a ring passes a node once a period.
+Ownership: a pod is worked on by at most one task at a time; while it is, news of it only marks it for another look. Leases and nodes' statuses
+are the heartbeats'.
 
 Costs: an idle node is one lease renewal every ten seconds, 27 µs of CPU in this process without TLS (half of it the client's), and 0.4 KB
 of memory beside the informer's view. Nothing polls: a timer is set for the pods that are due next.
@@ -35,22 +35,18 @@ from lakh.client.errors import (
 )
 from lakh.client.events import EventRecorder
 from lakh.client.informer import Informer
-from lakh.client.resources import LEASES, NODES, PODS
+from lakh.client.resources import NODES, PODS
 from lakh.client.tasks import TaskGuard
 from lakh.client.types import ObjectReference
 from lakh.machinery import times
 from lakh.nodes import images, objects, pods
 from lakh.nodes.catalogue import InstanceType
-from lakh.nodes.ring import Ring
+from lakh.nodes.heartbeats import Heartbeats, Kubelet
 
 log = logging.getLogger(__name__)
 
-# A lease is renewed so often while it is valid, as by kubelets.
-RENEWALS_A_LEASE = 4
 # Requests under way at once for each kind of work; the client's connections are fewer.
 REGISTRATIONS = 64
-RENEWALS = 64
-STATUS_REPORTS = 8
 POD_WRITES = 128
 # Pods looked at before others get a turn: 2 ms.
 POD_BATCH = 256
@@ -59,8 +55,6 @@ TICK_SECONDS = 0.01
 # The heap of what is due may have so many entries a pod, and so many more, before those that do not count any more are dropped.
 DUE_SLACK = 1.5
 DUE_FREE = 256
-# One to learn that somebody else wrote the lease, one more for a lease that is made or deleted meanwhile.
-RENEW_ATTEMPTS = 3
 RETRY_SECONDS = 1.0
 RETRY_MAX_SECONDS = 30.0
 # A node with this annotation stays silent, as if its machine had died: for trying out what the cluster does then.
@@ -83,60 +77,6 @@ class NodeView(msgspec.Struct, gc=False):
     """What a kubelet reads of its node."""
 
     metadata: _NodeMeta
-
-
-class _Version(msgspec.Struct, gc=False):
-    resourceVersion: str | None = None
-
-
-class Versioned(msgspec.Struct, gc=False):
-    """The resourceVersion of an answer; the rest is skipped."""
-
-    metadata: _Version
-
-
-class Kubelet:
-    """One simulated node. `taken` are the pod addresses in use: the bits of their numbers in the node's network.
-
-    It is `idle` while it does nothing: not registered yet, silent, or its Node deleted. Like a real kubelet it does not make a
-    deleted Node again before it is started again.
-    """
-
-    __slots__ = (
-        "gone",
-        "images",
-        "index",
-        "lease_version",
-        "name",
-        "parked",
-        "reported",
-        "silent",
-        "since",
-        "taken",
-        "uid",
-    )
-
-    def __init__(self, instance: InstanceType, index: int) -> None:
-        self.index = index
-        self.name = objects.node_name(instance, index)
-        self.uid = ""
-        self.since = ""
-        self.lease_version: str | None = None
-        self.taken = 0
-        self.images: images.Images = ()
-        self.reported: images.Images = ()
-        self.parked: list[str] | None = None
-        self.silent = False
-        self.gone = False
-
-    def __repr__(self) -> str:
-        state = "gone" if self.gone else "silent" if self.silent else "registered" if self.uid else "new"
-        return f"<Kubelet {self.name} {state}>"
-
-    @property
-    def idle(self) -> bool:
-        """It writes nothing."""
-        return self.silent or self.gone or not self.uid
 
 
 class _Pod(msgspec.Struct, gc=False, eq=False):
@@ -178,15 +118,13 @@ class Fleet:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.client = client
-        self._heartbeats = heartbeats or client
+        self._heartbeats = Heartbeats(heartbeats or client, lease_seconds, status_seconds, wall)
         self.instance = instance
         self.kubelets = {k.name: k for k in (Kubelet(instance, i) for i in range(start, start + count))}
         self.registered = 0
         # What stands before a kubelet's name in the URL of its endpoint; empty when there is none.
         self.kubelet_url = ""
         self._allocatable = instance.allocatable()
-        self._lease_seconds = lease_seconds
-        self._status_seconds = status_seconds
         self._wall = wall
         self._pods: dict[str, _Pod] = {}
         self._news: dict[str, asyncio.Event] = {}
@@ -203,11 +141,10 @@ class Fleet:
 
     async def run(self) -> None:
         """Registers the nodes, then keeps them alive and their pods moving."""
-        async with self._guard:
+        async with self._heartbeats, self._guard:
             try:
-                ring = list(self.kubelets.values())
-                renewals = Ring(ring, self._lease_seconds / RENEWALS_A_LEASE, RENEWALS, self._renew_safely)
-                self._guard.spawn(renewals.run(), name="leases", forever=True)
+                kubelets = list(self.kubelets.values())
+                self._guard.spawn(self._heartbeats.renew_all(kubelets), name="leases", forever=True)
                 await self._register_all()
                 node_informer = Informer(self.client, NODES, NodeView)
                 node_informer.add_handler(
@@ -224,11 +161,10 @@ class Fleet:
                     on_update=lambda old, new: self._on_pod(new),
                     on_delete=self._on_pod_gone,
                 )
-                statuses = Ring(ring, self._status_seconds, STATUS_REPORTS, self._report_status)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(node_informer.run(), name="nodes")
                     group.create_task(pod_informer.run(), name="pods")
-                    group.create_task(statuses.run(), name="statuses")
+                    group.create_task(self._heartbeats.report_all(kubelets), name="statuses")
             finally:
                 if self._timer is not None:
                     self._timer.cancel()
@@ -276,12 +212,12 @@ class Fleet:
             node = await self.client.get(NODES, kubelet.name, type=NodeView)
             if not _is_silent(node):
                 status = objects.node_status(self.instance, kubelet.index, now)
-                await self._patch_status(kubelet, status, self._annotations(kubelet))
+                await self._heartbeats.patch_status(kubelet, status, self._annotations(kubelet))
         kubelet.since = now
         kubelet.silent = _is_silent(node)
         kubelet.uid = node.metadata.uid
         if not kubelet.silent:
-            await self._renew(kubelet)
+            await self._heartbeats.renew(kubelet)
 
     def _on_node(self, node: NodeView) -> None:
         kubelet = self.kubelets.get(node.metadata.name)
@@ -298,7 +234,7 @@ class Fleet:
         kubelet.silent = silent
         kubelet.gone = False
         if was_idle and not kubelet.idle:
-            self._guard.spawn(self._report_status(kubelet), name="status")
+            self._heartbeats.report(kubelet)
             for uid in kubelet.parked or ():
                 state = self._pods.get(uid)
                 if state is not None and not state.busy:
@@ -311,72 +247,8 @@ class Fleet:
             kubelet.gone = True
             log.info("%s is deleted", kubelet.name)
 
-    async def _renew_safely(self, kubelet: Kubelet) -> None:
-        if kubelet.idle:
-            return
-        try:
-            await self._renew(kubelet)
-        except ClientError as e:
-            log.warning("lease of %s: %s", kubelet.name, e)
-
-    async def _renew(self, kubelet: Kubelet) -> None:
-        """Renews the lease; learns its version, or that it is gone, and tries again, so that the sign of life is not late."""
-        for attempt in range(1, RENEW_ATTEMPTS + 1):
-            version = kubelet.lease_version
-            now = times.micro_of_seconds(self._wall())
-            lease = objects.lease_json(kubelet.name, kubelet.uid, now, version, self._lease_seconds)
-            try:
-                if version is None:
-                    answer = await self._heartbeats.create(LEASES, lease, objects.NODE_LEASES, type=Versioned)
-                else:
-                    answer = await self._heartbeats.update(
-                        LEASES, lease, objects.NODE_LEASES, name=kubelet.name, type=Versioned
-                    )
-            except ApiError as e:
-                if is_already_exists(e) or is_conflict(e):
-                    found = await self._heartbeats.get(
-                        LEASES, kubelet.name, objects.NODE_LEASES, type=Versioned
-                    )
-                    kubelet.lease_version = found.metadata.resourceVersion
-                elif version is not None and (is_not_found(e) or e.code == 400):
-                    # Gone: leases may be made by an update, but not with a version.
-                    kubelet.lease_version = None
-                else:
-                    raise
-                if attempt == RENEW_ATTEMPTS:
-                    raise
-            else:
-                kubelet.lease_version = answer.metadata.resourceVersion
-                return
-
-    async def _report_status(self, kubelet: Kubelet) -> None:
-        """Kubelets report their status every five minutes even when nothing changes."""
-        if kubelet.idle:
-            return
-        now, has = times.of_seconds(self._wall()), kubelet.images
-        status: dict[str, object] = {"conditions": objects.conditions(now, kubelet.since)}
-        if has is not kubelet.reported:
-            status["images"] = images.status_of(has)
-        try:
-            await self._patch_status(kubelet, status)
-            kubelet.reported = has
-        except ClientError as e:
-            log.warning("status of %s: %s", kubelet.name, e)
-
     def _annotations(self, kubelet: Kubelet) -> dict[str, str]:
         return {objects.KUBELET_URL: self.kubelet_url + kubelet.name} if self.kubelet_url else {}
-
-    async def _patch_status(
-        self, kubelet: Kubelet, status: dict[str, object], annotations: dict[str, str] | None = None
-    ) -> None:
-        await self._heartbeats.patch(
-            NODES,
-            kubelet.name,
-            {"metadata": {"annotations": annotations or {}}, "status": status},
-            patch_type=STRATEGIC,
-            subresource="status",
-            type=bytes,
-        )
 
     # -- pods ------------------------------------------------------------------------------------------------------------------
 
