@@ -244,6 +244,24 @@ async def test_nobody_is_called_silent_for_an_api_server_that_was_away(client: F
     assert lifecycle._silent == {"n1"}
 
 
+async def test_another_heartbeat_is_a_sign_of_life_and_no_work(client: FakeClient) -> None:
+    lifecycle = NodeLifecycleController(make_context(client, node_grace_seconds=100))
+    body = node_body("n1")
+    client.put(NODES, body)
+    await drain(lifecycle)
+    conditions = body["status"]["conditions"]
+    client.monotonic += 90
+    later = [condition | {"lastHeartbeatTime": "2023-11-14T22:10:00Z"} for condition in conditions]
+    client.change(NODES, "n1", {"status": {"conditions": later}})
+    assert len(lifecycle.queue) == 0
+    client.monotonic += 90
+    lifecycle.scan()
+    assert len(lifecycle.queue) == 0
+    worse = [condition | {"status": "False"} for condition in later]
+    client.change(NODES, "n1", {"status": {"conditions": worse}})
+    assert len(lifecycle.queue) == 1
+
+
 async def test_eviction_is_cancelled(client: FakeClient) -> None:
     context = make_context(client)
     eviction = TaintEvictionController(context)

@@ -552,11 +552,13 @@ class Client:
         """Send, retry while the server says so, return the body of a success. `answer` is that to the first try, when it has been made."""
         attempt = 0
         timeout_seconds = timeout_seconds or self.timeout_seconds
+        transport = self._transport
         while True:
-            response = answer or await self._transport.request(
-                method, target, body, content_type, timeout_seconds, headers
-            )
-            answer = None
+            if answer is None:
+                payload = transport.payload(method, target, body, content_type, headers)
+                response = await transport.exchange(method, payload, timeout_seconds)
+            else:
+                response, answer = answer, None
             if response.status < 300:
                 return response.body
             await self._retry_or_raise(response, attempt)

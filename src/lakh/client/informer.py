@@ -79,9 +79,13 @@ class _Index(Generic[T]):
     def replace(self, key: str, old: T | None, new: T | None) -> None:
         before = tuple(self.keys(old)) if old is not None else ()
         after = tuple(self.keys(new)) if new is not None else ()
-        if not before and not after:
-            return  # most objects have no key in most indexes
-        if old is not None and before != after:
+        if before == after:
+            if new is not None and after:  # most objects have no key in most indexes
+                handle = new.metadata.uid or key
+                for index_key in after:
+                    self.buckets[index_key][handle] = new
+            return
+        if old is not None:
             handle = old.metadata.uid or key
             for index_key in frozenset(before).difference(after):
                 bucket = self.buckets[index_key]
@@ -228,12 +232,15 @@ class Informer(Generic[T]):
         """One event of the watch."""
         item = event.object
         version = item.metadata.resourceVersion
-        if version is not None and gonumbers.is_uint(version):
-            number = int(version)
-            if number <= self._seen and event.type != "BOOKMARK":
-                return
-            self._seen = max(number, self._seen)
         if version is not None:
+            try:
+                number = gonumbers.parse_uint(version)
+            except ValueError:
+                number = -1  # only equality says anything then
+            if number > self._seen:
+                self._seen = number
+            elif number >= 0 and event.type != "BOOKMARK":
+                return
             self.resource_version = version
         if event.type == "BOOKMARK":
             return

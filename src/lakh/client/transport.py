@@ -117,12 +117,13 @@ class Transport:
     ) -> RawResponse:
         """One request and its whole answer, whatever its status. `timeout` includes waiting for a connection."""
         return await self.exchange(
-            method, self._payload(method, target, body, content_type, headers), timeout
+            method, self.payload(method, target, body, content_type, headers), timeout
         )
 
     async def exchange(self, method: str, payload: bytes, timeout: float) -> RawResponse:
         """The same for a request that its caller has put into bytes."""
-        self._bind()
+        if self.closed or not self._bound:
+            self._bind()
         deadline = self.loop.time() + timeout
         fresh = False
         try:
@@ -172,7 +173,7 @@ class Transport:
         began = self.loop.time()
         while self._idle:
             connection = self._idle.pop()
-            payload = self._payload(method, target, body, content_type, None)
+            payload = self.payload(method, target, body, content_type, None)
             try:
                 answer = connection.send(payload, began + timeout, head_only=False)
             except NotSent:
@@ -206,7 +207,7 @@ class Transport:
         """Send a request on a connection of its own; return when the head of its answer is there."""
         self._bind()
         deadline = self.loop.time() + timeout
-        payload = self._payload(method, target, None, None, None)
+        payload = self.payload(method, target, None, None, None)
         connection = await self._dial(deadline)
         try:
             opening = connection.open_stream(payload, deadline)
@@ -264,7 +265,7 @@ class Transport:
         self._token_read_at = now
         self._set_token(token)
 
-    def _payload(
+    def payload(
         self,
         method: str,
         target: str,
@@ -272,6 +273,7 @@ class Transport:
         content_type: str | None,
         headers: Mapping[str, str] | None,
     ) -> bytes:
+        """A request in bytes, for `exchange`."""
         if self._token_file is not None:
             self._refresh_token()
         extra = "Accept: application/json\r\n"

@@ -76,7 +76,12 @@ class Entry:
 
 
 def _number(text: str | None, default: int) -> int:
-    return int(text) if text is not None and gonumbers.is_uint(text) else default
+    if text is None:
+        return default
+    try:
+        return gonumbers.parse_uint(text)
+    except ValueError:
+        return default
 
 
 def _restarts(pod: Pod) -> int:

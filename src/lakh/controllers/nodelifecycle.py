@@ -283,12 +283,16 @@ class NodeLifecycleController(Controller):
 
     def _node_updated(self, old: Node, new: Node) -> None:
         before, after = old.status.conditions, new.status.conditions
-        if before != after or old.spec != new.spec:
+        if before != after:
             # The kubelet's own status counts as a sign of life too.
             if _heartbeat(before) != _heartbeat(after):
                 self._heard[new.metadata.name] = self._monotonic()
-            self._note_health(new)
-            self.queue.add(new.metadata.name)
+            if _without_heartbeats(before) == _without_heartbeats(after) and old.spec == new.spec:
+                return  # as hundreds a second say in a large cluster: `scan` queues a node that was silent
+        elif old.spec == new.spec:
+            return
+        self._note_health(new)
+        self.queue.add(new.metadata.name)
 
     def _node_gone(self, node: Node) -> None:
         name = node.metadata.name
@@ -416,6 +420,11 @@ def zone_of(node: Node) -> str:
     labels = node.metadata.labels or {}
     region, zone = (labels.get(f"topology.kubernetes.io/{what}", "") for what in ("region", "zone"))
     return f"{region}:\0:{zone}" if region or zone else ""
+
+
+def _without_heartbeats(conditions: Iterable[Condition] | None) -> list[tuple[str | None, ...]]:
+    """What conditions say but for when they were last heard of."""
+    return [(c.type, c.status, c.reason, c.message, c.lastTransitionTime) for c in conditions or ()]
 
 
 def _heartbeat(conditions: Iterable[Condition] | None) -> str | None:

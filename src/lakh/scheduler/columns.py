@@ -288,7 +288,7 @@ class NodeColumns:
 
     def _set_labels(self, row: int, labels: dict[str, str]) -> bool:
         keys = tuple(sorted(labels))
-        values = tuple(labels[key] for key in keys)
+        values = tuple(map(labels.__getitem__, keys))
         if values == self._label_values[row] and keys == self._label_keys[row]:
             return False
         if len(self._shared) >= MAX_SHARED:

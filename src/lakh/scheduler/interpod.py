@@ -217,6 +217,8 @@ class InterPodIndex:
         self._encode = msgspec.json.Encoder(order="sorted").encode
         self._selected: set[str] = set()
         """The PER_POD_LABELS that selectors speak of."""
+        self._left_out = PER_POD_LABELS
+        """The others."""
         self.on_selected: Callable[[], None] = lambda: None
         """Called when there is one more: all identities are to be made anew, by `widened`."""
 
@@ -229,7 +231,7 @@ class InterPodIndex:
         """The identity of a pod, shared with its equals."""
         labels = metadata.labels or {}
         if not PER_POD_LABELS.isdisjoint(labels):
-            left_out = PER_POD_LABELS - self._selected
+            left_out = self._left_out
             labels = {key: value for key, value in labels.items() if key not in left_out}
         return self._identity(metadata.namespace or "", labels, _controller(metadata.ownerReferences))
 
@@ -252,6 +254,7 @@ class InterPodIndex:
         new = PER_POD_LABELS.intersection(keys) - self._selected
         if new:
             self._selected |= new
+            self._left_out = PER_POD_LABELS - self._selected
             self.version += 1
             self.on_selected()
 
@@ -569,12 +572,13 @@ def own_labels(labels: dict[str, str] | None) -> Own:
     """Those of a pod's labels that are its own, shared with other workloads' pods of the same index."""
     if not labels or PER_POD_LABELS.isdisjoint(labels):
         return ()
-    own = tuple((key, labels[key]) for key in sorted(PER_POD_LABELS) if key in labels)
+    own = tuple([(key, labels[key]) for key in _SORTED_LABELS if key in labels])
     if len(_OWN) >= MAX_OWN:
         _OWN.clear()
     return _OWN.setdefault(own, own)
 
 
+_SORTED_LABELS = sorted(PER_POD_LABELS)
 MAX_OWN = 65_536
 _OWN: dict[Own, Own] = {}
 
