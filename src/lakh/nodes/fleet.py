@@ -385,11 +385,13 @@ class Fleet:
 
     def _decide(self, state: _Pod) -> None:
         kubelet, view = state.kubelet, state.view
-        if not state.number and state.stage == _NEW and not view.spec.hostNetwork:
-            state.number = objects.free_number(kubelet.taken)
-            kubelet.taken |= 1 << state.number
-        address = objects.pod_address(kubelet.index, state.number)
-        node_address = objects.node_address(kubelet.index)
+        address = node_address = ""  # known to the API already
+        if state.stage == _NEW:
+            if not state.number and not view.spec.hostNetwork:
+                state.number = objects.free_number(kubelet.taken)
+                kubelet.taken |= 1 << state.number
+            address = objects.pod_address(kubelet.index, state.number)
+            node_address = objects.node_address(kubelet.index)
         plan = pods.step(view, node_address, address, self._wall(), state.seen, self._allocatable)
         if plan.status is None and not plan.remove:
             if plan.again_seconds is not None:

@@ -230,6 +230,8 @@ def exit_code(pod: PodView) -> int:
     return int(_number(_annotations(pod).exit_code, 0)) & 0xFF
 
 
+_parse = lru_cache(maxsize=1024)(times.parse)
+"""Thousands of pods start in the same second."""
 _containers = Pool().one
 _annotation_sets = Pool().one
 _statuses = Pool().one
@@ -474,7 +476,10 @@ def _ran_seconds(ended: Terminated) -> float:
 
 def seen_status(statuses: list[ContainerStatus] | None, name: str) -> ContainerStatus:
     """A container's status as the API has it; one that is not there is of a container that has not run."""
-    return next((s for s in statuses or () if s.name == name), ContainerStatus(name))
+    for status in statuses or ():
+        if status.name == name:
+            return status
+    return ContainerStatus(name)
 
 
 def _run(pod: PodView, at: float) -> Plan:
@@ -498,23 +503,20 @@ def _run(pod: PodView, at: float) -> Plan:
     if seconds is None:
         return Plan(again_seconds=left)
     plan = Plan()
-    statuses: list[dict[str, Any]] = []
-    changed = False
     waits: list[float | None] = [left]
     unready_before: list[str] = []
     unready: list[str] = []
     codes: list[int] = []
+    fates: list[tuple[Container, ContainerStatus, _Fate]] = []
+    changed = False
     for container in pod.spec.containers:
         was = seen_status(status.containerStatuses, container.name)
         fate = _container(pod, container, was, at, seconds)
+        fates.append((container, was, fate))
         if was.state is None or was.state.running is None:
             unready_before.append(container.name)
         if fate.status is not None:
-            statuses.append(fate.status)
             changed = True
-        else:
-            kept = was.state or State()
-            statuses.append(container_status(pod, container, was.restartCount, kept, was.lastState))
         plan.events += fate.events
         if fate.code is not None:
             codes.append(fate.code)
@@ -527,7 +529,14 @@ def _run(pod: PodView, at: float) -> Plan:
         return plan
     plan.again_seconds = _earliest(*waits)
     if changed:
-        plan.status = {"containerStatuses": statuses}
+        plan.status = {
+            "containerStatuses": [
+                fate.status
+                if fate.status is not None
+                else container_status(pod, container, was.restartCount, was.state or State(), was.lastState)
+                for container, was, fate in fates
+            ]
+        }
         if unready != unready_before:
             reason = "ContainersNotReady" if unready else None
             message = f"containers with unready status: [{' '.join(unready)}]" if unready else None
@@ -572,7 +581,7 @@ def _container(pod: PodView, container: Container, was: ContainerStatus, at: flo
             started_events(container),
         )
     began = state.running.startedAt if state.running is not None else None
-    wait = (times.parse(began) if began else at) + seconds - at
+    wait = (_parse(began) if began else at) + seconds - at
     if wait > 0:
         return _Fate(True, again_seconds=wait)
     code = exit_code(pod)

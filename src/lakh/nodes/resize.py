@@ -89,7 +89,7 @@ def _actuate(pod: PodView, at: float) -> Plan:
 
 def _differs(container: Container, was: ContainerStatus) -> bool:
     """Whether a container runs with other resources than it should."""
-    if was.resources is None:
+    if was.resources is None or was.resources == container.resources:
         return False
     wanted = pods.plain(container.resources) if container.resources is not None else {}
     return wanted != pods.plain(was.resources)
