@@ -85,15 +85,13 @@ class SocketlessTransport:
         self.api = api
         self.requests: list[tuple[float, str, str]] = []
 
-    async def request(
-        self,
-        method: str,
-        target: str,
-        body: bytes | None,
-        content_type: str | None,
-        timeout: float,
-        headers: Any = None,
-    ) -> RawResponse:
+    def payload(
+        self, method: str, target: str, body: bytes | None, content_type: str | None, headers: Any
+    ) -> Any:
+        return target, body, content_type
+
+    async def exchange(self, method: str, payload: Any, timeout: float) -> RawResponse:
+        target, body, content_type = payload
         self.requests.append((asyncio.get_running_loop().time(), method, target))
         answer: Answer = await self.api.call(method, target, body, content_type=content_type or "")
         return RawResponse(answer.status, [], answer.body)

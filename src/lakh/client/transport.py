@@ -116,9 +116,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
     ) -> RawResponse:
         """One request and its whole answer, whatever its status. `timeout` includes waiting for a connection."""
-        return await self.exchange(
-            method, self.payload(method, target, body, content_type, headers), timeout
-        )
+        return await self.exchange(method, self.payload(method, target, body, content_type, headers), timeout)
 
     async def exchange(self, method: str, payload: bytes, timeout: float) -> RawResponse:
         """The same for a request that its caller has put into bytes."""
@@ -170,10 +168,12 @@ class Transport:
         Not for HEAD, nor for reads: they aren't tried again.
         """
         self._bind()
+        if not self._idle:
+            return False
         began = self.loop.time()
+        payload = self.payload(method, target, body, content_type, None)
         while self._idle:
             connection = self._idle.pop()
-            payload = self.payload(method, target, body, content_type, None)
             try:
                 answer = connection.send(payload, began + timeout, head_only=False)
             except NotSent:
