@@ -410,6 +410,11 @@ async def test_writers_outlive_the_leader_of_their_streams(
             for _ in range(2):
                 await servers.add()
             before = [{n: node.writes(n) for n in PARTITIONS} for node in servers.nodes]
+            for node in servers.nodes:
+                for partition in node.server.cluster.partitions.values():
+                    assert isinstance(partition._journal, NatsJournal)
+                    # Where much else runs an election takes more than one try.
+                    partition._journal._append_seconds = WAIT_SECONDS
             journal = servers.nodes[0].server.cluster.partitions["default"]._journal
             assert isinstance(journal, NatsJournal)
             leader = await leader_of(journal._reader, journal.stream)
