@@ -7,7 +7,9 @@ import copy
 from collections import deque
 from typing import Any
 
-from lakh.client.errors import ApiError, ConnectionLost
+import msgspec
+
+from lakh.client.errors import ApiError, ClientError, ConnectionLost
 from lakh.scheduler.shell import Scheduler
 from lakh.scheduler.views import Pod
 
@@ -68,6 +70,23 @@ class FakeApi:
         else:
             self.binds.append(bind)
         return await bind.answer
+
+    def writer(self) -> FakeApi:
+        return self
+
+    def write(self, method: str, target: str, body: bytes, content_type: str, done: Any) -> None:
+        """As `client.writer` does."""
+
+        async def finish() -> None:
+            try:
+                done(
+                    await self.create(None, msgspec.json.decode(body), namespace, name=name, subresource=sub)
+                )
+            except ClientError as error:
+                done(error)
+
+        *_, namespace, _, name, sub = target.split("/")
+        self.scheduler._guard.spawn(finish(), name="bind")
 
     async def get(self, resource: Any, name: str, namespace: str, **how: Any) -> Pod:
         await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lakh.client.errors import ClientClosed
+from lakh.client.writer import Writer
 from lakh.scheduler import main
 
 
@@ -17,6 +18,9 @@ class SilentClient:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
+
+    def writer(self) -> Writer:
+        return Writer(None, None, 0.0)  # type: ignore[arg-type]
 
     def __getattr__(self, name: str) -> Any:
         async def call(*args: Any, **how: Any) -> Any:

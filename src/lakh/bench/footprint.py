@@ -87,6 +87,9 @@ class _Pages:
         self.listed = {NODES: asyncio.Event(), PODS: asyncio.Event()}
         """Set when the informer has all and begins to watch."""
 
+    def writer(self) -> None:
+        """Nothing is bound."""
+
     async def list(
         self, resource: Resource, *where: Any, limit: int, continue_: str | None, **how: Any
     ) -> ObjectList[Any]:

@@ -50,10 +50,10 @@ _FAILED = PROCESS.counter(
 
 def out_of_service(node: Node) -> bool:
     """Whether somebody has declared the node dead."""
-    ready = find_condition(node.status.conditions, "Ready")
-    if ready is not None and ready.status == "True":
+    if not any(taint.key == OUT_OF_SERVICE for taint in node.spec.taints or ()):
         return False
-    return any(taint.key == OUT_OF_SERVICE for taint in node.spec.taints or ())
+    ready = find_condition(node.status.conditions, "Ready")
+    return ready is None or ready.status != "True"
 
 
 @dataclass

@@ -28,9 +28,10 @@ import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
-from lakh.client.client import Client
+from lakh.client.client import JSON, Client
 from lakh.client.errors import ClientClosed, ClientError, is_not_found
 from lakh.client.events import EventRecorder
 from lakh.client.informer import Informer
@@ -100,6 +101,7 @@ class Scheduler:
         self.bound = 0  # pods so far
         self.synced = False  # the picture of the cluster is complete
         self._client = client
+        self._writer = client.writer()
         self._recorder = recorder
         self._recorders = recorders or {}
         self._clock = clock
@@ -492,7 +494,8 @@ class Scheduler:
 
     def _start_bind(self, pod: PendingPod, node: str, began: float) -> None:
         self._binds_in_flight += 1
-        self._guard.spawn(self._bind(pod, node, began), name="bind")
+        target, body = binding(pod, node)
+        self._writer.write("POST", target, body, JSON, partial(self._answered, pod, node, began))
 
     def park(
         self,
@@ -558,29 +561,25 @@ class Scheduler:
         self._undo(pod)
         self.reports.error(pod, str(error))
 
-    async def _bind(self, pod: PendingPod, node: str, began: float) -> None:
-        try:
-            await self._client.create(
-                PODS, binding(pod, node), pod.namespace, type=bytes, name=pod.name, subresource="binding"
-            )
-        except ClientClosed:
-            return
-        except ClientError as error:
-            self._metrics.of[pod.cls.profile.name].error.attempted(began)
-            log.warning("binding %s/%s to %s: %s", pod.namespace, pod.name, node, error)
-            if is_unknown(error):
-                await self._resolve(pod)
-            else:
-                self._undo(pod)
-                if not is_not_found(error):
-                    self.reports.error(pod, f'running Bind plugin "DefaultBinder": {error}')
-        else:
+    def _answered(self, pod: PendingPod, node: str, began: float, answer: bytes | ClientError) -> None:
+        if isinstance(answer, bytes):
             self._metrics.of[pod.cls.profile.name].scheduled.attempted(began)
             self._metrics.bound(pod.attempts, self._clock() - pod.since)
             self._succeeded(pod, node)
-        finally:
-            self._binds_in_flight -= 1
-            self._kick.set()
+        elif not isinstance(answer, ClientClosed):
+            self._metrics.of[pod.cls.profile.name].error.attempted(began)
+            log.warning("binding %s/%s to %s: %s", pod.namespace, pod.name, node, answer)
+            if is_unknown(answer):
+                self._guard.spawn(self._resolve(pod), name="bind")
+                return
+            self._undo(pod)
+            if not is_not_found(answer):
+                self.reports.error(pod, f'running Bind plugin "DefaultBinder": {answer}')
+        self._bind_over()
+
+    def _bind_over(self) -> None:
+        self._binds_in_flight -= 1
+        self._kick.set()
 
     def _succeeded(self, pod: PendingPod, node: str) -> None:
         self.bound += 1
@@ -604,7 +603,13 @@ class Scheduler:
             self.queue.retry(pod, self._clock())
 
     async def _resolve(self, pod: PendingPod) -> None:
-        """Ask where the pod is until that is known."""
+        """Ask where the pod is until that is known, and only then end the bind."""
+        try:
+            await self._look_for(pod)
+        finally:
+            self._bind_over()
+
+    async def _look_for(self, pod: PendingPod) -> None:
         tries = 0
         while pod.uid in self._binding:
             tries += 1
@@ -646,7 +651,7 @@ class Scheduler:
 
     async def schedule(self) -> None:
         """Schedule, once the picture is complete, until cancelled. Binds under way are broken off at the end."""
-        async with self._guard:
+        async with self._guard, self._writer:
             for informer in self._informers:
                 await informer.wait_synced()
             await self.gangs.synced.wait()

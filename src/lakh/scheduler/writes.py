@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from lakh.client.errors import ApiError, ClientError, ConnectFailed, ConnectionLost, is_conflict
 from lakh.client.resources import PODS
 from lakh.client.types import ObjectReference
@@ -12,6 +14,8 @@ from lakh.machinery import times
 from .queue import PendingPod
 
 __all__ = ["ERROR", "UNSCHEDULABLE", "binding", "condition_patch", "is_unknown", "reference"]
+
+_encode = msgspec.json.Encoder().encode
 
 UNSCHEDULABLE, ERROR = "Unschedulable", "SchedulerError"
 """Reasons of PodScheduled=False: no node will do; one would, but an error came after the decision (upstream's handleSchedulingFailure)."""
@@ -24,14 +28,15 @@ def reference(pod: PendingPod) -> ObjectReference:
     )
 
 
-def binding(pod: PendingPod, node: str) -> dict[str, Any]:
-    """The Binding that assigns the pod. Its uid makes sure that no namesake is bound."""
-    return {
+def binding(pod: PendingPod, node: str) -> tuple[str, bytes]:
+    """Where to post the Binding that assigns the pod, and the Binding. Its uid makes sure that no namesake is bound."""
+    body = {
         "apiVersion": "v1",
         "kind": "Binding",
         "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
         "target": {"apiVersion": "v1", "kind": "Node", "name": node},
     }
+    return PODS.path(pod.namespace, pod.name, "binding"), _encode(body)
 
 
 def condition_patch(
