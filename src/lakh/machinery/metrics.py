@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from typing import Generic, TypeVar
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 SERIES_MAX = 2_000
 OTHER = "other"
+# Of a process; a text is 200 bytes.
+SERIES_REMEMBERED = 8_192
 
 
 class Counter:
@@ -249,7 +252,9 @@ def _bound(value: float) -> str:
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
 
+@lru_cache(SERIES_REMEMBERED)
 def _labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
+    """The labels of a series as text: the same series are looked at each time."""
     if not names:
         return ""
     pairs = [f'{n}="{v.translate(_ESCAPES)}"' for n, v in zip(names, values, strict=True)]
