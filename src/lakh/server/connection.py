@@ -300,17 +300,16 @@ class Connection(asyncio.Protocol):
             return self._read_head_again()
         method, path, query, modern = http1.parse_request_line(buffer[start:line_end])
         head = self._server.heads.head(buffer[line_end + 2 : end + 4])
-        position = end + 4
-        if position == len(buffer):
-            self._buffer = b""
-            self._position = self._scanned = 0
-        else:
-            self._position = self._scanned = position
         self._method = method
         self._modern = modern
-        if modern and head.plain:
+        position = end + 4
+        stop = position + head.content_length
+        if modern and head.plain and stop <= len(buffer) and stop - position <= self._server.max_body_bytes:
+            # Nearly every request: the body, if there is one, came with its head.
+            self._consume(stop)
             self._keep_alive = True
-            return Request(method, path, query, head.headers, b"", self)
+            return Request(method, path, query, head.headers, buffer[position:stop], self)
+        self._consume(position)
         return self._begin_body(head, path, query)
 
     def _read_head_again(self) -> Request | None:
@@ -354,7 +353,6 @@ class Connection(asyncio.Protocol):
                 raise http1.too_large(limit)
             position = self._position
             if len(self._buffer) - position >= length:
-                # The common case of a write: the body came with its head.
                 body = self._buffer[position : position + length]
                 self._consume(position + length)
                 return self._request(head, path, query, body)

@@ -17,11 +17,7 @@ from lakh.machinery import errors, gonumbers
 from lakh.server import listing, messages, negotiate, renewals, tables
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
-from lakh.server.codec import (
-    encode_json,
-    load_json,
-    read_body,
-)
+from lakh.server.codec import encode_json, load_json, read_body
 from lakh.server.componentstatuses import ComponentStatuses
 from lakh.server.compression import compressed
 from lakh.server.consistency import reach
@@ -214,17 +210,20 @@ class Handlers:
     def context(self, request: Request, query: dict[str, str], user: User) -> Context:
         """The circumstances of a write; raises 422 for bad options."""
         method = request.method
-        applied = method == "PATCH" and content_type(request) == APPLY_PATCH
-        if query or applied:
-            check_write_options(_OPTIONS[method], query, applied=applied)
+        patched = method == "PATCH"
+        applied = patched and content_type(request) == APPLY_PATCH
+        manager = field_manager(query, request.headers.get("user-agent", ""))
+        if not query and not applied:
+            return Context(user, manager=manager, admit=self.admit, patched=patched)
+        check_write_options(_OPTIONS[method], query, applied=applied)
         return Context(
             user,
-            manager=field_manager(query, request.headers.get("user-agent", "")),
+            manager=manager,
             dry_run=dry_run(query),
             validation=field_validation(query),
             admit=self.admit,
             applied=applied,
-            patched=method == "PATCH",
+            patched=patched,
         )
 
     # -- answers ---------------------------------------------------------------------------------------------------------------

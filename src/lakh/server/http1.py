@@ -118,8 +118,8 @@ class Head:
         self.expects_continue = headers.get("expect", "").strip().lower() == "100-continue"
         self.content_encoding = "" if encoding == "identity" else encoding
         self.has_host = "host" in headers
-        # The common case, decided once: HTTP/1.1, persistent, no body.
-        self.plain = self.has_host and not (self.close or self.chunked or self.content_length)
+        # The common case, decided once: HTTP/1.1, persistent, a body of known length or none.
+        self.plain = self.has_host and not (self.close or self.chunked or self.content_encoding)
 
 
 class _HeaderCollector:

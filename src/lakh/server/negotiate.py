@@ -54,6 +54,8 @@ def accepted(
     resources do not). `watch`: whether the answer is a stream. `many`: whether it is a list, where that is known; metadata is asked for in
     another way then.
     """
+    if header == "application/json":
+        return _JSON
     if len(header) > REMEMBERED_CHARACTERS:
         return _choose(header, messages, watch, many)
     return _remembered(header, messages, watch, many)

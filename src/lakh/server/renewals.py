@@ -33,18 +33,24 @@ if TYPE_CHECKING:
 
 TABLE = "leases.coordination.k8s.io"
 
-_BEGIN = b'{"metadata":{"creationTimestamp":"'
-_CREATED = slice(len(_BEGIN), len(_BEGIN) + 20)
+_BEGIN = b'{"metadata":{'
+_CREATED = _BEGIN + b'"creationTimestamp":"'
+_TIME_SIZE = 20
 # Nothing comes between the two: no annotations, labels, finalizers, and no mark of deletion.
 _MANAGED = b'","managedFields":'
-_MANAGERS = _CREATED.stop + len(_MANAGED)
+_MANAGED_AT = len(_CREATED) + _TIME_SIZE
+_MANAGERS_AT = _MANAGED_AT + len(_MANAGED)
 _MANAGERS_END = b'],"name":"'
-_UID = b'"uid":"'
+# What ends managers behind the time.
+_ENTRY_END = b'"}]'
+_UID = b',"uid":"'
 _UID_SIZE = 36
+# What stands at rest between what begins with the name, which a holder sends, too, and the spec.
+_UID_PART_SIZE = len(_UID) + _UID_SIZE + 1
 _SPEC = b'},"spec":{'
 _RENEWED = b'"renewTime":"'
-# What ends managers: a time, and `"}]`.
-_TIME_SIZE = 20
+_RENEWED_SIZE = 27
+_END = b'"}}'
 _SPEC_FIELDS = b'"f:spec":{'
 
 _is_time = re.compile(MICRO_TIME_PATTERN).search
@@ -90,6 +96,8 @@ _decode = msgspec.json.Decoder(_Lease).decode
 _encode = msgspec.json.Encoder().encode
 
 API_VERSION, KIND = "coordination.k8s.io/v1", "Lease"
+_API_VERSION_SIZE = len(f'"apiVersion":"{API_VERSION}",')
+_KIND_SIZE = len(f'"kind":"{KIND}",')
 _MANAGERS_BEGIN = b'[{"apiVersion":"%s","fieldsType":"FieldsV1","fieldsV1":{' % API_VERSION.encode()
 
 
@@ -110,93 +118,86 @@ def queue(
 def renewal(item: Item, body: bytes, manager: str, now: str) -> bytes | None:
     """What a lease is at rest after an update with this body by this manager; None when that is more than a renewal, or wrong."""
     stored = item.value
-    if len(body) > MAX_BODY_BYTES or not stored.startswith(_MANAGED, _CREATED.stop):
+    if len(body) > MAX_BODY_BYTES or not stored.startswith(_MANAGED, _MANAGED_AT):
         return None
     try:
         sent = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    metadata, spec = sent.metadata, sent.spec
-    if metadata.resourceVersion != str(item.revision) or not stored.startswith(_BEGIN):
+    metadata, time = sent.metadata, sent.spec.renewTime
+    version = metadata.resourceVersion
+    if version is None or version != str(item.revision) or time is None or not _is_time(time):
         return None
-    # Where in what is stored the managers, what follows them, the uid, the spec and its time end.
-    managers_end = stored.find(_MANAGERS_END, _MANAGERS) + 1
-    same = managers_end + 1
-    spec_at = stored.rfind(_SPEC, same)
-    uid_at = spec_at - 1 - _UID_SIZE
-    same_end = uid_at - len(_UID)
-    time_at = stored.find(_RENEWED, spec_at) + len(_RENEWED)
-    time_end = stored.find(b'"', time_at)
-    if managers_end <= 0 or spec_at < 0 or time_at < spec_at or not stored.startswith(_UID, same_end):
-        return None
-    managers = stored[_MANAGERS:managers_end]
-    time = spec.renewTime
-    if time is None or time.encode() == stored[time_at:time_end] or not _is_time(time):
-        return None
-    size = len(body)
-    # What the server sets, and a holder sends as it has read it: taken out, so that the rest is compared.
-    size -= 21 + len(metadata.resourceVersion)  # `"resourceVersion":"",`
+    # What the server sets, and a holder sends as it has read it, is taken out, so that the rest can be compared.
+    size = len(body) - len('"resourceVersion":"",') - len(version)
     metadata.resourceVersion = None
     if sent.apiVersion is not None:
         if sent.apiVersion != API_VERSION:
             return None
-        size -= len('"apiVersion":"",') + len(API_VERSION)
+        size -= _API_VERSION_SIZE
         sent.apiVersion = None
     if sent.kind is not None:
         if sent.kind != KIND:
             return None
-        size -= len('"kind":"",') + len(KIND)
+        size -= _KIND_SIZE
         sent.kind = None
-    if metadata.uid is not None:
-        if metadata.uid.encode() != stored[uid_at : uid_at + _UID_SIZE]:
-            return None
-        size -= len('"uid":"",') + _UID_SIZE
+    uid, created, managers = metadata.uid, metadata.creationTimestamp, metadata.managedFields
+    if uid is not None:
+        size -= len('"uid":"",') + len(uid)
         metadata.uid = None
-    if metadata.creationTimestamp is not None:
-        if metadata.creationTimestamp.encode() != stored[_CREATED]:
-            return None
-        size -= len('"creationTimestamp":"",') + _TIME_SIZE
+    if created is not None:
+        size -= len('"creationTimestamp":"",') + len(created)
         metadata.creationTimestamp = None
-    if metadata.managedFields is not None:
-        if bytes(metadata.managedFields) != managers:
-            return None
-        size -= len('"managedFields":,') + len(managers)
+    if managers is not None:
+        managers_sent = bytes(managers)
+        size -= len('"managedFields":,') + len(managers_sent)
         metadata.managedFields = None  # type: ignore[assignment]
     rest = _encode(sent)
     # As long as what was sent: then nothing in that was there twice, or null.
-    if len(rest) != size or rest != b'{"metadata":{%b%b%b%b' % (
-        stored[same : same_end - 1],
-        stored[spec_at:time_at],
-        time.encode(),
-        stored[time_end:],
-    ):
+    if len(rest) != size:
         return None
-    renewed = _renewed(managers, manager, now)
-    if renewed is None:
-        return None
-    return b"%b%b%b%b%b" % (
-        stored[:_MANAGERS],
-        renewed,
-        stored[managers_end:time_at],
-        time.encode(),
-        stored[time_end:],
-    )
-
-
-def _renewed(managers: bytes, manager: str, now: str) -> bytes | None:
-    """The managers with the time of the only one, which has to be this one and to have the field."""
-    ends = _ends(manager)
-    time_at = len(managers) - _TIME_SIZE - 3
-    fields_end = time_at - len(ends)
+    # At rest is the same, with the creation and managers before it and the uid in it: so it is known where everything has to be.
+    shift = len(stored) - size
+    managers_end = shift + len(_BEGIN) - _UID_PART_SIZE - 1
+    spec_at = rest.rfind(_SPEC)
+    uid_at = spec_at + shift - _UID_PART_SIZE
+    time_at = size - _RENEWED_SIZE - len(_END)
     if (
-        fields_end < 0
-        or not managers.startswith(ends, fields_end)
-        or not managers.startswith(_MANAGERS_BEGIN)
-        or b"},{" in managers  # there is another one
-        or not _has_time(managers[managers.rfind(_SPEC_FIELDS, 0, fields_end) : fields_end])
+        spec_at < 0
+        or managers_end < _MANAGERS_AT
+        or not stored.startswith(_CREATED)
+        or not stored.startswith(_MANAGERS_END, managers_end - 1)
+        or not stored.startswith(rest[len(_BEGIN) : spec_at], managers_end + 1)
+        or not stored.startswith(_UID, uid_at)
+        or not stored.startswith(rest[spec_at:time_at], spec_at + shift)
+        or not rest.startswith(_RENEWED, time_at - len(_RENEWED))
+        or not stored.endswith(_END)
+        or not rest.endswith(_END)
     ):
         return None
-    return b'%b%b"}]' % (managers[:time_at], now.encode())
+    renewed = time.encode()
+    renewed_at = time_at + shift
+    if stored.startswith(renewed, renewed_at):
+        return None
+    if (
+        (uid is not None and not stored.startswith(uid.encode() + b'"', uid_at + len(_UID)))
+        or (created is not None and not stored.startswith(created.encode() + b'"', len(_CREATED)))
+        or (managers is not None and managers_sent != stored[_MANAGERS_AT:managers_end])
+    ):
+        return None
+    # The only manager is this one, and has the field.
+    entry_time_at = managers_end - len(_ENTRY_END) - _TIME_SIZE
+    ends = _ends(manager)
+    fields_end = entry_time_at - len(ends)
+    if (
+        not stored.startswith(ends, fields_end)
+        or not stored.startswith(_MANAGERS_BEGIN, _MANAGERS_AT)
+        or stored.find(b"},{", _MANAGERS_AT, fields_end) >= 0
+        or not _has_time(stored[stored.rfind(_SPEC_FIELDS, _MANAGERS_AT, fields_end) : fields_end])
+    ):
+        return None
+    entry_end = entry_time_at + _TIME_SIZE
+    return stored[:entry_time_at] + now.encode() + stored[entry_end:renewed_at] + renewed + _END
 
 
 @lru_cache(REMEMBERED)
