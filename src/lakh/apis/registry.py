@@ -154,6 +154,14 @@ class Strategy:
         """
         return ""
 
+    def heartbeat(self, new: Any, old: Any) -> bytes:
+        """The set of fields below status (as `FieldsV1`) that an update of status changed, where any of their values is valid whatever the rest is; b""
+        otherwise. Their values are there before and after.
+
+        Of such an update, with metadata as they were, nothing is prepared, validated or compared again.
+        """
+        return b""
+
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
         """Texts for `Warning` headers of a create (`old` None) or update."""
         return []

@@ -25,6 +25,10 @@ MAX_CACHED_BYTES = 4096
 MAX_CREATED_BYTES = 16_384
 
 
+# What is added and what is gone below a top-level field, and whether anything is.
+Part = tuple[bytes, bytes, bool, bool]
+
+
 class Entry(msgspec.Struct, omit_defaults=True, gc=False, kw_only=True):
     """metav1.ManagedFieldsEntry, its fields in the order that they have at rest."""
 
@@ -53,11 +57,7 @@ def update(old: Any, new: Any, at_rest: bytes, manager: str, time: str, endpoint
         return at_rest
     if endpoint.kept is not None:
         changed, removed = endpoint.kept(changed), endpoint.kept(removed)
-    api_version, subresource = endpoint.api_version, endpoint.subresource
-    entries = _decode(at_rest)
-    if len(entries) >= MAX_UPDATE_MANAGERS:
-        return None
-    # By top-level field, hardly ever more than one: what is added there, and what is gone.
+    # By top-level field, hardly ever more than one.
     parts = {
         name: (
             _encode(changed.get(name, EMPTY)),
@@ -67,6 +67,23 @@ def update(old: Any, new: Any, at_rest: bytes, manager: str, time: str, endpoint
         )
         for name in (*changed, *(n for n in removed if n not in changed))
     }
+    return _updated(at_rest, parts, bool(changed), manager, time, endpoint)
+
+
+def update_part(
+    at_rest: bytes, name: str, changed: bytes, manager: str, time: str, endpoint: Endpoint
+) -> bytes | None:
+    """`update` where it is known what was changed: the set of fields below a top-level one, of an endpoint that keeps all of them."""
+    return _updated(at_rest, {name: (changed, b"{}", True, False)}, True, manager, time, endpoint)
+
+
+def _updated(
+    at_rest: bytes, parts: dict[str, Part], changed: bool, manager: str, time: str, endpoint: Endpoint
+) -> bytes | None:
+    api_version, subresource = endpoint.api_version, endpoint.subresource
+    entries = _decode(at_rest)
+    if len(entries) >= MAX_UPDATE_MANAGERS:
+        return None
     manager = manager or "unknown"
     mine: Entry | None = None
     kept: list[Entry] = []
@@ -228,8 +245,6 @@ def _base(sent: bytes, at_rest: bytes) -> bytes:
 
 _cached_base = lru_cache(CACHE_ENTRIES)(_base)
 
-_Part = tuple[bytes, bytes, bool, bool]
-
 
 def _sets(entry: Entry | None) -> dict[str, msgspec.Raw]:
     """The set of an entry by top-level field."""
@@ -241,8 +256,12 @@ def _sets(entry: Entry | None) -> dict[str, msgspec.Raw]:
         return {}
 
 
-def _cut(entry: Entry, parts: dict[str, _Part]) -> bool:
+def _cut(entry: Entry, parts: dict[str, Part]) -> bool:
     """Takes what was changed from somebody else's entry. Whether something is left of it."""
+    text = bytes(entry.fieldsV1 or b"")
+    if not any(_encode(name) in text for name in parts):
+        # At rest a name is as it is encoded.
+        return True
     sets = _sets(entry)
     touched = False
     for name, part in parts.items():
@@ -258,7 +277,7 @@ def _cut(entry: Entry, parts: dict[str, _Part]) -> bool:
     return True
 
 
-def _grown(entry: Entry | None, parts: dict[str, _Part]) -> msgspec.Raw | None:
+def _grown(entry: Entry | None, parts: dict[str, Part]) -> msgspec.Raw | None:
     """What the writer has of a set then; None for nothing."""
     sets = _sets(entry)
     touched = False
@@ -286,7 +305,7 @@ def _put(sets: dict[str, msgspec.Raw], name: str, node: bytes | None) -> bool:
     return True
 
 
-def _looked_up(cached: Any, plain: Any, before: bytes, part: _Part) -> bytes | None:
+def _looked_up(cached: Any, plain: Any, before: bytes, part: Part) -> bytes | None:
     small = len(before) + len(part[0]) + len(part[1]) <= MAX_CACHED_BYTES
     found: bytes | None = (cached if small else plain)(before, *part)
     return found

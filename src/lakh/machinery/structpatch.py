@@ -70,15 +70,31 @@ def _keyed(before: list[Any], given: list[Any], plain: list[Any], node: Node) ->
     at = 0
     for word, index in wanted.items():
         place = places.get(word)
+        item = given[index]
         if place is None:
-            out.append(given[index])
+            out.append(item)
             continue
         if at < place:
             out += [other for other in before[at:place] if getattr(other, attribute) not in wanted]
             at = place
-        out.append(merged(before[place], given[index], plain[index], element, strategic=True))
+        was, names, scalars = before[place], plain[index], _scalars(element)
+        # Kubelets say all that there is of a condition: then it is theirs.
+        if scalars is None or (
+            len(names) < len(scalars)
+            and any(getattr(was, scalars[name]) is not None for name in scalars.keys() - names.keys())
+        ):
+            item = merged(was, item, names, element, strategic=True)
+        out.append(item)
     out += [other for other in before[at:] if getattr(other, attribute) not in wanted]
     return out
+
+
+@lru_cache(CACHE_ENTRIES)
+def _scalars(node: Node) -> dict[str, str] | None:
+    """By JSON name the attributes of a node that has nothing but scalars."""
+    if any(child.type in ("struct", "map", "list", "any") for _, child in node.fields()):
+        return None
+    return {name: attribute_name(name) for name, _ in node.fields()}
 
 
 def _word(item: Any, attribute: str, seen: Mapping[str, int]) -> str:

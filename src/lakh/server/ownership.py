@@ -12,6 +12,7 @@ from lakh.machinery.managers import base as base_at_rest
 from lakh.machinery.managers import create as create_at_rest
 from lakh.machinery.managers import renew as renew_at_rest
 from lakh.machinery.managers import update as update_at_rest
+from lakh.machinery.managers import update_part
 from lakh.server.codec import (
     Codec,
     FieldValidation,
@@ -77,10 +78,11 @@ def track_update(
     subresource: str,
     at_rest: bytes = b"",
     renewed: str = "",
+    status_fields: bytes = b"",
 ) -> None:
     """Gives what an update or patch changed to its manager. `at_rest`: the old object's managers, where they are not in it.
 
-    `renewed`: the field of the spec that is all that was changed, where that is known.
+    `renewed`: the field of the spec that is all that was changed, `status_fields` those below status, where that is known.
     """
     if context.applied:
         return
@@ -93,7 +95,9 @@ def track_update(
             return
         endpoint = codec.endpoint(subresource)
         entries = renew_at_rest(base, renewed, context.manager, context.now, endpoint) if renewed else None
-        if entries is None:
+        if status_fields and endpoint.kept is None:
+            entries = update_part(base, "f:status", status_fields, context.manager, context.now, endpoint)
+        elif entries is None:
             entries = update_at_rest(old, new, base, context.manager, context.now, endpoint)
         if entries is not None:
             new.metadata.managedFields = msgspec.Raw(entries) if entries else None

@@ -387,6 +387,11 @@ class ResourceStore:
     ) -> tuple[bytes, tuple[str, ...], bool]:
         strategy, metadata, was = self.strategy, new.metadata, old.metadata
         new.apiVersion = new.kind = None
+        if subresource == "status" and (fields := self._heartbeat(new, old)):
+            context.admit("update", self, new, old, subresource)
+            context.warn(strategy.warnings(new, old))
+            ownership.track_update(self.codec, old, new, context, subresource, managers, status_fields=fields)
+            return self.codec.encode_stored(new), strategy.terms(new), False
         if not strategy.defaults_spec_alone or new.spec is not old.spec:
             strategy.default(new)
         _dedupe_owners(metadata, context)
@@ -436,13 +441,22 @@ class ResourceStore:
 
     def _renewed(self, new: Any, old: Any) -> str:
         """The field of the spec that is all that an update changed, if its strategy knows it for harmless."""
-        metadata, was = new.metadata, old.metadata
-        if was.deletionTimestamp is not None or not (field := self.strategy.renewed(new, old)):
-            return ""
+        field = self.strategy.renewed(new, old)
+        return field if field and self._same_metadata(new.metadata, old.metadata) else ""
+
+    def _heartbeat(self, new: Any, old: Any) -> bytes:
+        """The fields below status that are all that an update of it changed, if its strategy knows them for harmless."""
+        fields = self.strategy.heartbeat(new, old)
+        return fields if fields and self._same_metadata(new.metadata, old.metadata) else b""
+
+    def _same_metadata(self, metadata: Any, was: Any) -> bool:
+        """Whether an update left metadata alone, but for managedFields, of an object that stays."""
+        if was.deletionTimestamp is not None:
+            return False
         sent, metadata.managedFields = metadata.managedFields, was.managedFields
         same = metadata == was
         metadata.managedFields = sent
-        return field if same else ""
+        return bool(same)
 
     def prepare_for_subresource(self, new: Any, old: Any, subresource: str) -> None:
         """What another subresource than status may change."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from lakh.apis import structs
 from lakh.apis.core.base import condition, declare, text
+from lakh.apis.definitions import schema
 from lakh.apis.groups.printing import NONE, UNKNOWN, age
 from lakh.apis.meta import check_label_key, check_label_value, report
 from lakh.apis.placement import TAINT_EFFECTS
@@ -29,11 +32,20 @@ from lakh.machinery.errors import (
     required,
     show,
 )
+from lakh.machinery.fieldset import EMPTY
+from lakh.machinery.shapes import shape_of
+from lakh.machinery.shortcache import short_cache
 
 _NodeSpec = structs.core("NodeSpec")
 _NodeStatus = structs.core("NodeStatus")
 _NodeSystemInfo = structs.core("NodeSystemInfo")
 _NodeDaemonEndpoints, _DaemonEndpoint = structs.core("NodeDaemonEndpoints"), structs.core("DaemonEndpoint")
+
+_CONDITIONS = shape_of(schema().node("io.k8s.api.core.v1.NodeStatus").field("conditions"))
+# Sets of conditions: those of kubelets and of what detects problems of nodes. And how many are in one at most.
+HEARTBEAT_CACHE_ENTRIES = 256
+HEARTBEAT_MAX_CONDITIONS = 32
+_encode = msgspec.json.Encoder().encode
 
 _UNREPORTED = {name: "" for name in _NodeSystemInfo.__struct_fields__ if name != "swap"}
 
@@ -110,7 +122,7 @@ class NodeStrategy(Strategy):
             # Upstream's path.
             validate_taints(spec.taints, "metadata.taints", found)
         if obj.status is not None:
-            _validate_amounts(obj.status, found)
+            _validate_amounts(obj.status, found, None)
         if spec.podCIDRs:
             _validate_networks(spec.podCIDRs, found)
         return found
@@ -148,15 +160,49 @@ class NodeStrategy(Strategy):
         status = new.status
         if status is None:
             return found
-        _validate_amounts(status, found)
+        _validate_amounts(status, found, old.status)
+        if not _duplicate_addresses(status):
+            return found
         seen: set[tuple[str, str]] = set()
-        for index, address in enumerate(status.addresses or ()):
+        for index, address in enumerate(status.addresses):
             key = (address.type, address.address)
             if key in seen:
                 shown = {"Type": address.type or "", "Address": address.address or ""}
                 found.append(duplicate(f"status.addresses[{index}]", shown))
             seen.add(key)
         return found
+
+    def heartbeat(self, new: Any, old: Any) -> bytes:
+        """Kubelets say every five minutes that all is as it was, in `lastHeartbeatTime` of the conditions."""
+        status, before = new.status, old.status
+        if status is None or before is None or status is before or new.spec != old.spec:
+            return b""
+        conditions, known = status.conditions, before.conditions
+        if not conditions or not known or not len(known) == len(conditions) <= HEARTBEAT_MAX_CONDITIONS:
+            return b""
+        status.conditions = known
+        same = status == before
+        status.conditions = conditions
+        # Addresses that are there twice are stored with a new node, and refused from then on.
+        if not same or _duplicate_addresses(status):
+            return b""
+        heard: list[str] = []
+        for heartbeat, was in zip(conditions, known, strict=True):
+            time, earlier = heartbeat.lastHeartbeatTime, was.lastHeartbeatTime
+            if time == earlier:
+                if heartbeat != was:
+                    return b""
+                continue
+            heartbeat.lastHeartbeatTime = earlier
+            same = heartbeat == was
+            heartbeat.lastHeartbeatTime = time
+            if not same or time is None or earlier is None:
+                return b""
+            heard.append(heartbeat.type)
+        types = {c.type for c in conditions}
+        if not heard or len(types) < len(conditions) or None in types:
+            return b""
+        return _heartbeat_fields(*heard)
 
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
         """Fields without effect; networks of pods in their usual form."""
@@ -225,6 +271,18 @@ def _drop_configuration(new: Any, old: Any) -> None:
             setattr(after, name, None)
 
 
+def _duplicate_addresses(status: Any) -> bool:
+    addresses = status.addresses
+    return bool(addresses) and len({(a.type, a.address) for a in addresses}) < len(addresses)
+
+
+@short_cache(HEARTBEAT_CACHE_ENTRIES)
+def _heartbeat_fields(*types: str) -> bytes:
+    """The fields that a heartbeat of these conditions changed."""
+    heartbeat = {"f:lastHeartbeatTime": EMPTY}
+    return _encode({"f:conditions": {_CONDITIONS.item_key({"type": kind}): heartbeat for kind in types}})
+
+
 def _validate_networks(networks: list[str], found: list[FieldError]) -> None:
     for index, network in enumerate(networks):
         report(addresses.cidr(network), f"spec.podCIDRs[{index}]", network, found)
@@ -239,8 +297,11 @@ def _validate_networks(networks: list[str], found: list[FieldError]) -> None:
             found.append(duplicate(f"spec.podCIDRs[{index}]", network))
 
 
-def _validate_amounts(status: Any, found: list[FieldError]) -> None:
+def _validate_amounts(status: Any, found: list[FieldError], stored: Any) -> None:
+    """Of what is stored already, nothing is looked at again."""
     for side in ("capacity", "allocatable"):
+        if stored is not None and getattr(status, side) == getattr(stored, side):
+            continue
         for name, value in (getattr(status, side) or {}).items():
             messages = check_amount(name, value)
             if messages:
