@@ -22,6 +22,7 @@ from lakh.store.durable import write_all
 log = logging.getLogger(__name__)
 
 STEP_BYTES = 256 << 10
+_ZEROS = bytes(STEP_BYTES)
 LEAVE_FREE = 16
 """Nothing is made ahead where there is room for less than this many of it."""
 
@@ -61,7 +62,7 @@ class Spare:
             if room.f_bavail * room.f_frsize < LEAVE_FREE * self._size_bytes:
                 raise OSError(errno.ENOSPC, "the disk is nearly full")
             step = self._step_bytes
-            write_all(self._fd, [bytes(step)], self._filled_bytes)
+            write_all(self._fd, [memoryview(_ZEROS)[:step]], self._filled_bytes)
             os.fdatasync(self._fd)
             self._filled_bytes += step
         except OSError as error:
