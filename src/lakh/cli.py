@@ -31,8 +31,8 @@ OPEN_FILES = 400_000
 SECONDS_MAX = 3600
 
 # Few tracked objects (Structs are not), so collections are rare and short; see docs/performance.md.
-# A middle collection looks at up to 200,000 objects: 8 ms (with 50,000 in the first place 38 ms, measured while loading).
-GC_THRESHOLDS = (10_000, 20, 250)
+# A middle collection looks at up to 50,000 objects: 9 ms with cold caches (200,000: 20 to 40 ms, and twice that where cores are short).
+GC_THRESHOLDS = (10_000, 5, 1_000)
 
 
 class Failure(Exception):

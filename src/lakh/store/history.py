@@ -6,9 +6,10 @@ come back at once, each must cost what concerns it. So every `BLOCK_EVENTS` even
 made when there are so many, and dropped whole when the last of them is:
 
     first 2, last 257
-    "pods/default/a"       → 5                 one event of a key or term: its place in the block, no list
-    ("pods", "node=n1")    → [1, 5, 10]
+    "pods/default/a"       → 5                 one event: its place in the block
+    ("pods", "node=n1")    → bytes 1, 5, 10    some: their places
 
+Places are bytes, not lists, since the garbage collector goes through each list there is, again and again; one write in three made one.
 The events since the last full block are looked through. No write touches an index that is large, or many of them.
 
 The window is charged the values that only it keeps alive (`prev` of each event) and a fixed overhead an event.
@@ -51,7 +52,7 @@ HISTORY_HARD_FACTOR = 4
 EVENT_OVERHEAD_BYTES = 400
 """Of an Event, its superseded Item and their places in the window and its index. An estimate from counting fields."""
 BLOCK_EVENTS = 256
-"""An index of so many is made in a third of a millisecond; the largest window has 400 of them."""
+"""An index of so many is made in a quarter of a millisecond; the largest window has 400 of them. A place in a block is a byte."""
 CUT_AT = 1_024
 """Slots of events that went are given back when there are so many and they are half of the list."""
 
@@ -65,7 +66,7 @@ class _Block(NamedTuple):
 
     first: int
     last: int
-    places: dict[Word, int | list[int]]
+    places: dict[Word, int | bytes]
 
 
 class History:
@@ -131,7 +132,7 @@ class History:
 
     def _index(self) -> None:
         """Make a block of the newest events."""
-        places: dict[Word, int | list[int]] = {}
+        places: dict[Word, int | bytes] = {}
         newest = self._events[-BLOCK_EVENTS:]
         last = newest[-1]
         assert last is not None
@@ -158,7 +159,8 @@ class History:
             if now or before:
                 for term in terms_of(now, before):
                     _note(places, (table, term), place)
-        places.update(wide)
+        for word, there in wide.items():
+            places[word] = bytes(there)
         self._blocks.append(_Block(first, last.revision, places))
         self._unindexed = 0
 
@@ -234,14 +236,14 @@ class History:
         return found
 
 
-def _note(places: dict[Word, int | list[int]], word: Word, place: int) -> None:
+def _note(places: dict[Word, int | bytes], word: Word, place: int) -> None:
     found = places.get(word)
     if found is None:
         places[word] = place
     elif isinstance(found, int):
-        places[word] = [found, place]
+        places[word] = bytes((found, place))
     else:
-        found.append(place)
+        places[word] = found + bytes((place,))
 
 
 def terms_of(now: tuple[str, ...], before: tuple[str, ...]) -> tuple[str, ...] | dict[str, None]:
