@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lakh.apis.definitions import schema
 from lakh.machinery import strategic, times
-from lakh.nodes import pods
+from lakh.nodes import pods, steps
 
 AT = 1_800_000_000.0
 NODE = schema().node("io.k8s.api.core.v1.Pod")
@@ -62,7 +62,7 @@ class Life:
         return next(c for c in self.status["conditions"] if c["type"] == kind)
 
     def step(self) -> pods.Plan:
-        plan = pods.step(self.view, "172.16.0.1", "10.0.0.2", self.now, self.seen)
+        plan = steps.step(self.view, "172.16.0.1", "10.0.0.2", self.now, self.seen)
         if plan.status is not None:
             self.pod = strategic.apply(self.pod, {"status": plan.status}, NODE)
             phase = self.status["phase"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lakh.machinery import strategic
-from lakh.nodes import pods
+from lakh.nodes import pods, steps
 
 from .test_pods import NODE, Life, manifest
 
@@ -16,7 +16,7 @@ class Resized(Life):
     """A pod on a node of a size."""
 
     def step(self) -> pods.Plan:
-        plan = pods.step(self.view, "172.16.0.1", "10.0.0.2", self.now, self.seen, ALLOCATABLE)
+        plan = steps.step(self.view, "172.16.0.1", "10.0.0.2", self.now, self.seen, ALLOCATABLE)
         if plan.status is not None:
             self.pod = strategic.apply(self.pod, {"status": plan.status}, NODE)
         self.events += [reason for _, reason, _ in plan.events]

@@ -39,7 +39,7 @@ from lakh.client.resources import NODES, PODS
 from lakh.client.tasks import TaskGuard
 from lakh.client.types import ObjectReference
 from lakh.machinery import times
-from lakh.nodes import images, objects, pods
+from lakh.nodes import images, objects, pods, steps
 from lakh.nodes.catalogue import InstanceType
 from lakh.nodes.heartbeats import Heartbeats, Kubelet
 
@@ -394,7 +394,7 @@ class Fleet:
                 kubelet.taken |= 1 << state.number
             address = objects.pod_address(kubelet.index, state.number)
             node_address = objects.node_address(kubelet.index)
-        plan = pods.step(view, node_address, address, self._wall(), state.seen, self._allocatable)
+        plan = steps.step(view, node_address, address, self._wall(), state.seen, self._allocatable)
         if plan.status is None and not plan.remove:
             if plan.again_seconds is not None:
                 self._look(state, plan.again_seconds)

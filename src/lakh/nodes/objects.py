@@ -199,18 +199,16 @@ def node_status(instance: InstanceType, index: int, now: str) -> dict[str, Any]:
     }
 
 
-_LEASE = (
-    '{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"%s","namespace":"'
-    + NODE_LEASES
-    + '",'
-    '"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"%s","uid":"%s"}]%s},'
-    '"spec":{"holderIdentity":"%s","leaseDurationSeconds":%d,"renewTime":"%s"}}'
-)
+_LEASE = '{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"'
+_LEASE_OWNER = f'","namespace":"{NODE_LEASES}","ownerReferences":[{{"apiVersion":"v1","kind":"Node","name":"'
 
 
 def lease_json(
     name: str, uid: str, now_micro: str, version: str | None, duration_seconds: int = LEASE_SECONDS
 ) -> bytes:
-    """The node's heartbeat, encoded: names, uids and times need no escapes, so it costs half a microsecond."""
+    """The node's heartbeat, encoded: names, uids and times need no escapes, so it costs a microsecond."""
     at = f',"resourceVersion":"{version}"' if version is not None else ""
-    return (_LEASE % (name, name, uid, at, name, duration_seconds, now_micro)).encode()
+    return (
+        f'{_LEASE}{name}{_LEASE_OWNER}{name}","uid":"{uid}"}}]{at}}},"spec":{{"holderIdentity":"{name}",'
+        f'"leaseDurationSeconds":{duration_seconds},"renewTime":"{now_micro}"}}}}'
+    ).encode()

@@ -1,7 +1,7 @@
 """Pure: what a simulated kubelet does with a pod.
 
-`step` looks at a pod as the API has it and at the clock, and says what to write and when to look again. It keeps nothing in
-memory that the API does not have, so a fleet that is started again goes on where it was.
+What it does next (`steps.step`) follows from the pod as the API has it and from the clock: what to write, and when to look again. Nothing is
+kept in memory that the API does not have, so a fleet that is started again goes on where it was.
 
 What a simulated container does is said by annotations of its pod:
 
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from sys import intern
@@ -95,7 +94,7 @@ class ResizePolicy(msgspec.Struct, gc=False):
 
 
 class ContainerStatus(msgspec.Struct, gc=False, omit_defaults=True):
-    """What `step` reads of a container's status."""
+    """What a step reads of a container's status."""
 
     name: str
     restartCount: int = 0
@@ -106,7 +105,7 @@ class ContainerStatus(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 class PodStatus(msgspec.Struct, gc=False, omit_defaults=True):
-    """What `step` reads of a pod's status, and `podIP`, by which the fleet knows taken addresses."""
+    """What a step reads of a pod's status, and `podIP`, by which the fleet knows taken addresses."""
 
     phase: str | None = None
     podIP: str | None = None
@@ -118,7 +117,7 @@ class PodStatus(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 class Container(msgspec.Struct, gc=False):
-    """What `step` reads of a container."""
+    """What a step reads of a container."""
 
     name: str
     image: str | None = None
@@ -128,7 +127,7 @@ class Container(msgspec.Struct, gc=False):
 
 
 class PodSpec(msgspec.Struct, gc=False):
-    """What `step` reads of a pod's spec."""
+    """What a step reads of a pod's spec."""
 
     containers: list[Container]
     initContainers: list[Container] | None = None
@@ -263,31 +262,6 @@ def share_status(pod: PodView) -> None:
         pod.status = _statuses(pod.status)
 
 
-def step(
-    pod: PodView,
-    node_address: str,
-    pod_address: str,
-    now: float,
-    seen: float,
-    allocatable: Mapping[str, str] | None = None,
-) -> Plan:
-    """What a kubelet does next with a pod of its node, which has `allocatable` for pods. `seen`: when it first saw the pod in its present state."""
-    status = pod.status
-    phase = (status.phase if status is not None else None) or "Pending"
-    if pod.metadata.deletionTimestamp is not None:
-        return _stop(pod, phase, now, seen)
-    if phase in ("Succeeded", "Failed"):
-        return NOTHING
-    if phase == "Pending":
-        wait = seen + start_seconds(pod) - now
-        if wait > 0:
-            return Plan(again_seconds=wait)
-        return _start(pod, node_address, pod_address, now)
-    from lakh.nodes import resize
-
-    return resize.changed(pod, now, allocatable or {}) or _run(pod, now)
-
-
 # -- conditions ----------------------------------------------------------------------------------------------------------------
 
 
@@ -413,7 +387,8 @@ def started_events(container: Container) -> list[tuple[str, str, str]]:
     ]
 
 
-def _start(pod: PodView, node_address: str, pod_address: str, at: float) -> Plan:
+def start(pod: PodView, node_address: str, pod_address: str, at: float) -> Plan:
+    """A pod that is due to start: its containers run."""
     now = times.of_seconds(at)
     address = node_address if pod.spec.hostNetwork else pod_address
     status: dict[str, Any] = {
@@ -482,7 +457,7 @@ def seen_status(statuses: list[ContainerStatus] | None, name: str) -> ContainerS
     return ContainerStatus(name)
 
 
-def _run(pod: PodView, at: float) -> Plan:
+def run(pod: PodView, at: float) -> Plan:
     """A running pod: its containers end, restart, back off; the deadline passes."""
     now = times.of_seconds(at)
     status = pod.status
@@ -661,7 +636,7 @@ def _init_ended(pod: PodView, container: Container, now: str) -> dict[str, Any]:
     return {**status, "ready": container.restartPolicy != "Always"}
 
 
-def _stop(pod: PodView, phase: str, at: float, seen: float) -> Plan:
+def stop(pod: PodView, phase: str, at: float, seen: float) -> Plan:
     """A pod that is being deleted: its containers stop within the grace period, then it is removed."""
     if phase in ("Succeeded", "Failed", "Pending"):
         return Plan(remove=True)
