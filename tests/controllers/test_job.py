@@ -21,7 +21,7 @@ from lakh.controllers.jobdecision import Verdict, action_for, backoff_left, deci
 from lakh.controllers.jobpods import JobPods
 from lakh.controllers.jobtracker import FINALIZER, JobTracker
 from lakh.controllers.ttlafterfinished import TTLAfterFinishedController, expires_at
-from lakh.controllers.views import Job, Pod
+from lakh.controllers.views import Condition, ContainerStatus, Job, Pod
 from tests.examples import examples
 
 
@@ -214,7 +214,11 @@ def test_failure_policy() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 7), st.sampled_from(["run", "ok", "fail", "delete", "gone"])), max_size=60
+        st.tuples(
+            st.integers(0, 7),
+            st.sampled_from(["run", "ready", "restarts", "untracked", "ok", "fail", "delete", "gone"]),
+        ),
+        max_size=60,
     )
 )
 def test_tracker_equals_one_built_anew(steps: list[tuple[int, str]]) -> None:
@@ -226,6 +230,14 @@ def test_tracker_equals_one_built_anew(steps: list[tuple[int, str]]) -> None:
         name = f"p{number}"
         phase = {"ok": "Succeeded", "fail": "Failed"}.get(step, "Running")
         pod = pod_view(name, phase, number % 4)
+        if name in pods:
+            pod.metadata.annotations = pods[name].metadata.annotations  # as informers share them
+        if step == "ready":
+            pod.status.conditions = [Condition(type="Ready", status="True")]
+        if step == "restarts":
+            pod.status.containerStatuses = [ContainerStatus(name="a", restartCount=number)]
+        if step == "untracked":
+            pod.metadata.finalizers = None
         if step == "delete":
             pod.metadata.deletionTimestamp = "2023-11-14T22:00:00Z"
         if step == "gone":
@@ -235,6 +247,7 @@ def test_tracker_equals_one_built_anew(steps: list[tuple[int, str]]) -> None:
         pods[name] = pod
         tracker.apply(pod, NOW)
     fresh = JobTracker(job, pods.values())
+    assert {name: entry.pod for name, entry in tracker.pods.items()} == pods
     for field in ("active", "ready", "terminating", "restarts", "tracked", "occupied"):
         assert getattr(tracker, field) == getattr(fresh, field), field
     assert set(tracker.succeeded) == set(fresh.succeeded)

@@ -53,17 +53,26 @@ class Entry:
         "uid",
     )
 
-    def __init__(self, pod: Pod, *, deleted_is_failed: bool, tracked: bool) -> None:
+    index: int
+    failures: int
+    ignored: int
+
+    def __init__(self, pod: Pod, old: Entry | None, *, deleted_is_failed: bool, tracked: bool) -> None:
         metadata, status = pod.metadata, pod.status
-        annotations = metadata.annotations or {}
         deleted = metadata.deletionTimestamp is not None
         ended = status.phase in ("Succeeded", "Failed")
         self.name = metadata.name
         self.uid = metadata.uid
         self.pod = pod
-        self.index = _number(annotations.get(INDEX_ANNOTATION), -1)
-        self.failures = _number(annotations.get(FAILURE_COUNT_ANNOTATION), 0)
-        self.ignored = _number(annotations.get(IGNORED_COUNT_ANNOTATION), 0)
+        if (
+            old is not None and old.pod.metadata.annotations is metadata.annotations
+        ):  # as informers share them
+            self.index, self.failures, self.ignored = old.index, old.failures, old.ignored
+        else:
+            annotations = metadata.annotations or {}
+            self.index = _number(annotations.get(INDEX_ANNOTATION), -1)
+            self.failures = _number(annotations.get(FAILURE_COUNT_ANNOTATION), 0)
+            self.ignored = _number(annotations.get(IGNORED_COUNT_ANNOTATION), 0)
         self.tracked = tracked
         self.active = not deleted and not ended
         self.ready = self.active and is_ready(pod)
@@ -73,6 +82,18 @@ class Entry:
         # With podReplacementPolicy Failed a pod keeps its place until it has ended.
         self.occupies = self.active or (self.terminating and not deleted_is_failed)
         self.restarts = _restarts(pod) if self.active else 0
+
+    def counts_as(self, other: Entry) -> bool:
+        """Whether both are the same active pod and count alike."""
+        return (
+            self.active
+            and other.active
+            and self.uid == other.uid
+            and self.index == other.index
+            and self.ready == other.ready
+            and self.tracked == other.tracked
+            and self.restarts == other.restarts
+        )
 
 
 def _number(text: str | None, default: int) -> int:
@@ -85,8 +106,11 @@ def _number(text: str | None, default: int) -> int:
 
 
 def _restarts(pod: Pod) -> int:
-    statuses = (*(pod.status.initContainerStatuses or ()), *(pod.status.containerStatuses or ()))
-    return sum(status.restartCount or 0 for status in statuses)
+    found = 0
+    for statuses in (pod.status.initContainerStatuses, pod.status.containerStatuses):
+        for status in statuses or ():
+            found += status.restartCount or 0
+    return found
 
 
 class JobTracker:
@@ -144,13 +168,17 @@ class JobTracker:
         has_finalizer = FINALIZER in (pod.metadata.finalizers or ())
         if not has_finalizer:
             self.removed.discard(uid)
+        old = self.pods.get(pod.metadata.name)
         entry = Entry(
             pod,
+            old,
             deleted_is_failed=self._deleted_is_failed,
             tracked=has_finalizer and uid not in self.removed,
         )
-        old = self.pods.get(entry.name)
         if old is not None:
+            if entry.counts_as(old):
+                self.pods[entry.name] = entry
+                return
             self._take_out(old, replaced=old.uid == uid and entry.occupies)
         self.pods[entry.name] = entry
         self._put_in(entry, old, now)
