@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakh.apis.groups.coordination import LeaseStrategy
-from lakh.machinery import times
+from lakh.machinery import protobuf, times
 from lakh.machinery.errors import StatusError
 from lakh.server import ownership, renewals
+from lakh.server.codec import read_body
 from lakh.server.context import Context
 from lakh.server.storage import ResourceStore
 from lakh.store.state import Item
@@ -159,9 +160,24 @@ def less(*names: str) -> Change:
     return lambda made: {**made, "metadata": without(made, *names)}
 
 
+def as_go(made: dict[str, Any]) -> dict[str, Any]:
+    """As Go's clients order the fields."""
+    order = ("manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1")
+    metadata = dict(sorted(made["metadata"].items(), key=lambda item: (item[0] == "managedFields", item[0])))
+    if metadata.get("managedFields"):
+        entries = [{n: entry[n] for n in order if n in entry} for entry in metadata["managedFields"]]
+        metadata["managedFields"] = entries
+    return {**made, "metadata": metadata}
+
+
+def other_managers(**fields: Any) -> Change:
+    return lambda made: meta(managedFields=[{**e, **fields} for e in made["metadata"]["managedFields"]])(made)
+
+
 # What a holder may leave out, or send as it has read it.
 HARMLESS = (
     less(),
+    as_go,
     less("managedFields"),
     less("uid", "creationTimestamp"),
     lambda made: {n: v for n, v in made.items() if n not in ("apiVersion", "kind")},
@@ -203,6 +219,10 @@ CHANGES: tuple[Change, ...] = (
     meta(managedFields=[]),
     meta(managedFields=None),
     meta(managedFields=[{"manager": "m", "operation": "Update"}]),
+    lambda made: (
+        as_go(other_managers(manager="kubeles")(made)) if "managedFields" in made["metadata"] else made
+    ),
+    lambda made: as_go(other_managers(time=NOW)(made)) if "managedFields" in made["metadata"] else made,
     meta(generation=3),
     less("resourceVersion"),
     less("ownerReferences"),
@@ -344,6 +364,15 @@ def test_a_renewal(stored: Stored, before: int) -> None:
         assert check(stored, before, False, (RENEWED, change))
         assert not check(stored, before, False, (RENEWED, change), manager="other")
         assert not check(stored, before, True, (RENEWED, change))
+
+
+def test_a_renewal_in_protobuf(stored: Stored) -> None:
+    """As kubelets send it."""
+    store, item, made = stored[0, False]
+    body = read_body(protobuf.encode(RENEWED(made)), protobuf.MEDIA_TYPE)
+    found = renewals.renewal(item, body, "kubelet", NOW)
+    assert found is not None
+    assert (found, []) == as_any_update(store, item, body, "kubelet")
 
 
 async def test_a_renewal_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

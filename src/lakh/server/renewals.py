@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lakh.machinery import times
+from lakh.machinery.managers import Entry
 from lakh.machinery.times import MICRO_TIME_PATTERN
 from lakh.server.context import field_manager
 from lakh.store.state import Item
@@ -61,6 +62,17 @@ REMEMBERED = 256
 MAX_BODY_BYTES = 4096
 
 
+class _Owner(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    """metav1.OwnerReference."""
+
+    apiVersion: str | None = None
+    blockOwnerDeletion: bool | None = None
+    controller: bool | None = None
+    kind: str | None = None
+    name: str | None = None
+    uid: str | None = None
+
+
 class _Metadata(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """What a holder sends of ObjectMeta."""
 
@@ -68,7 +80,7 @@ class _Metadata(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fie
     managedFields: msgspec.Raw = None  # type: ignore[assignment]
     name: str | None = None
     namespace: str | None = None
-    ownerReferences: msgspec.Raw = None  # type: ignore[assignment]
+    ownerReferences: list[_Owner] | None = None
     resourceVersion: str | None = None
     uid: str | None = None
 
@@ -93,6 +105,7 @@ class _Lease(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields
 
 
 _decode = msgspec.json.Decoder(_Lease).decode
+_decode_managers = msgspec.json.Decoder(list[Entry]).decode
 _encode = msgspec.json.Encoder().encode
 
 API_VERSION, KIND = "coordination.k8s.io/v1", "Lease"
@@ -182,7 +195,7 @@ def renewal(item: Item, body: bytes, manager: str, now: str) -> bytes | None:
     if (
         (uid is not None and not stored.startswith(uid.encode() + b'"', uid_at + len(_UID)))
         or (created is not None and not stored.startswith(created.encode() + b'"', len(_CREATED)))
-        or (managers is not None and managers_sent != stored[_MANAGERS_AT:managers_end])
+        or (managers is not None and not _same(managers_sent, stored[_MANAGERS_AT:managers_end]))
     ):
         return None
     # The only manager is this one, and has the field.
@@ -198,6 +211,18 @@ def renewal(item: Item, body: bytes, manager: str, now: str) -> bytes | None:
         return None
     entry_end = entry_time_at + _TIME_SIZE
     return stored[:entry_time_at] + now.encode() + stored[entry_end:renewed_at] + renewed + _END
+
+
+def _same(sent: bytes, at_rest: bytes) -> bool:
+    """Whether managers are what is at rest, their fields in any order, each once: Go's clients have another one."""
+    if sent == at_rest:
+        return True
+    if len(sent) != len(at_rest):
+        return False
+    try:
+        return _encode(_decode_managers(sent)) == at_rest
+    except msgspec.MsgspecError:
+        return False
 
 
 @lru_cache(REMEMBERED)
