@@ -97,6 +97,10 @@ class Shape:
             return self.field(element[2:])[1]
         return self.element if self.kind != "leaf" else self
 
+    def text_key(self, text: str) -> str:
+        """The path element of an item of a list map whose only key is a text."""
+        return (_cached_item_key if len(text) <= MAX_CACHED_LENGTH else _item_key)(self.keys, text)
+
     def item_key(self, item: Any) -> str:
         """The path element of a list's item. Raises `KeyMissingError`."""
         if self.kind == "list-set":
@@ -107,8 +111,8 @@ class Shape:
             raise KeyMissingError("associative list without keys has an element that's a map type")
         if len(self.keys) == 1:
             value = item.get(self.keys[0])
-            if value.__class__ is str and len(value) <= MAX_CACHED_LENGTH:
-                return _cached_item_key(self.keys, value)
+            if value.__class__ is str:
+                return self.text_key(value)
         values: list[Any] = []
         for key in self.keys:
             value = item.get(key)

@@ -39,6 +39,7 @@ def _compare(old: Any, new: Any, shape: Shape, changed: FieldSet, removed: Field
     if kind == "struct" or kind == "map":
         before: dict[str, Any] = old if isinstance(old, dict) else {}
         after: dict[str, Any] = new if isinstance(new, dict) else {}
+        known = shape.known if kind == "struct" else None
         for name, value in after.items():
             if value is None:
                 continue
@@ -47,8 +48,13 @@ def _compare(old: Any, new: Any, shape: Shape, changed: FieldSet, removed: Field
                 previous is not None and previous == value and previous.__class__ is value.__class__
             ):
                 continue
-            key, below = shape.field(name) if kind == "struct" else (field_key(name), shape.element)
-            if previous is None:
+            if known is not None:
+                key, below = known.get(name) or shape.field(name)
+            else:
+                key, below = field_key(name), shape.element
+            if below.kind == "leaf":
+                changed[key] = EMPTY
+            elif previous is None:
                 changed[key] = added(value, below)
             else:
                 _step(key, previous, value, below, changed, removed)
@@ -64,12 +70,12 @@ def _compare(old: Any, new: Any, shape: Shape, changed: FieldSet, removed: Field
             for text, item in of_new.items():
                 previous = of_old.get(text)
                 if previous is None:
-                    changed[shape.item_key(item)] = added(item, element)
+                    changed[shape.text_key(text)] = added(item, element)
                 elif previous != item:
-                    _step(shape.item_key(item), previous, item, element, changed, removed)
+                    _step(shape.text_key(text), previous, item, element, changed, removed)
             for text, item in of_old.items():
                 if text not in of_new:
-                    removed[shape.item_key(item)] = added(item, element)
+                    removed[shape.text_key(text)] = added(item, element)
             return
     old_items = keyed(old if isinstance(old, list) else [], shape)
     new_items = keyed(new if isinstance(new, list) else [], shape)
