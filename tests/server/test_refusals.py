@@ -222,7 +222,7 @@ async def test_an_unknown_outcome_does_not_look_like_a_refusal(api: Api) -> None
 
 
 async def test_an_object_that_no_entry_holds(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lakh.store.memory_journal.MAX_BATCH_BYTES", 1_000)
+    monkeypatch.setattr(MemoryJournal, "max_batch_bytes", 1_000)
     answer = await api.post(CONFIGMAPS, configmap("a", data="x" * 1_000))
     assert (answer.status, answer.json["reason"]) == (413, "RequestEntityTooLarge")
     assert answer.json["message"] == "Request entity too large: limit is 1000"
