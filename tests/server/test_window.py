@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from lakh.server import watching
+from lakh.store.state import Event
 from tests.server.harness import CONFIGMAPS, Api, configmap
 
 
@@ -94,3 +97,48 @@ async def test_a_client_that_reads_no_initial_objects_is_cut_off(
     assert stream.closed and len(api.server.watching) == 0
     line = b'apiserver_terminated_watchers_total{group="",resource="configmaps"} 1\n'
     assert line in (await api.get("/metrics")).body
+
+
+async def test_what_was_missed_is_sent_in_pieces(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a window full of it does not hold the loop; what happens meanwhile follows, and nothing comes twice."""
+    monkeypatch.setattr(watching, "INITIAL_CHUNK", 3)
+    start = api.server.cluster.partitions["default"].revision
+    await fill(api, 0, 11)
+    tell, pieces = watching.Watcher._tell, []
+
+    def told(watcher: watching.Watcher, stream: Any, events: list[Event]) -> None:
+        pieces.append([event.revision for event in events])
+        if len(pieces) < 3:
+            new = configmap(f"meanwhile-{len(pieces)}")
+            posts.append(asyncio.create_task(api.post(CONFIGMAPS, new)))
+        tell(watcher, stream, events)
+
+    posts: list[asyncio.Task[Any]] = []
+    monkeypatch.setattr(watching.Watcher, "_tell", told)
+    stream = await api.watch(f"{CONFIGMAPS}?watch=1&resourceVersion={start}")
+    events = await stream.until(13)
+    revisions = [int(e["object"]["metadata"]["resourceVersion"]) for e in events]
+    assert revisions == [revision for piece in pieces for revision in piece] == sorted(set(revisions))
+    assert [len(piece) for piece in pieces[:3]] == [3, 3, 3]
+    assert sum(e["object"]["metadata"]["name"].startswith("meanwhile") for e in events) == 2
+    await asyncio.gather(*posts)
+    await fill(api, 11, 12)
+    assert len(await stream.until(14)) == 14
+
+
+async def test_a_client_that_leaves_while_it_is_told_what_it_missed(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "INITIAL_CHUNK", 2)
+    start = api.server.cluster.partitions["default"].revision
+    await fill(api, 0, 9)
+    tell, pieces = watching.Watcher._tell, []
+
+    def told(watcher: watching.Watcher, stream: Any, events: list[Event]) -> None:
+        pieces.append(len(events))
+        tell(watcher, stream, events)
+        stream.abort()
+
+    monkeypatch.setattr(watching.Watcher, "_tell", told)
+    stream = await api.watch(f"{CONFIGMAPS}?watch=1&resourceVersion={start}")
+    assert stream.closed and pieces == [2] and len(api.server.watching) == 0

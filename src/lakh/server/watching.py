@@ -187,9 +187,8 @@ class Watcher:
         self.watching.add(self)
         selection, store = self.selection, self.form.store
         try:
-            if initial:
-                # Events wait in `held` while the initial objects are written in pieces.
-                self.held = []
+            # Events wait in `held` while what comes first is written in pieces; what was missed is in it when `watch` returns.
+            self.held = []
             self.watch = self.partition.watch(
                 store.table,
                 selection.namespace or None
@@ -203,6 +202,8 @@ class Watcher:
             )
             if initial:
                 await self._send_initial(initial_end)
+            else:
+                await self._send_missed()
         except errors.StatusError as e:
             self.fail(e)
         except Compacted as e:
@@ -227,6 +228,26 @@ class Watcher:
         held, self.held = self.held, None
         if held:
             self.deliver([e for e in held if e.revision > revision])
+
+    async def _send_missed(self) -> None:
+        """What came since the client has looked: little mostly, or a window full, which would hold the loop for half a second."""
+        stream, turn = self.stream, self.watching.turn
+        missed, self.held = self.held or [], []
+        sent = 0
+        while len(missed) - sent > INITIAL_CHUNK:
+            async with turn:
+                if self.watch is None or stream is None or stream.closed:
+                    return
+                self._tell(stream, missed[sent : sent + INITIAL_CHUNK])
+                sent += INITIAL_CHUNK
+                await asyncio.sleep(0)
+            if stream.paused:
+                await stream.drain()
+        if self.watch is None:
+            return
+        rest, self.held = missed[sent:] + self.held, None
+        if rest:
+            self.deliver(rest)
 
     async def _send_pieces(self, stream: Stream, cursor: Cursor, scope: str | None) -> None:
         selection, turn = self.selection, self.watching.turn
@@ -259,11 +280,12 @@ class Watcher:
         stream = self.stream
         if self.held is not None:
             self.held.extend(events)
-            if len(self.held) > HELD_EVENTS and stream is not None:
+            if len(self.held) > HELD_EVENTS and self.watch is not None and stream is not None:
                 self._cut_off(stream)
-            return
-        if stream is None:
-            return
+        elif stream is not None:
+            self._tell(stream, events)
+
+    def _tell(self, stream: Stream, events: list[Event]) -> None:
         out: list[bytes] = []
         size = 0
         trivial, keys = self.selection.trivial, self.form.keys
