@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from lakh.server import watching
-from lakh.store.state import Event
+from lakh.store.state import Event, Item
 from tests.server.harness import CONFIGMAPS, Api, configmap
 
 
@@ -124,6 +124,37 @@ async def test_what_was_missed_is_sent_in_pieces(api: Api, monkeypatch: pytest.M
     await asyncio.gather(*posts)
     await fill(api, 11, 12)
     assert len(await stream.until(14)) == 14
+
+
+async def test_what_happened_during_a_list_is_sent_in_pieces(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "INITIAL_CHUNK", 2)
+    await fill(api, 0, 3)
+    tell, write, pieces = watching.Watcher._tell, watching.Watcher._write_initial, []
+
+    def told(watcher: watching.Watcher, stream: Any, events: list[Event]) -> None:
+        pieces.append(len(events))
+        tell(watcher, stream, events)
+
+    def written(watcher: watching.Watcher, stream: Any, items: list[Item]) -> None:
+        write(watcher, stream, items)
+        if not lasting:
+            lasting.append(asyncio.create_task(fill(api, 3, 10)))
+
+    async def taken(watcher: watching.Watcher) -> None:
+        await lasting[0]
+        await send(watcher)
+
+    lasting: list[asyncio.Task[None]] = []
+    send = watching.Watcher._send_held
+    monkeypatch.setattr(watching.Watcher, "_tell", told)
+    monkeypatch.setattr(watching.Watcher, "_write_initial", written)
+    monkeypatch.setattr(watching.Watcher, "_send_held", taken)
+    stream = await api.watch(f"{CONFIGMAPS}?watch=1")
+    names = [e["object"]["metadata"]["name"] for e in await stream.until(10)]
+    assert sorted(names[:3]) == ["c000", "c001", "c002"] and names[3:] == [f"c{n:03d}" for n in range(3, 10)]
+    assert pieces[:3] == [2, 2, 2]
 
 
 async def test_a_client_that_leaves_while_it_is_told_what_it_missed(

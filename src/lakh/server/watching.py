@@ -203,7 +203,7 @@ class Watcher:
             if initial:
                 await self._send_initial(initial_end)
             else:
-                await self._send_missed()
+                await self._send_held()
         except errors.StatusError as e:
             self.fail(e)
         except Compacted as e:
@@ -225,27 +225,25 @@ class Watcher:
         self.revision = revision
         if initial_end:
             stream.write_framed(form.bookmark(revision, True))
-        held, self.held = self.held, None
-        if held:
-            self.deliver([e for e in held if e.revision > revision])
+        self.held = [event for event in self.held or () if event.revision > revision]
+        await self._send_held()
 
-    async def _send_missed(self) -> None:
-        """What came since the client has looked: little mostly, or a window full, which would hold the loop for half a second."""
+    async def _send_held(self) -> None:
+        """Ends holding events back. There are few of them mostly, or a window full, which would hold the loop for half a second."""
         stream, turn = self.stream, self.watching.turn
-        missed, self.held = self.held or [], []
-        sent = 0
-        while len(missed) - sent > INITIAL_CHUNK:
-            async with turn:
-                if self.watch is None or stream is None or stream.closed:
-                    return
-                self._tell(stream, missed[sent : sent + INITIAL_CHUNK])
-                sent += INITIAL_CHUNK
-                await asyncio.sleep(0)
-            if stream.paused:
-                await stream.drain()
+        while self.held and len(self.held) > INITIAL_CHUNK:
+            held, self.held = self.held, []
+            for at in range(0, len(held), INITIAL_CHUNK):
+                async with turn:
+                    if self.watch is None or stream is None or stream.closed:
+                        return
+                    self._tell(stream, held[at : at + INITIAL_CHUNK])
+                    await asyncio.sleep(0)
+                if stream.paused:
+                    await stream.drain()
         if self.watch is None:
             return
-        rest, self.held = missed[sent:] + self.held, None
+        rest, self.held = self.held, None
         if rest:
             self.deliver(rest)
 
