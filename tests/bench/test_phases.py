@@ -72,3 +72,10 @@ def test_why_the_load_cannot_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert cluster.why_ended(fleet(-9), log) == "the fleet has ended: exit code -9"
     monkeypatch.setattr(cluster, "available_bytes", lambda: 7e8)
     assert cluster.why_ended(fleet(None), log) == "memory: less than 0.75 GB left"
+
+
+def test_one_job_has_as_many_workers_as_may_be() -> None:
+    assert phases.pretraining_jobs(1000) == {"pretraining": 1000}
+    assert phases.pretraining_jobs(100_000) == {"pretraining": 100_000}
+    split = phases.pretraining_jobs(250_001)
+    assert split == {"pretraining": 100_000, "pretraining-1": 100_000, "pretraining-2": 50_001}

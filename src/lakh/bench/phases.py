@@ -29,6 +29,8 @@ SILENT = "lakh.dev/silent"
 FOR_EVER = "864000"
 FINE_TUNING_JOBS = 10
 DEPLOYMENT_COUNT = 10
+# What an Indexed Job may have of workers at once (upstream's validation of jobs).
+INDEXED_JOB_PODS = 100_000
 # With this many of the ten jobs the published record was reached: 39 % of the nodes change hands.
 PREEMPTING_JOBS = 4
 # Nothing is preempted in this time: there is no preemption.
@@ -352,10 +354,19 @@ async def start(run: Run) -> dict[str, Any]:
     }
 
 
+def pretraining_jobs(nodes: int) -> dict[str, int]:
+    """The pre-training's Jobs with their workers: one, unless there are more nodes than an Indexed Job may have workers."""
+    return {
+        f"pretraining-{n}" if n else "pretraining": min(INDEXED_JOB_PODS, nodes - n * INDEXED_JOB_PODS)
+        for n in range(-(-nodes // INDEXED_JOB_PODS))
+    }
+
+
 async def pretraining(run: Run) -> dict[str, Any]:
     """(1) One job over all nodes, all accelerators of a node for each pod."""
     count = len(run.tracker.ready)
-    await run.job("pretraining", count, PRIORITIES[0][0])
+    for name, workers in pretraining_jobs(count).items():
+        await run.job(name, workers, PRIORITIES[0][0])
     seconds, reached = await run.until(
         "pre-training pods Running", lambda: run.tracker.running("pretraining"), count
     )
@@ -392,7 +403,8 @@ async def finetuning(run: Run) -> dict[str, Any]:
             "pods": before - run.tracker.running("pretraining"),
             "seconds": round(seconds + more, 2),
         }
-    await run.delete(JOBS, "pretraining")
+    for name in pretraining_jobs(run.nodes):
+        await run.delete(JOBS, name)
     for i in range(PREEMPTING_JOBS, FINE_TUNING_JOBS):
         await run.job(f"finetuning-{i}", share, PRIORITIES[1][0])
     _, reached = await run.until("fine-tuning pods Running", preempting, share * FINE_TUNING_JOBS)
@@ -407,7 +419,8 @@ async def finetuning(run: Run) -> dict[str, Any]:
 
 async def mixed(run: Run) -> dict[str, Any]:
     """(3) Three jobs give way to inference Deployments that scale up, down and up again."""
-    await run.delete(JOBS, "pretraining")
+    for name in pretraining_jobs(run.nodes):
+        await run.delete(JOBS, name)
     for i in range(FINE_TUNING_JOBS - 3, FINE_TUNING_JOBS):
         await run.delete(JOBS, f"finetuning-{i}")
     each = max(1, len(run.tracker.ready) * 3 // 10 // DEPLOYMENT_COUNT)
