@@ -21,7 +21,7 @@ from lakh.machinery import errors
 from lakh.server import listing, selecting, watching
 from lakh.server.watching import Form
 from tests.examples import examples
-from tests.server.harness import CONFIGMAPS, PODS, Api, configmap, pod
+from tests.server.harness import CONFIGMAPS, PODS, Api, FakeStream, configmap, pod
 
 
 @pytest_asyncio.fixture
@@ -103,6 +103,13 @@ async def fill_named(api: Api, names: str) -> None:
 
 async def fill_more(api: Api) -> None:
     await api.post(CONFIGMAPS, configmap("more"))
+
+
+async def gathering_watch(api: Api, monkeypatch: pytest.MonkeyPatch) -> FakeStream:
+    """A watch that is sent its first event at once, and gathers what follows for an hour."""
+    monkeypatch.setattr(watching, "GATHER_SECONDS", 3600.0)
+    api.server.watching.now = lambda: 1e6
+    return await api.watch(f"{CONFIGMAPS}?watch=1")
 
 
 class TestWatches:
@@ -248,9 +255,7 @@ class TestWatches:
     async def test_what_follows_soon_waits_until_it_is_much(
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(watching, "GATHER_SECONDS", 3600.0)
-        api.server.watching.now = lambda: 1e6
-        stream = await api.watch(f"{CONFIGMAPS}?watch=1")
+        stream = await gathering_watch(api, monkeypatch)
         await api.post(CONFIGMAPS, configmap("a"))
         await stream.until(1)
         await api.post(CONFIGMAPS, configmap("b"))
@@ -261,9 +266,7 @@ class TestWatches:
     async def test_what_waits_goes_out_before_an_error(
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(watching, "GATHER_SECONDS", 3600.0)
-        api.server.watching.now = lambda: 1e6
-        stream = await api.watch(f"{CONFIGMAPS}?watch=1")
+        stream = await gathering_watch(api, monkeypatch)
         encode = Form.event
 
         def failing(form: Form, kind: str, item: Any, *rest: Any) -> bytes:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,15 +185,13 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
                 )
             )
 
-            def ended() -> str:
-                return why_ended(fleet, fleet_log)
-
             processes.append(Process("nodes", fleet.pid))
             result["cluster_started_seconds"] = round(time.perf_counter() - began, 2)
             client = Client.from_kubeconfig(
                 kubeconfig, user_agent=f"lakh-bench/{__version__}", max_connections=CONNECTIONS
             )
             stack.push_async_callback(client.close)
+            ended = partial(why_ended, fleet, fleet_log)
             await _measure(client, options, names, processes, components, ended, result, progress)
     return result
 

@@ -362,6 +362,12 @@ def pretraining_jobs(nodes: int) -> dict[str, int]:
     }
 
 
+async def end_pretraining(run: Run) -> None:
+    """Deletes the pre-training, if it is there."""
+    for name in pretraining_jobs(run.nodes):
+        await run.delete(JOBS, name)
+
+
 async def pretraining(run: Run) -> dict[str, Any]:
     """(1) One job over all nodes, all accelerators of a node for each pod."""
     count = len(run.tracker.ready)
@@ -403,8 +409,7 @@ async def finetuning(run: Run) -> dict[str, Any]:
             "pods": before - run.tracker.running("pretraining"),
             "seconds": round(seconds + more, 2),
         }
-    for name in pretraining_jobs(run.nodes):
-        await run.delete(JOBS, name)
+    await end_pretraining(run)
     for i in range(PREEMPTING_JOBS, FINE_TUNING_JOBS):
         await run.job(f"finetuning-{i}", share, PRIORITIES[1][0])
     _, reached = await run.until("fine-tuning pods Running", preempting, share * FINE_TUNING_JOBS)
@@ -419,8 +424,7 @@ async def finetuning(run: Run) -> dict[str, Any]:
 
 async def mixed(run: Run) -> dict[str, Any]:
     """(3) Three jobs give way to inference Deployments that scale up, down and up again."""
-    for name in pretraining_jobs(run.nodes):
-        await run.delete(JOBS, name)
+    await end_pretraining(run)
     for i in range(FINE_TUNING_JOBS - 3, FINE_TUNING_JOBS):
         await run.delete(JOBS, f"finetuning-{i}")
     each = max(1, len(run.tracker.ready) * 3 // 10 // DEPLOYMENT_COUNT)

@@ -130,13 +130,9 @@ class Transport:
                     self._idle.pop() if self._idle and not fresh else await self._acquire(deadline, fresh)
                 )
                 reused = connection.uses > 0
-                try:
-                    answer = connection.send(payload, deadline, head_only=method == "HEAD")
-                except NotSent:
-                    self.discard(connection)
+                answer = self._send(connection, payload, deadline, head_only=method == "HEAD")
+                if answer is None:
                     continue
-                if self._sweeper is None:
-                    self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
                 try:
                     found = await answer
                     self._metrics.answered(method, found.status, self.loop.time() - deadline + timeout)
@@ -173,17 +169,24 @@ class Transport:
         began = self.loop.time()
         payload = self.payload(method, target, body, content_type, None)
         while self._idle:
-            connection = self._idle.pop()
-            try:
-                answer = connection.send(payload, began + timeout, head_only=False)
-            except NotSent:
-                self.discard(connection)
-                continue
-            if self._sweeper is None:
-                self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
-            answer.add_done_callback(partial(self._ended, method, began, done))
-            return True
+            answer = self._send(self._idle.pop(), payload, began + timeout, head_only=False)
+            if answer is not None:
+                answer.add_done_callback(partial(self._ended, method, began, done))
+                return True
         return False
+
+    def _send(
+        self, connection: Connection, payload: bytes, deadline: float, *, head_only: bool
+    ) -> asyncio.Future[RawResponse] | None:
+        """Send on a connection; the sweep minds the deadline. None: it was closed meanwhile, nothing was sent, and it is no longer ours."""
+        try:
+            answer = connection.send(payload, deadline, head_only=head_only)
+        except NotSent:
+            self.discard(connection)
+            return None
+        if self._sweeper is None:
+            self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+        return answer
 
     def _ended(
         self,

@@ -64,9 +64,8 @@ class Entry:
         self.name = metadata.name
         self.uid = metadata.uid
         self.pod = pod
-        if (
-            old is not None and old.pod.metadata.annotations is metadata.annotations
-        ):  # as informers share them
+        if old is not None and old.pod.metadata.annotations is metadata.annotations:
+            # Informers share them.
             self.index, self.failures, self.ignored = old.index, old.failures, old.ignored
         else:
             annotations = metadata.annotations or {}

@@ -7,8 +7,6 @@ from collections.abc import Collection
 from lakh.machinery.metrics import Registry
 
 ENDPOINTS = ("healthz", "livez", "readyz")
-
-
 SLIS_PATH = "/metrics/slis"
 
 

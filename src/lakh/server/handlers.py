@@ -408,12 +408,13 @@ class Handlers:
         user: User,
         subresource: str,
     ) -> Response:
+        context = self.context(request, query, user)
+        body = self.body(request)
         if store.table == renewals.TABLE and not query and not subresource:
-            renewed = renewals.queue(store, info, self.body(request), request.headers.get("user-agent", ""))
+            renewed = renewals.queue(store, info, body, context.manager)
             if renewed is not None:
                 return self._item(store, await renewed, self.accepted(request, store), query)
-        context = self.context(request, query, user)
-        obj = store.codec.decode(self.body(request), context.validation, context.warnings)
+        obj = store.codec.decode(body, context.validation, context.warnings)
         store.check_name(obj.metadata, info.namespace, info.name)
         create = (lambda: obj) if store.strategy.allow_create_on_update and not subresource else None
         item, created = await store.update(

@@ -25,7 +25,6 @@ import msgspec
 from lakh.machinery import times
 from lakh.machinery.managers import Entry
 from lakh.machinery.times import MICRO_TIME_PATTERN
-from lakh.server.context import field_manager
 from lakh.store.state import Item
 
 if TYPE_CHECKING:
@@ -114,15 +113,13 @@ _KIND_SIZE = len(f'"kind":"{KIND}",')
 _MANAGERS_BEGIN = b'[{"apiVersion":"%s","fieldsType":"FieldsV1","fieldsV1":{' % API_VERSION.encode()
 
 
-def queue(
-    store: ResourceStore, info: RequestInfo, body: bytes, user_agent: str
-) -> asyncio.Future[Item] | None:
+def queue(store: ResourceStore, info: RequestInfo, body: bytes, manager: str) -> asyncio.Future[Item] | None:
     """Queues a write that is a renewal; done when it is durable. None when it is none, or something is wrong with it: then nothing was done."""
     key = store.key(info.namespace, info.name)
     item = store.partition.head(key)
     if item is None:
         return None
-    value = renewal(item, body, field_manager({}, user_agent), times.now())
+    value = renewal(item, body, manager, times.now())
     if value is None:
         return None
     return store.partition.put(key, value, expect=item.revision, terms=item.terms)
