@@ -141,7 +141,7 @@ async def test_nothing_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
 # From bytes to bytes
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
-NOW = "2026-05-05T05:05:05Z"
+EARLIER, NOW = "2025-01-01T00:00:00Z", "2026-05-05T05:05:05Z"
 
 
 def meta(**fields: Any) -> Change:
@@ -171,7 +171,11 @@ def as_go(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def other_managers(**fields: Any) -> Change:
-    return lambda made: meta(managedFields=[{**e, **fields} for e in made["metadata"]["managedFields"]])(made)
+    def change(made: dict[str, Any]) -> dict[str, Any]:
+        entries = made["metadata"].get("managedFields")
+        return meta(managedFields=[{**e, **fields} for e in entries])(made) if entries else made
+
+    return change
 
 
 # What a holder may leave out, or send as it has read it.
@@ -181,6 +185,9 @@ HARMLESS = (
     less("managedFields"),
     less("uid", "creationTimestamp"),
     lambda made: {n: v for n, v in made.items() if n not in ("apiVersion", "kind")},
+    # As they were once.
+    other_managers(time=EARLIER),
+    lambda made: as_go(other_managers(time=EARLIER)(made)),
 )
 CHANGES: tuple[Change, ...] = (
     *HARMLESS,
@@ -219,10 +226,15 @@ CHANGES: tuple[Change, ...] = (
     meta(managedFields=[]),
     meta(managedFields=None),
     meta(managedFields=[{"manager": "m", "operation": "Update"}]),
-    lambda made: (
-        as_go(other_managers(manager="kubeles")(made)) if "managedFields" in made["metadata"] else made
-    ),
-    lambda made: as_go(other_managers(time=NOW)(made)) if "managedFields" in made["metadata"] else made,
+    lambda made: as_go(other_managers(manager="kubeles")(made)),
+    lambda made: as_go(other_managers(time=NOW)(made)),
+    other_managers(manager="kubeles"),
+    other_managers(time=NOW),
+    other_managers(time="2025-02-30T00:00:00Z"),
+    other_managers(time="0001-01-01T00:00:00Z"),
+    other_managers(time='"},{"manager":"x","t'),
+    other_managers(time=None),
+    other_managers(operation="Update", time="2025-01-01T01:00:00+01:00"),
     meta(generation=3),
     less("resourceVersion"),
     less("ownerReferences"),
