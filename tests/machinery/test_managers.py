@@ -239,3 +239,60 @@ def test_large_owners_are_not_kept():
         obj = msgspec.convert({"metadata": {"ownerReferences": [owner]}, "spec": {}}, POD)
         assert managers.create(obj, b"", "m", T1, PODS)
         assert len(managers._metadata) == kept
+
+
+HEARD = b'{"f:conditions":{"k:{\\"type\\":\\"Ready\\"}":{"f:lastHeartbeatTime":{}}}}'
+_SETS = (
+    HEARD,
+    b'{"f:conditions":{"k:{\\"type\\":\\"Ready\\"}":{".":{},"f:lastHeartbeatTime":{},"f:type":{}}},"f:phase":{}}',
+    b'{"f:conditions":{"k:{\\"type\\":\\"Other\\"}":{"f:lastHeartbeatTime":{}}}}',
+    b'{"f:conditions":{"k:{\\"type\\":\\"},{\\"}":{}}}',
+    b"{}",
+)
+_part = st.sampled_from(("f:status", "f:status", "f:spec"))
+_fields = st.dictionaries(_part, st.sampled_from((*_SETS[:2], *_SETS)), max_size=2)
+_entry = st.fixed_dictionaries(
+    {
+        "apiVersion": st.sampled_from(("apps/v1", "apps/v1", "apps/v1", "v1")),
+        "manager": st.sampled_from(("a", "a", "b", '},{"', "},{")),
+        "operation": st.sampled_from(("Update", "Update", "Apply")),
+        "time": st.sampled_from((T1, T1, T2, "2026-01-01T00:00:02Z")),
+    },
+    optional={"subresource": st.just("status"), "fieldsType": st.just("FieldsV1")},
+)
+
+
+@given(
+    st.lists(st.tuples(_entry, _fields), min_size=1, max_size=5),
+    st.sampled_from(("a", "b", "},{", "")),
+    endpoints,
+)
+def test_who_wrote_last_writes_again(found, manager, endpoint):
+    parts = [(e, {n: msgspec.Raw(f) for n, f in fields.items()}) for e, fields in found]
+    entries = [
+        managers.Entry(**{"fieldsType": "FieldsV1", **e}, fieldsV1=msgspec.Raw(msgspec.json.encode(f)))
+        for e, f in parts
+    ]
+    before = msgspec.json.encode(
+        sorted({managers._order(e): e for e in entries}.values(), key=managers._order)
+    )
+    again = managers.repeat(before, "f:status", HEARD, manager, T2, endpoint)
+    if again is not None:
+        assert again == managers.update_part(before, "f:status", HEARD, manager, T2, endpoint)
+
+
+def test_it_is_known_who_wrote_last():
+    entries = b"[]"
+    for manager in ("b", "a"):
+        entries = managers.update_part(entries, "f:status", HEARD, manager, T1, STATUS)
+    assert managers.repeat(entries, "f:status", HEARD, "a", T2, STATUS) == entries.replace(
+        T1.encode(), T2.encode()
+    )
+    assert managers.repeat(entries, "f:status", HEARD, "a", "2025-01-01T00:00:00Z", STATUS) is None
+    assert managers.repeat(entries, "f:status", HEARD, "b", T2, STATUS) is None
+    assert managers.repeat(entries, "f:status", HEARD, "a", T2, WHOLE) is None
+    assert managers.repeat(entries, "f:status", _SETS[1], "a", T2, STATUS) is None
+    other = managers.update_part(entries, "f:spec", b'{"f:replicas":{}}', "b", T1, WHOLE)
+    assert managers.repeat(other, "f:status", HEARD, "a", T2, STATUS) is None
+    kept = managers.update_part(other, "f:status", HEARD, "a", T2, STATUS)
+    assert managers.repeat(kept, "f:status", HEARD, "a", T2, STATUS) == kept

@@ -117,6 +117,55 @@ def _updated(
     return _encode(kept)
 
 
+# Of entries at rest, whose fields are in order. What is between two stands in no string, in which quotes are escaped, or there are more of them.
+_BETWEEN = b"},{"
+_ENTRY_END = b'"}]'
+_TIME_SIZE = 20
+
+
+def repeat(
+    at_rest: bytes, name: str, changed: bytes, manager: str, time: str, endpoint: Endpoint
+) -> bytes | None:
+    """`update_part` for who wrote last, and all of that: only the time is another one. None: it is not so simple."""
+    head, tail, part = _frame(name, manager, endpoint)
+    time_at = len(at_rest) - len(_ENTRY_END) - _TIME_SIZE
+    fields_end = time_at - len(tail)
+    own = at_rest.rfind(_BETWEEN, 0, fields_end) + len(_BETWEEN) - 1
+    if (
+        # The last entry stays the last: they are in the order of their times.
+        not at_rest.startswith(tail, fields_end)
+        or not at_rest.startswith(head, own)
+        or at_rest[time_at : -len(_ENTRY_END)] > time.encode()
+        or len(changed) + fields_end - own > MAX_CACHED_BYTES
+        or endpoint.kept is not None
+        # Nobody else has any of it, nor fields of another version, nor the name of this one.
+        or at_rest.find(part, 0, own) >= 0
+        or at_rest.find(tail, 0, own) >= 0
+        or not at_rest.startswith(head, 1)
+        or (others := at_rest.count(_BETWEEN, 0, own + 1)) != at_rest.count(b"}," + head, 0, own + len(head))
+        or others >= MAX_UPDATE_MANAGERS - 1
+        or not _has(at_rest[own + len(head) : fields_end], name, changed)
+    ):
+        return None
+    return at_rest[:time_at] + time.encode() + _ENTRY_END
+
+
+@lru_cache(CACHE_ENTRIES)
+def _frame(name: str, manager: str, endpoint: Endpoint) -> tuple[bytes, bytes, bytes]:
+    """How the entry of a manager begins and ends, before its fields and its time, and a part of them."""
+    head = b'{"apiVersion":%b,"fieldsType":"FieldsV1","fieldsV1":' % _encode(endpoint.api_version)
+    below = b',"subresource":%b' % _encode(endpoint.subresource) if endpoint.subresource else b""
+    tail = b',"manager":%b,"operation":"Update"%b,"time":"' % (_encode(manager or "unknown"), below)
+    return head, tail, _encode(name)
+
+
+@lru_cache(CACHE_ENTRIES)
+def _has(fields: bytes, name: str, changed: bytes) -> bool:
+    """Whether a set has all of a part."""
+    before = _decode_parts(fields).get(name)
+    return before is not None and _with(bytes(before), changed, b"{}", True, False) is None
+
+
 def renew(at_rest: bytes, field: str, manager: str, time: str, endpoint: Endpoint) -> bytes | None:
     """The entries after a write that changed one field of the spec, by the only manager there is, who has it: `update` for renewals of leases.
 

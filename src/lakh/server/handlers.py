@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from lakh.apis.custom import CustomResource
 from lakh.apis.meta import IMMUTABLE
 from lakh.machinery import errors, gonumbers
-from lakh.server import listing, messages, negotiate, renewals, tables
+from lakh.server import heartbeats, listing, messages, negotiate, renewals, tables
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.codec import encode_json, load_json, read_body
@@ -36,6 +36,7 @@ from lakh.server.deleteoptions import delete_options
 from lakh.server.ownership import Applied
 from lakh.server.patches import (
     APPLY_PATCH,
+    STRATEGIC_PATCH,
     change_of,
     content_type,
     load_patch,
@@ -439,6 +440,16 @@ class Handlers:
         kind = content_type(request)
         if kind == APPLY_PATCH:
             return await self._apply(request, store, info, query, user, subresource)
+        if (
+            store.table == heartbeats.TABLE
+            and subresource == heartbeats.SUBRESOURCE
+            and kind == STRATEGIC_PATCH
+            and not query
+        ):
+            manager = field_manager(query, request.headers.get("user-agent", ""))
+            heard = heartbeats.queue(store, info, request.body, manager)
+            if heard is not None:
+                return self._item(store, await heard, self.accepted(request, store), query)
         context = self.context(request, query, user)
         patch = load_patch(kind, request.body, store)
         change = change_of(kind, patch, store)

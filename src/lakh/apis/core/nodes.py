@@ -202,7 +202,7 @@ class NodeStrategy(Strategy):
         types = {c.type for c in conditions}
         if not heard or len(types) < len(conditions) or None in types:
             return b""
-        return _heartbeat_fields(*heard)
+        return heartbeat_fields(*heard)
 
     def warnings(self, obj: Any, old: Any | None) -> list[str]:
         """Fields without effect; networks of pods in their usual form."""
@@ -277,7 +277,7 @@ def _duplicate_addresses(status: Any) -> bool:
 
 
 @short_cache(HEARTBEAT_CACHE_ENTRIES)
-def _heartbeat_fields(*types: str) -> bytes:
+def heartbeat_fields(*types: str) -> bytes:
     """The fields that a heartbeat of these conditions changed."""
     heartbeat = {"f:lastHeartbeatTime": EMPTY}
     return _encode({"f:conditions": {_CONDITIONS.item_key({"type": kind}): heartbeat for kind in types}})
