@@ -71,10 +71,18 @@ def update(old: Any, new: Any, at_rest: bytes, manager: str, time: str, endpoint
 
 
 def update_part(
-    at_rest: bytes, name: str, changed: bytes, manager: str, time: str, endpoint: Endpoint
+    at_rest: bytes,
+    name: str,
+    changed: bytes,
+    manager: str,
+    time: str,
+    endpoint: Endpoint,
+    removed: bytes = b"{}",
 ) -> bytes | None:
-    """`update` where it is known what was changed: the set of fields below a top-level one, of an endpoint that keeps all of them."""
-    return _updated(at_rest, {name: (changed, b"{}", True, False)}, True, manager, time, endpoint)
+    """`update` where it is known what was changed and removed: the sets of fields below a top-level one, of an endpoint that keeps all of them."""
+    is_changed = changed != b"{}"
+    parts = {name: (changed, removed, is_changed, removed != b"{}")}
+    return _updated(at_rest, parts, is_changed, manager, time, endpoint)
 
 
 def _updated(

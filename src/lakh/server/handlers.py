@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from lakh.apis.custom import CustomResource
 from lakh.apis.meta import IMMUTABLE
 from lakh.machinery import errors, gonumbers
-from lakh.server import heartbeats, listing, messages, negotiate, renewals, tables
+from lakh.server import heartbeats, listing, messages, negotiate, podpatches, renewals, tables
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.codec import encode_json, load_json, read_body
@@ -63,6 +63,13 @@ from lakh.server.subresources import Subresources
 from lakh.server.transport import Request, Response, StreamResponse
 from lakh.server.watching import Form, Watcher, Watching, check_watch_options, watch_seconds
 from lakh.store.state import Item
+
+# Strategic merge patches, by table and subresource, that may go from bytes to bytes.
+_FROM_BYTES = {
+    (heartbeats.TABLE, heartbeats.SUBRESOURCE): heartbeats.queue,
+    (podpatches.TABLE, "status"): podpatches.queue,
+    (podpatches.TABLE, ""): podpatches.queue,
+}
 
 # Kinds whose delete answers with the object (upstream's ReturnDeletedObject).
 RETURN_DELETED = frozenset(
@@ -440,16 +447,12 @@ class Handlers:
         kind = content_type(request)
         if kind == APPLY_PATCH:
             return await self._apply(request, store, info, query, user, subresource)
-        if (
-            store.table == heartbeats.TABLE
-            and subresource == heartbeats.SUBRESOURCE
-            and kind == STRATEGIC_PATCH
-            and not query
-        ):
+        queue = _FROM_BYTES.get((store.table, subresource)) if kind == STRATEGIC_PATCH and not query else None
+        if queue is not None:
             manager = field_manager(query, request.headers.get("user-agent", ""))
-            heard = heartbeats.queue(store, info, request.body, manager)
-            if heard is not None:
-                return self._item(store, await heard, self.accepted(request, store), query)
+            queued = queue(store, info, request.body, manager)
+            if queued is not None:
+                return self._item(store, await queued, self.accepted(request, store), query)
         context = self.context(request, query, user)
         patch = load_patch(kind, request.body, store)
         change = change_of(kind, patch, store)

@@ -6,6 +6,7 @@ was before is not looked at again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lakh.apis.containers import RESTART_ALL
@@ -46,7 +47,7 @@ def prepare_status(new: Any, old: Any) -> None:
         if not status.observedGeneration:
             status.observedGeneration = before.observedGeneration
         if status.conditions and before.conditions:
-            _keep_generations(status.conditions, before.conditions)
+            keep_generations(status.conditions, before.conditions)
     if status.podIP:
         if not status.podIPs or status.podIPs[0].ip != status.podIP:
             status.podIPs = [_PodIP(ip=status.podIP)]
@@ -54,7 +55,8 @@ def prepare_status(new: Any, old: Any) -> None:
         status.podIP = status.podIPs[0].ip
 
 
-def _keep_generations(conditions: list[Any], before: list[Any]) -> None:
+def keep_generations(conditions: list[Any], before: list[Any]) -> None:
+    """Conditions of a client that says no observed generation keep what they had."""
     known: dict[str, list[int]] = {}
     for condition in before:
         if condition.observedGeneration:
@@ -76,12 +78,7 @@ def validate_status(new: Any, old: Any) -> list[FieldError]:
     status, before, spec = new.status, old.status or PodStatus(), old.spec
     if new.metadata.annotations or old.metadata.annotations:
         validate_annotation_updates(new, old, "metadata.annotations", found)
-    for index, condition in enumerate(status.conditions or ()):
-        if condition.type not in _SYSTEM_CONDITIONS:
-            messages = check_label_key(condition.type or "")
-            if messages:
-                # Upstream's path.
-                report(messages, f"metadata.conditions[{index}].Type", condition.type or "", found)
+    validate_conditions(status.conditions or (), found)
     if status.nominatedNodeName and status.nominatedNodeName != before.nominatedNodeName:
         report(
             check_dns_subdomain(status.nominatedNodeName),
@@ -126,6 +123,16 @@ def validate_status(new: Any, old: Any) -> list[FieldError]:
         _validate_addresses(status.hostIPs, "hostIPs", found)
     _validate_details(status, spec, found)
     return found
+
+
+def validate_conditions(conditions: Sequence[Any], found: list[FieldError]) -> None:
+    """Types of conditions are qualified names, or the system's."""
+    for index, condition in enumerate(conditions):
+        if condition.type not in _SYSTEM_CONDITIONS:
+            messages = check_label_key(condition.type or "")
+            if messages:
+                # Upstream's path.
+                report(messages, f"metadata.conditions[{index}].Type", condition.type or "", found)
 
 
 def _validate_ends(
