@@ -82,7 +82,7 @@ class Site:
             peer = Peer(self.echo)
             self.peers.append(peer)
             ready = loop.create_future()
-            transport = TlsTransport(peer, context, ready)
+            transport = TlsTransport(lambda agreed: peer, context, ready)
             ready.add_done_callback(lambda f: self.failures.append(f.exception()))
             return transport
 
@@ -91,7 +91,7 @@ class Site:
 
     async def connect(self) -> tuple[TlsTransport, Peer]:
         async with asyncio.timeout(WAIT_SECONDS):
-            return await connect(Peer, "127.0.0.1", self.port, self.client, "127.0.0.1")
+            return await connect(lambda agreed: Peer(), "127.0.0.1", self.port, self.client, "127.0.0.1")
 
     async def open(self, context: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         async with asyncio.timeout(WAIT_SECONDS):
@@ -164,9 +164,11 @@ async def test_plain_http_is_told_so(site: Site) -> None:
 
 async def test_who_does_not_trust_the_server_says_so(site: Site) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
-        await connect(Peer, "127.0.0.1", site.port, ssl.create_default_context(), "127.0.0.1")
+        await connect(
+            lambda agreed: Peer(), "127.0.0.1", site.port, ssl.create_default_context(), "127.0.0.1"
+        )
     with pytest.raises(ssl.SSLCertVerificationError):
-        await connect(Peer, "127.0.0.1", site.port, site.client, "elsewhere.example")
+        await connect(lambda agreed: Peer(), "127.0.0.1", site.port, site.client, "elsewhere.example")
 
 
 async def test_the_end_of_a_connection_amid_its_handshake(site: Site) -> None:
@@ -196,7 +198,7 @@ async def test_a_handshake_that_is_cancelled_leaves_nothing() -> None:
     port = server.sockets[0].getsockname()[1]
     peer = Peer()
     connecting = asyncio.ensure_future(
-        connect(lambda: peer, "127.0.0.1", port, ssl.create_default_context(), "127.0.0.1")
+        connect(lambda agreed: peer, "127.0.0.1", port, ssl.create_default_context(), "127.0.0.1")
     )
     async with asyncio.timeout(WAIT_SECONDS):
         while not silent:

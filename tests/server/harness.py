@@ -41,14 +41,6 @@ class FakeStream:
         self.size += len(data)
         self._news.set()
 
-    def write_framed(self, data: bytes) -> None:
-        while data:
-            size, _, rest = data.partition(b"\r\n")
-            count = int(size, 16)
-            self.data += rest[:count]
-            data = rest[count + 2 :]
-        self._news.set()
-
     async def drain(self) -> None:
         await asyncio.sleep(0)
 

@@ -215,10 +215,6 @@ def test_malformed_chunks(wire: bytes, code: int) -> None:
         decode([wire[i : i + 1] for i in range(len(wire))], limit_bytes=16)
 
 
-def test_unframe_undoes_framing() -> None:
-    assert http1.unframe(b"3\r\nabc\r\n2\r\n\r\n\r\n") == b"abc\r\n"
-
-
 def test_gzip_bodies_are_bounded() -> None:
     assert http1.decompress(gzip.compress(b"a" * 100), "gzip", 100) == b"a" * 100
     assert http1.decompress(gzip.compress(b"a") + gzip.compress(b"b"), "gzip", 100) == b"ab"

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from lakh.client.client import Client
-from lakh.client.connection import RawResponse
+from lakh.client.exchange import RawResponse
 from lakh.peering import dialler
 from lakh.server import ownendpoints, peers, writers
 from lakh.server.app import ApiServer

@@ -476,7 +476,7 @@ async def test_http_1_0_and_close(start: Start) -> None:
     def handler(request: Request) -> Response | StreamResponse:
         def begin(stream: Stream) -> None:
             stream.write(b"one")
-            stream.write_framed(b"3\r\ntwo\r\n")
+            stream.write(b"two")
             stream.finish()
 
         return StreamResponse(200, b"text/plain", begin) if request.path == "/stream" else echo(request)
@@ -586,7 +586,7 @@ async def test_a_watch_ends_when_its_client_goes(start: Start, tls: bool) -> Non
     client.send(get())
     await client.head()
     assert await client.chunk() == b"first"
-    streams[0].write_framed(b"6\r\nsecond\r\n")
+    streams[0].write(b"second")
     assert await client.chunk() == b"second"
     streams[0].write(b"x" * 100_000)
     assert await client.chunk() == b"x" * 100_000
@@ -596,7 +596,7 @@ async def test_a_watch_ends_when_its_client_goes(start: Start, tls: bool) -> Non
     assert stream.closed
     assert stream.buffered_bytes == 0
     stream.write(b"late")
-    stream.write_framed(b"4\r\nlate\r\n")
+    stream.write(b"late")
     stream.finish()
     stream.abort()
     with pytest.raises(StreamClosed):
@@ -756,9 +756,9 @@ async def test_what_a_client_does_not_read_is_not_given_to_its_transport(start: 
         async def produce(stream: Stream) -> None:
             nonlocal given
             stream.write(body)
-            stream.write_framed(b"5\r\nafter\r\n")
+            stream.write(b"after")
             assert stream.paused and stream.buffered_bytes > len(body) / 2
-            given = stream._connection.transport.get_write_buffer_size()
+            given = stream._sink.transport.get_write_buffer_size()
             stream.finish()
 
         return StreamResponse(200, b"text/plain", produce)

@@ -413,7 +413,7 @@ class Transport:
             else:
                 assert self._server_hostname is not None
                 transport, connection = await tls.connect(
-                    protocol, self._host, self._port, self._ssl, self._server_hostname
+                    lambda agreed: protocol(), self._host, self._port, self._ssl, self._server_hostname
                 )
         _keep_alive(transport.get_extra_info("socket"))
         return connection

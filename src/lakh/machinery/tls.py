@@ -3,8 +3,8 @@
     socket ──data_received──▶ MemoryBIO ──read──▶ protocol.data_received
     socket ◀──────write────── MemoryBIO ◀─write── transport.write
 
-A `TlsTransport` is the protocol of the plain transport below it and the transport of the protocol above it, which hears of it once the handshake is
-done. It holds no timers, tasks or buffers of its own: what is written is encrypted at once and is the plain transport's from then on, whose limits decide
+A `TlsTransport` is the protocol of the plain transport below it and the transport of the protocol above it, which is made for what both sides agreed to speak
+(ALPN) once the handshake is done. It holds no timers, tasks or buffers of its own: what is written is encrypted at once and is the plain transport's from then on, whose limits decide
 when the protocol above is paused; what is read is decrypted as far as it has come.
 
 The event loops' own TLS does the same. It is here because it is half of what a small request costs: 13 µs of processor time to read and answer one
@@ -29,6 +29,8 @@ PLAIN_HTTP = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an
 _HANDSHAKE, _OPEN, _CLOSING, _CLOSED = range(4)
 
 P = TypeVar("P", bound=asyncio.Protocol)
+Make = Callable[[str | None], P]
+"""Makes the protocol above, told the name of what was agreed on ("h2", "http/1.1"), or None."""
 
 
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
@@ -38,6 +40,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         "_context",
         "_error",
         "_incoming",
+        "_make",
         "_name",
         "_outgoing",
         "_protocol",
@@ -49,11 +52,12 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     )
 
     _raw: asyncio.Transport
+    _protocol: asyncio.Protocol
     _tls: ssl.SSLObject | None
 
     def __init__(
         self,
-        protocol: asyncio.Protocol,
+        make: Make[asyncio.Protocol],
         context: ssl.SSLContext,
         ready: asyncio.Future[None],
         *,
@@ -61,7 +65,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     ) -> None:
         """A server's side without `server_hostname`, a client's with the name that the server has to prove."""
         super().__init__()
-        self._protocol = protocol
+        self._make = make
         self._context = context
         self._ready = ready
         self._name = server_hostname
@@ -148,6 +152,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         elif self._ready.cancelled():
             self.abort()
             return False
+        self._protocol = self._make(tls.selected_alpn_protocol())
         self._protocol.connection_made(self)
         return bool(self._state == _OPEN)
 
@@ -266,16 +271,21 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
 
 async def connect(
-    make: Callable[[], P], host: str, port: int, context: ssl.SSLContext, server_hostname: str
+    make: Make[P], host: str, port: int, context: ssl.SSLContext, server_hostname: str
 ) -> tuple[TlsTransport, P]:
     """Connect a client, handshake included. Raises OSError, of which ssl.SSLError is one; cancelled, it leaves nothing behind."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    protocol = make()
+    made: list[P] = []
+
+    def kept(agreed: str | None) -> P:
+        made.append(make(agreed))
+        return made[0]
+
     connecting = loop.create_connection(
-        lambda: TlsTransport(protocol, context, ready, server_hostname=server_hostname), host, port
+        lambda: TlsTransport(kept, context, ready, server_hostname=server_hostname), host, port
     )
-    return await shaken(connecting, ready), protocol
+    return await shaken(connecting, ready), made[0]
 
 
 async def shaken(

@@ -27,9 +27,9 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from lakh.server.certs import FRONT_PROXY_NAME, IssuerName
-from lakh.server.connection import Connection
 from lakh.server.exchange import Request
 from lakh.server.http1 import REPEATED
+from lakh.server.peer import Peer
 from lakh.server.tokens import Claims, InvalidToken, TokenIssuer
 
 ALL_AUTHENTICATED = "system:authenticated"
@@ -70,7 +70,7 @@ class TokensFileError(Exception):
 
 
 class _FromCertificate:
-    """What a connection's certificate says, kept in `Connection.user_cache`. `user` is None without a usable certificate."""
+    """What a connection's certificate says, kept in `Peer.user_cache`. `user` is None without a usable certificate."""
 
     __slots__ = ("expires", "proxy", "user")
 
@@ -188,7 +188,7 @@ class Authenticator:
         """Whether an authenticated request comes from another API server or front proxy."""
         return request.connection.user_cache.proxy  # type: ignore[no-any-return]
 
-    def _read_certificate(self, connection: Connection) -> _FromCertificate:
+    def _read_certificate(self, connection: Peer) -> _FromCertificate:
         certificate = connection.peer_certificate()
         if certificate is None:
             return _NO_CERTIFICATE
@@ -210,9 +210,7 @@ class Authenticator:
         self._young[digest] = known
 
 
-def _user_of_certificate(
-    connection: Connection, certificate: dict[str, Any], expires: float
-) -> _FromCertificate:
+def _user_of_certificate(connection: Peer, certificate: dict[str, Any], expires: float) -> _FromCertificate:
     name = ""
     groups: list[str] = []
     for relative in certificate.get("subject", ()):

@@ -178,7 +178,7 @@ class Pki:
         context.load_verify_locations(self.ca_file)
         context.load_verify_locations(self.front_proxy_ca_file)
         context.verify_mode = ssl.CERT_OPTIONAL
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols(["h2", "http/1.1"])
         # Kubernetes' clients do not resume sessions; tickets would only make the handshake dearer.
         context.num_tickets = 0
         return context

@@ -8,11 +8,8 @@ not read at all. So pipelined requests are answered in order without a queue, an
 being read.
 
 Order and ownership
-* A handler that returns a `Response` is answered within the same loop step, without a task. A coroutine gets one task, which the
-  server keeps referenced; what it raises becomes a Status.
-* When the client goes away, a running GET or HEAD is cancelled. A write never is: it finishes and its response is dropped.
+* How a request is answered is in `answering`.
 * Timeouts are an assignment here (`_since`) and a look by the server's sweep (`check`).
-
 * What is written goes out through `write`, in slices, and no further than the client reads: what is behind that waits here as it was given, shared
   with whoever else it is written to. TLS would encrypt all of it at once, and keep a buffer of that size for as long as the connection lasts.
 
@@ -23,28 +20,17 @@ Costs: a small request with a remembered header block and a synchronous answer 3
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import Awaitable, Coroutine
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
-from lakh.machinery.errors import StatusError, internal
+from lakh.machinery.errors import StatusError
 from lakh.server import http1
-from lakh.server.exchange import (
-    JOIN_BYTES,
-    Request,
-    Response,
-    Stream,
-    StreamClosed,
-    StreamResponse,
-    Tunnel,
-)
+from lakh.server.answering import Answering
+from lakh.server.exchange import JOIN_BYTES, Request, Response, Stream, StreamResponse, Tunnel
+from lakh.server.peer import Peer
 
 if TYPE_CHECKING:
     from lakh.server.transport import Server
-
-log = logging.getLogger(__name__)
 
 # What a connection may send ahead while a request is being answered, before its socket is no longer read.
 MAX_WAITING_BYTES = 64 * 1024
@@ -62,7 +48,7 @@ TUNNEL_BYTES = 64 * 1024
 _HEAD, _LENGTH, _CHUNKED, _LINGER, _CLOSING, _CLOSED, _TUNNEL = range(7)
 
 
-class Connection(asyncio.Protocol):
+class Connection(Answering, Peer, asyncio.Protocol):
     """One client connection: reads requests one after the other, and answers them in order."""
 
     __slots__ = (
@@ -130,26 +116,6 @@ class Connection(asyncio.Protocol):
     def __repr__(self) -> str:
         state = ("head", "length", "chunked", "linger", "closing", "closed", "tunnel")[self._state]
         return f"<Connection {state}{' busy' if self._busy else ''}>"
-
-    # What a handler may ask
-
-    @property
-    def remote_address(self) -> str:
-        """The client's `address:port`, or "" when the socket does not know it any more."""
-        peer = self.transport.get_extra_info("peername")
-        if not isinstance(peer, tuple):
-            return ""
-        return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
-
-    def peer_certificate(self) -> dict[str, Any] | None:
-        """The client's certificate as `ssl` describes it, if it sent one that our CA signed."""
-        tls = self.transport.get_extra_info("ssl_object")
-        return tls.getpeercert() or None if tls is not None else None
-
-    def peer_certificate_der(self) -> bytes | None:
-        """The same certificate, encoded."""
-        tls = self.transport.get_extra_info("ssl_object")
-        return tls.getpeercert(True) or None if tls is not None else None
 
     # What asyncio calls
 
@@ -402,62 +368,13 @@ class Connection(asyncio.Protocol):
 
     # Answering
 
-    def _answer(self, request: Request) -> None:
-        """Call the handler, and either answer now or leave the connection busy."""
-        result: object
-        try:
-            result = self._server.handler(request)
-        except Exception as error:
-            result = self._failure(request, error)
-        if type(result) is Response:
-            self._write_response(result)
-        elif isinstance(result, CoroutineType):
-            self._busy = True
-            self._task = self._server.spawn(self._answer_later(request, result))
-        else:
-            self._write_result(request, result)
+    @property
+    def _over(self) -> bool:
+        return self._state == _CLOSED
 
-    async def _answer_later(
-        self, request: Request, coroutine: Coroutine[Any, Any, Response | StreamResponse]
-    ) -> None:
-        """The task of one asynchronous answer."""
-        result: Response | StreamResponse
-        try:
-            result = await coroutine
-        except asyncio.CancelledError:
-            # Ours, because the client went away or the server ends; or the handler's own: there is no answer then.
-            self._task = None
-            self.abort()
-            return
-        except Exception as error:
-            result = self._failure(request, error)
-        self._task = None
-        if self._state == _CLOSED:
-            # The client went away: the work is done, the response is dropped.
-            if isinstance(result, Tunnel):
-                result.writer.close()
-            return
-        self._busy = False
-        self._write_result(request, result)
+    def _answered(self) -> None:
         if self._buffer or self._reading_paused:
             self._advance()
-
-    def _write_result(self, request: Request, result: object) -> None:
-        if type(result) is Response:
-            self._write_response(result)
-        elif type(result) is StreamResponse:
-            self._start_stream(request, result)
-        elif type(result) is Tunnel:
-            self._start_tunnel(result)
-        else:
-            wrong = TypeError(f"a handler returned {type(result).__name__}")
-            self._write_response(self._failure(request, wrong))
-
-    def _failure(self, request: Request, error: Exception) -> Response:
-        if not isinstance(error, StatusError):
-            log.error("%s %s failed", request.method, request.path, exc_info=error)
-            error = internal(str(error) or type(error).__name__)
-        return self._server.on_error(request, error)
 
     def _write_response(self, response: Response) -> None:
         body = response.body
@@ -486,7 +403,7 @@ class Connection(asyncio.Protocol):
         else:
             self._close()
 
-    def _start_stream(self, request: Request, response: StreamResponse) -> None:
+    def _open_stream(self, request: Request, response: StreamResponse) -> Stream | None:
         head = http1.head_prefix(response.status, response.content_type)
         if response.headers:
             head += http1.encode_headers(response.headers)
@@ -502,39 +419,8 @@ class Connection(asyncio.Protocol):
         if request.method == "HEAD":
             if not self._keep_alive:
                 self._close()
-            return
-        self._busy = True
-        stream = self._stream = Stream(self, self._modern)
-        try:
-            rest = response.start(stream)
-        except Exception:
-            log.exception("%s %s: the stream failed to start", request.method, request.path)
-            self.abort()
-            return
-        if rest is not None and not stream.closed:
-            self._task = self._server.spawn(self._produce(request, stream, rest))
-        elif rest is not None and asyncio.iscoroutine(rest):
-            rest.close()
-
-    async def _produce(self, request: Request, stream: Stream, rest: Awaitable[None]) -> None:
-        """The task of a stream whose producer is a coroutine."""
-        if (
-            stream.closed
-        ):  # the client went away before the first step: nothing was set up, nothing is to be torn down
-            if asyncio.iscoroutine(rest):
-                rest.close()
-            return
-        try:
-            await rest
-        except asyncio.CancelledError:
-            stream.abort()
-        except StreamClosed:
-            pass
-        except Exception:
-            log.exception("%s %s: the stream failed", request.method, request.path)
-            stream.abort()
-        if self._stream is stream:
-            self._task = None
+            return None
+        return Stream(self, self._modern)
 
     def stream_finished(self) -> None:
         """The stream wrote its last chunk: go on with the next request."""
@@ -549,7 +435,7 @@ class Connection(asyncio.Protocol):
 
     # Tunnels
 
-    def _start_tunnel(self, tunnel: Tunnel) -> None:
+    def _start_tunnel(self, request: Request, tunnel: Tunnel) -> None:
         """From here on the connection is a pipe; there will be no other request."""
         self._busy = True
         self._state = _TUNNEL
@@ -642,15 +528,9 @@ class Connection(asyncio.Protocol):
         self._outbox = None
         self._outbox_bytes = 0
         self._body = self._chunks = None
-        stream, self._stream = self._stream, None
-        task, self._task = self._task, None
         tunnelled = self._tunnel is not None
         self._end_tunnel()
-        if task is not None and (stream is not None or tunnelled or self._method in ("GET", "HEAD")):
-            # Not at once: a task that is cancelled before its first step would leave its coroutine never awaited.
-            asyncio.get_running_loop().call_soon(task.cancel)
-        if stream is not None:
-            stream._close()
+        self._cancel(harmless=tunnelled or self._method in ("GET", "HEAD"))
 
     def end_gracefully(self) -> None:
         """The server stops: close if idle, end an event-driven stream or a tunnel; everything else finishes first."""

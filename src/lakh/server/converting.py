@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lakh.apis.custom import CustomResource
 from lakh.machinery import errors
 from lakh.machinery.apply import ApplyConflict
-from lakh.server import http1, listing, ownership, tables
+from lakh.server import listing, ownership, tables
 from lakh.server.authn import User
 from lakh.server.codec import FieldValidation, encode_json, load_json
 from lakh.server.context import Context, boolean
@@ -381,9 +381,9 @@ class _Events:
         """Waits for the client."""
         await self._stream.drain()
 
-    def write_framed(self, data: bytes) -> None:
-        """Takes chunks of events."""
-        self._lines += http1.unframe(data).split(b"\n")
+    def write(self, data: bytes) -> None:
+        """Takes events."""
+        self._lines += data.split(b"\n")
         if len(self._lines) > WAITING_EVENTS_MAX:
             self._stream.abort()
         self._news.set()

@@ -1,7 +1,7 @@
 """What the transport and the handlers exchange: requests, responses, streams.
 
 A handler gets a `Request` and returns a `Response`, a `StreamResponse`, or a coroutine of either. A `Stream` is the body of a
-`StreamResponse` while it is being written. It belongs to its connection until `finish()`, `abort()` or the client's end,
+`StreamResponse` while it is being written. It belongs to its sink until `finish()`, `abort()` or the client's end,
 whichever is first; `on_close` is called exactly once then. Writing to a closed stream does nothing, so a watcher that is told of an
 event in the same loop step as of the end needs no check.
 """
@@ -11,18 +11,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from lakh.machinery.errors import StatusError
-from lakh.server import http1
-
-if TYPE_CHECKING:
-    from lakh.server.connection import Connection
+from lakh.server.peer import Peer
 
 log = logging.getLogger(__name__)
 
-# Bodies and chunks up to this size are joined with their frame: one TLS record instead of two is worth the copy.
-JOIN_BYTES = 16 * 1024
+# Bodies and chunks up to this size are joined with their frame, for each piece is a TLS record: what a watch gathers is just below it.
+JOIN_BYTES = 62 * 1024
 
 
 class StreamClosed(Exception):
@@ -35,7 +32,7 @@ class Request:
     __slots__ = ("body", "connection", "headers", "method", "path", "query")
 
     def __init__(
-        self, method: str, path: str, query: str, headers: dict[str, str], body: bytes, connection: Connection
+        self, method: str, path: str, query: str, headers: dict[str, str], body: bytes, connection: Peer
     ) -> None:
         self.method = method
         self.path = path
@@ -108,6 +105,25 @@ class Tunnel(StreamResponse):
 Handler = Callable[[Request], "Response | StreamResponse | Coroutine[Any, Any, Response | StreamResponse]"]
 
 
+class Sink(Protocol):
+    """Where the body of a `StreamResponse` goes: a connection of HTTP/1.1, or a stream of HTTP/2."""
+
+    write_paused: bool
+
+    def write(self, data: bytes) -> None:
+        """Send bytes after all that was written before."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written and has not left."""
+
+    def stream_finished(self) -> None:
+        """The body is complete."""
+
+    def abort(self) -> None:
+        """Have the client see that it will not be."""
+
+
 class Stream:
     """The body of a `StreamResponse` while it is being written.
 
@@ -115,10 +131,10 @@ class Stream:
     whose client is already gone is never started.
     """
 
-    __slots__ = ("_chunked", "_connection", "_waiter", "closed", "on_close", "size")
+    __slots__ = ("_chunked", "_sink", "_waiter", "closed", "on_close", "size")
 
-    def __init__(self, connection: Connection, chunked: bool) -> None:
-        self._connection = connection
+    def __init__(self, sink: Sink, chunked: bool) -> None:
+        self._sink = sink
         self._chunked = chunked
         self._waiter: asyncio.Future[None] | None = None
         self.closed = False
@@ -132,27 +148,22 @@ class Stream:
             return
         self.size += len(data)
         if not self._chunked:
-            self._connection.write(data)
+            self._sink.write(data)
         elif len(data) <= JOIN_BYTES:
-            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self._sink.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
             for part in (b"%x\r\n" % len(data), data, b"\r\n"):
-                self._connection.write(part)
-
-    def write_framed(self, data: bytes) -> None:
-        """Send what is already framed as chunks: encoded once, shared by many streams."""
-        if not self.closed:
-            self._connection.write(data if self._chunked else http1.unframe(data))
+                self._sink.write(part)
 
     @property
     def buffered_bytes(self) -> int:
         """What was written and has not left."""
-        return 0 if self.closed else self._connection.unsent_bytes
+        return 0 if self.closed else self._sink.unsent_bytes
 
     @property
     def paused(self) -> bool:
         """Whether the client is behind by more than the high-water mark."""
-        return self._connection.write_paused and not self.closed
+        return self._sink.write_paused and not self.closed
 
     async def drain(self) -> None:
         """Wait while the stream is paused. Raises `StreamClosed` when it ended."""
@@ -168,14 +179,14 @@ class Stream:
         """End the body. The connection stays usable."""
         if not self.closed:
             if self._chunked:
-                self._connection.write(b"0\r\n\r\n")
+                self._sink.write(b"0\r\n\r\n")
             self._close()
-            self._connection.stream_finished()
+            self._sink.stream_finished()
 
     def abort(self) -> None:
-        """Drop the connection, so that the client sees that the body is incomplete."""
+        """Break it off, so that the client sees that the body is incomplete."""
         if not self.closed:
-            self._connection.abort()
+            self._sink.abort()
 
     def _close(self) -> None:
         """Mark the end, wake who waits, tell the owner. Called once, by `finish` or by the connection."""

@@ -1,4 +1,4 @@
-"""HTTP/1.1 framing without I/O: heads, chunked bodies, compressed bodies, response heads.
+"""HTTP/1.1 framing without I/O: heads, which HTTP/2 shares, chunked bodies, compressed bodies, response heads.
 
 The idea: one client sends the same header block again and again, so a block is tokenised once (by llhttp, through
 httptools) and remembered by its raw bytes; so is the request line, by itself. A request whose block and line were seen before costs two lookups.
@@ -57,8 +57,18 @@ _VERSIONS = {b"HTTP/1.1": True, b"HTTP/1.0": False}
 
 # What nearly every request line is: one C call says that it is well-formed.
 _USUAL_LINE = re.compile(rb"(%b) (/[!-~]*) HTTP/1\.1" % b"|".join(METHODS)).fullmatch
+# Field names of HTTP/2 are in lower case; those of HTTP/1.1's connections are not said (RFC 9113, 8.2).
+_FIELD_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+_OF_CONNECTIONS = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
+_LINE_ENDS = re.compile(rb"[\0\r\n]").search
 _DIGITS = re.compile(r"[0-9]{1,15}\Z")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\Z")
+
+
+Fields = tuple[tuple[bytes, bytes, bool], ...]
+"""Header fields of HTTP/2: name, value, and whether they may not be put into a table."""
 
 
 class HttpError(Exception):
@@ -172,14 +182,33 @@ def parse_header_block(block: bytes) -> Head:
     return Head(collector.headers, collector.counts)
 
 
+def parse_fields(authority: bytes | None, fields: Fields) -> Head | None:
+    """The same for a request of HTTP/2, without its pseudo-header fields. None: it is malformed (RFC 9113, 8.2). Raises `HttpError`."""
+    collector = _HeaderCollector()
+    if authority is not None:
+        collector.on_header(b"host", authority)
+    for name, value, _ in fields:
+        if _FIELD_NAME(name) is None or name in _OF_CONNECTIONS or _LINE_ENDS(value) is not None:
+            return None
+        if name == b"te" and value != b"trailers":
+            return None
+        if name != b"host" or authority is None:
+            collector.on_header(name, value)
+    cookies = collector.repeated.pop("cookie", None)
+    if cookies is not None:
+        collector.headers["cookie"] = "; ".join(cookies)
+    collector.on_headers_complete()
+    return Head(collector.headers, collector.counts)
+
+
 class HeadCache:
-    """Header blocks seen before, in two generations: a full young one becomes the old one, and the old one is dropped."""
+    """Heads seen before, in two generations: a full young one becomes the old one, and the old one is dropped."""
 
     __slots__ = ("_limit", "_old", "_young")
 
     def __init__(self, limit: int = REMEMBERED_BLOCKS) -> None:
-        self._young: dict[bytes, Head] = {}
-        self._old: dict[bytes, Head] = {}
+        self._young: dict[object, Head] = {}
+        self._old: dict[object, Head] = {}
         self._limit = limit
 
     def __len__(self) -> int:
@@ -193,12 +222,29 @@ class HeadCache:
         head = self._old.get(block)
         if head is None:
             head = parse_header_block(block)
-        if len(block) <= MAX_REMEMBERED_BLOCK_BYTES:
+        self._remember(block, head, len(block))
+        return head
+
+    def fields(self, authority: bytes | None, fields: Fields) -> Head | None:
+        """The same for the fields of a request of HTTP/2, as `parse_fields`."""
+        key = authority, fields
+        head = self._young.get(key)
+        if head is not None:
+            return head
+        head = self._old.get(key)
+        if head is None:
+            head = parse_fields(authority, fields)
+            if head is None:
+                return None
+        self._remember(key, head, sum([len(name) + len(value) for name, value, _ in fields]))
+        return head
+
+    def _remember(self, key: object, head: Head, size: int) -> None:
+        if size <= MAX_REMEMBERED_BLOCK_BYTES:
             if len(self._young) >= self._limit:
                 self._old = self._young
                 self._young = {}
-            self._young[block] = head
-        return head
+            self._young[key] = head
 
 
 class LargeHeads:
@@ -340,18 +386,6 @@ class ChunkedBody:
                 if self.done:
                     return position
         return position
-
-
-def unframe(data: bytes) -> bytes:
-    """The payload of well-formed chunks without a terminating one: for a client that cannot read chunks (HTTP/1.0)."""
-    parts: list[bytes] = []
-    position = 0
-    while position < len(data):
-        end = data.index(b"\r\n", position)
-        size = int(data[position:end], 16)
-        parts.append(data[end + 2 : end + 2 + size])
-        position = end + 4 + size
-    return b"".join(parts)
 
 
 def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:

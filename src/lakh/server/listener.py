@@ -12,9 +12,8 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Callable
 
-from lakh.machinery.tls import TlsTransport, shaken
+from lakh.machinery.tls import Make, TlsTransport, shaken
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +27,9 @@ TLS_HANDSHAKE_TIMEOUT_SECONDS = 20.0
 
 
 class Listener:
-    """Listening sockets, and the handshakes under way. `make` makes the protocol of a connection."""
+    """Listening sockets, and the handshakes under way. `make` makes the protocol of a connection, told what TLS has agreed on."""
 
-    def __init__(self, make: Callable[[], asyncio.Protocol], ssl_context: ssl.SSLContext | None) -> None:
+    def __init__(self, make: Make[asyncio.Protocol], ssl_context: ssl.SSLContext | None) -> None:
         self._make = make
         self._ssl = ssl_context
         self._loop = asyncio.get_running_loop()
@@ -109,13 +108,13 @@ class Listener:
         context = self._ssl
         try:
             if context is None:
-                await self._loop.connect_accepted_socket(self._make, sock)
+                await self._loop.connect_accepted_socket(lambda: self._make(None), sock)
                 return
             ready: asyncio.Future[None] = self._loop.create_future()
             async with asyncio.timeout(TLS_HANDSHAKE_TIMEOUT_SECONDS):
                 await shaken(
                     self._loop.connect_accepted_socket(
-                        lambda: TlsTransport(self._make(), context, ready), sock
+                        lambda: TlsTransport(self._make, context, ready), sock
                     ),
                     ready,
                 )

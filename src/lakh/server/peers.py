@@ -44,8 +44,11 @@ class RawAnswer(Protocol):
     """A peer's answer."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
     body: bytes
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Names and values."""
 
 
 class PeerTransport(Protocol):

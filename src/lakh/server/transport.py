@@ -1,7 +1,7 @@
-"""The HTTP/1.1 server: sockets on one side, `Request` in and `Response` or `StreamResponse` out on the other.
+"""The HTTP server: sockets on one side, `Request` in and `Response` or `StreamResponse` out on the other.
 
 This module owns the set of connections, their tasks and their one timer. `listener` takes new connections, `exchange` has what handlers
-see, `connection` the protocol of one client, `http1` the framing.
+see, `connection` the protocol of one client of HTTP/1.1 and `multiplexed` of HTTP/2, as TLS has agreed, `answering` what they share, `http1` the framing.
 
 All connections share one timer. They are spread over `SWEEP_SLOTS` slots and one slot is looked at per tick, so a sweep of 100,000
 connections never holds the loop for more than a millisecond or so, and arming a timeout costs one assignment.
@@ -29,11 +29,14 @@ from lakh.server.exchange import (
     status_response,
 )
 from lakh.server.listener import Listener
+from lakh.server.multiplexed import Http2Connection
+from lakh.server.peer import Peer
 
 __all__ = [
     "Connection",
     "Handler",
     "ListenError",
+    "Peer",
     "PortInUse",
     "Request",
     "Response",
@@ -45,6 +48,11 @@ __all__ = [
     "Tunnel",
     "status_response",
 ]
+
+HTTP2 = "h2"
+"""Its name in ALPN."""
+
+AnyConnection = Connection | Http2Connection
 
 MAX_BODY_BYTES = 3 * 1024 * 1024  # kube-apiserver's limit for resource requests
 MAX_CONNECTIONS = 250_000
@@ -114,7 +122,7 @@ class Server:
         self.connection_count = 0
         self._max_connections = max_connections
         self._sweep_interval_seconds = sweep_interval_seconds
-        self._slots: list[set[Connection]] = [set() for _ in range(SWEEP_SLOTS)]
+        self._slots: list[set[AnyConnection]] = [set() for _ in range(SWEEP_SLOTS)]
         self._next_slot = 0
         self._tick = 0
         self._sweeper: asyncio.TimerHandle | None = None
@@ -127,7 +135,7 @@ class Server:
         """Listen on `host:port`; `port` is bound when this returns. Raises `PortInUse` or `ListenError`."""
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time()
-        listener = Listener(lambda: Connection(self), ssl_context)
+        listener = Listener(self._serve, ssl_context)
         try:
             await listener.start(host, port)
         except OSError as error:
@@ -138,6 +146,9 @@ class Server:
         self._listener = listener
         self.port = listener.port
         self._sweep()
+
+    def _serve(self, agreed: str | None) -> AnyConnection:
+        return Http2Connection(self) if agreed == HTTP2 else Connection(self)
 
     async def stop(self, grace_seconds: float) -> None:
         """Accept no more, end streams, let requests in flight finish, close; after the grace, cut everything off."""
@@ -171,10 +182,10 @@ class Server:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _connections(self) -> list[Connection]:
+    def _connections(self) -> list[AnyConnection]:
         return [connection for slot in self._slots for connection in slot]
 
-    def admit(self, connection: Connection) -> bool:
+    def admit(self, connection: AnyConnection) -> bool:
         """Count a new connection and put it under the sweep. False if there are too many, or the server stops."""
         if self.draining or self.connection_count >= self._max_connections:
             return False
@@ -184,7 +195,7 @@ class Server:
         self.connection_count += 1
         return True
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: AnyConnection) -> None:
         """A connection is gone."""
         self.large_heads.done(connection)
         slot = self._slots[connection._slot]

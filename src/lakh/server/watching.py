@@ -1,7 +1,7 @@
 """Watches: an event is encoded once for all who watch in the same form.
 
 The store's hub tells a watch which events are of its namespace, name or node; here its selectors are applied, an object that begins or ceases to
-match becomes ADDED or DELETED, and the framed bytes go into the client's connection. They are kept with the event for one turn of the loop, so the second
+match becomes ADDED or DELETED, and the bytes go into the client's stream. They are kept with the event for one turn of the loop, so the second
 watcher costs a lookup and a write. A client that does not read is cut off when it holds too much; it resumes by its resourceVersion.
 Bookmarks and ends of watches are made by one sweep over all watches.
 
@@ -54,14 +54,6 @@ KNOWN_MATCHES = 4096
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
-EVENT_BYTES = len(b'{"type":"","object":}\n')
-"""What an event has beside its type and its object."""
-
-
-def frame(data: bytes) -> bytes:
-    """One HTTP chunk."""
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
 
 class Form:
     """How a watcher wants its objects. `keys`: by kind of event, what its bytes in this form are called in the event's cache."""
@@ -91,23 +83,21 @@ class Form:
         return self.store.codec.serve(item.value, revision)
 
     def event(self, kind: str, item: Item, revision: int, headers: bool = False) -> bytes:
-        """A framed watch event."""
-        return self._frame(kind.encode(), self.encode(item, revision, headers))
+        """A watch event."""
+        return self._event(kind.encode(), self.encode(item, revision, headers))
 
-    def _frame(self, kind: bytes, served: bytes) -> bytes:
+    def _event(self, kind: bytes, served: bytes) -> bytes:
         if self.protobuf:
-            return frame(messages.watch_event(kind, served))
-        # One formatting, for objects may be large.
-        size = len(kind) + len(served) + EVENT_BYTES
-        return b'%x\r\n{"type":"%s","object":%s}\n\r\n' % (size, kind, served)
+            return messages.watch_event(kind, served)
+        return b'{"type":"%s","object":%s}\n' % (kind, served)
 
     def error(self, error: errors.StatusError) -> bytes:
-        """A framed ERROR."""
+        """An ERROR."""
         status = encode_json(error.status())
-        return self._frame(b"ERROR", rendering.to_protobuf(status) if self.protobuf else status)
+        return self._event(b"ERROR", rendering.to_protobuf(status) if self.protobuf else status)
 
     def bookmark(self, revision: int, initial_end: bool) -> bytes:
-        """A framed BOOKMARK."""
+        """A BOOKMARK."""
         notes = ',"annotations":{"%s":"true"}' % INITIAL_EVENTS_END if initial_end else ""
         if self.shape == "table":
             obj = (
@@ -128,7 +118,7 @@ class Form:
                 )
             )
         served = obj.encode()
-        return self._frame(b"BOOKMARK", rendering.to_protobuf(served) if self.protobuf else served)
+        return self._event(b"BOOKMARK", rendering.to_protobuf(served) if self.protobuf else served)
 
 
 class Watcher:
@@ -224,7 +214,7 @@ class Watcher:
             return
         self.revision = revision
         if initial_end:
-            stream.write_framed(form.bookmark(revision, True))
+            stream.write(form.bookmark(revision, True))
         self.held = [event for event in self.held or () if event.revision > revision]
         await self._send_held()
 
@@ -271,7 +261,7 @@ class Watcher:
             out.append(self.form.event("ADDED", item, item.revision, self._headers))
             self._headers = False
         if out:
-            stream.write_framed(b"".join(out))
+            stream.write(b"".join(out))
 
     def deliver(self, events: list[Event]) -> None:
         """Takes a batch of events from the store."""
@@ -332,7 +322,7 @@ class Watcher:
 
     def _send(self, stream: Stream, out: list[bytes], now: float) -> None:
         self._sent_at = now
-        stream.write_framed(out[0] if len(out) == 1 else b"".join(out))
+        stream.write(out[0] if len(out) == 1 else b"".join(out))
         if stream.buffered_bytes > SLOW_WATCHER_BYTES:
             self._cut_off(stream)
 
@@ -380,7 +370,7 @@ class Watcher:
         self.flush(0.0)
         stream = self.stream
         if stream is not None:
-            stream.write_framed(self.form.error(error))
+            stream.write(self.form.error(error))
             stream.finish()
         self.stop()
 
@@ -400,12 +390,12 @@ class Watcher:
             return
         if now >= self.ends:
             if self.bookmarks and self.held is None:
-                stream.write_framed(self.form.bookmark(self.partition.revision, False))
+                stream.write(self.form.bookmark(self.partition.revision, False))
             stream.finish()
             self.stop()
         elif self.bookmarks and now >= self.next_bookmark and self.held is None:
             self.next_bookmark = now + BOOKMARK_SECONDS
-            stream.write_framed(self.form.bookmark(self.partition.revision, False))
+            stream.write(self.form.bookmark(self.partition.revision, False))
 
 
 class Watching:
