@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from lakh import __version__
-from lakh.client.connection import RawResponse
 from lakh.client.errors import ClientError, ConnectFailed
+from lakh.client.exchange import RawResponse
 from lakh.client.kubeconfig import Config
+from lakh.client.request import raw
 from lakh.client.transport import Transport
 from lakh.server.peers import AnswerLost, Dial, NotSent
 
@@ -26,12 +27,13 @@ class HttpPeer:
             max_connections=MAX_CONNECTIONS,
             connect_attempts=1,
             connect_timeout_seconds=CONNECT_TIMEOUT_SECONDS,
+            http2=False,  # requests come as bytes of HTTP/1.1
         )
 
     async def exchange(self, method: str, payload: bytes, timeout: float) -> RawResponse:
         """See `PeerTransport`."""
         try:
-            return await self._transport.exchange(method, payload, timeout)
+            return await self._transport.exchange(raw(method, payload), timeout)
         except ConnectFailed as error:
             raise NotSent(str(error)) from error
         except ClientError as error:

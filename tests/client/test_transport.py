@@ -2,23 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-import ipaddress
 import ssl
 
 import pytest
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from lakh.client import errors, restmetrics
+from lakh.client import request as request_module
 from lakh.client import transport as transport_module
 from lakh.client.client import Client
 from lakh.client.kubeconfig import Config
 from lakh.client.resources import NODES
 from lakh.client.transport import DEFAULT_TIMEOUT_SECONDS
+
+from .certificates import self_signed
 
 
 async def test_connections_are_reused_and_bounded(api):
@@ -107,7 +104,7 @@ async def test_idle_connections_closed_by_the_server_do_not_fail_writes(api):
         api.break_connections()
         await api.until(lambda: not api.open)
         transport = client._transport
-        while transport.connections:
+        while transport.exchanges:
             await asyncio.sleep(0)
         assert not transport._idle
         await client.create(NODES, {"metadata": {"name": "m"}})
@@ -224,39 +221,14 @@ async def test_token_file_is_read_again(api, tmp_path, monkeypatch):
         await client.get(NODES, "n")
         file.write_text("two\n")
         await client.get(NODES, "n")
-        monkeypatch.setattr(transport_module, "TOKEN_FILE_SECONDS", 0.0)
+        monkeypatch.setattr(request_module, "TOKEN_FILE_SECONDS", 0.0)
         await client.get(NODES, "n")
     assert [r.headers["authorization"] for r in api.requests] == ["Bearer one", "Bearer one", "Bearer two"]
 
 
-def _certificate(tmp_path):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    key_pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return pem, key_pem
-
-
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_tls_with_client_certificate(run, fake_api, tmp_path):
-    pem, key = _certificate(tmp_path)
+    pem, key = self_signed()
     (tmp_path / "both.pem").write_bytes(pem + key)
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_context.load_cert_chain(tmp_path / "both.pem")
@@ -271,7 +243,7 @@ def test_tls_with_client_certificate(run, fake_api, tmp_path):
         async with Client(config, user_agent="t", max_connections=2) as client:
             await asyncio.gather(*(client.get(NODES, "n") for _ in range(10)))
             assert api.connections == 2
-        other, _ = _certificate(tmp_path)
+        other, _ = self_signed()
         async with Client(Config(api.url, ca_pem=other), user_agent="t") as client:
             with pytest.raises(errors.ConnectFailed, match="TLS handshake"):
                 await client.get(NODES, "n")

@@ -9,11 +9,13 @@ from typing import Any
 
 from lakh.client.client import Client, RawResponse
 from lakh.client.kubeconfig import Config
+from lakh.client.request import Heads, Request
 from lakh.server.exchange import StreamResponse
 
 from ..server.harness import Answer, Api, FakeStream
 
 EPOCH = 1_800_000_000.0
+SERVER = Config(server="http://test")
 
 
 class _Selector(selectors.SelectSelector):
@@ -83,17 +85,15 @@ class SocketlessTransport:
 
     def __init__(self, api: Api) -> None:
         self.api = api
+        self.heads = Heads(SERVER, "kubelet/test")
         self.requests: list[tuple[float, str, str]] = []
 
-    def payload(
-        self, method: str, target: str, body: bytes | None, content_type: str | None, headers: Any
-    ) -> Any:
-        return target, body, content_type
-
-    async def exchange(self, method: str, payload: Any, timeout: float) -> RawResponse:
-        target, body, content_type = payload
-        self.requests.append((asyncio.get_running_loop().time(), method, target))
-        answer: Answer = await self.api.call(method, target, body, content_type=content_type or "")
+    async def exchange(self, request: Request, timeout: float) -> RawResponse:
+        target = request.path.decode()
+        self.requests.append((asyncio.get_running_loop().time(), request.method, target))
+        answer: Answer = await self.api.call(
+            request.method, target, request.body, content_type=request.content_type or ""
+        )
         return RawResponse(answer.status, [], answer.body)
 
     def begin(self, *_: Any) -> bool:
@@ -121,7 +121,7 @@ class SocketlessTransport:
 
 def client_of(api: Api) -> tuple[Client, SocketlessTransport]:
     """A client of a server without sockets."""
-    client = Client(Config(server="http://test"), user_agent="kubelet/test")
+    client = Client(SERVER, user_agent="kubelet/test")
     transport = SocketlessTransport(api)
     client._transport = transport  # type: ignore[assignment]
     return client, transport

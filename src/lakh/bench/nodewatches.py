@@ -146,7 +146,10 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
         clients = [
             await stack.enter_async_context(
                 Client.from_kubeconfig(
-                    path, user_agent=f"lakh-bench/{__version__}", max_connections=WRITERS + 2
+                    path,
+                    user_agent=f"lakh-bench/{__version__}",
+                    max_connections=WRITERS + 2,
+                    http2=False,  # each simulated client has a connection of its own
                 )
             )
             for path in paths

@@ -217,7 +217,10 @@ async def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
 
 def _client(path: Path) -> Client:
     return Client.from_kubeconfig(
-        path, user_agent=f"lakh-bench/{__version__}", max_connections=RENEWERS + CREATE_CLIENTS
+        path,
+        user_agent=f"lakh-bench/{__version__}",
+        max_connections=RENEWERS + CREATE_CLIENTS,
+        http2=False,  # each simulated client has a connection of its own
     )
 
 

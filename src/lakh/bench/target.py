@@ -24,7 +24,10 @@ async def target(kubeconfig: Path | None, clients: int) -> AsyncIterator[Client]
     async with (
         served(kubeconfig) as path,
         Client.from_kubeconfig(
-            path, user_agent=f"lakh-bench/{__version__}", max_connections=clients
+            path,
+            user_agent=f"lakh-bench/{__version__}",
+            max_connections=clients,
+            http2=False,  # each simulated client has a connection of its own
         ) as client,
     ):
         if kubeconfig is None:

@@ -24,11 +24,11 @@ import msgspec
 
 from lakh.machinery import gonumbers
 
-from .connection import Stream
 from .errors import BadResponse, api_error
+from .exchange import RawResponse, Stream
 from .kubeconfig import Config, load_kubeconfig
 from .resources import Resource
-from .transport import DEFAULT_TIMEOUT_SECONDS, RawResponse, Transport
+from .transport import DEFAULT_TIMEOUT_SECONDS, Transport
 from .types import ObjectList, WatchEvent
 from .watch import WatchStream, decode_list
 from .writer import Writer
@@ -115,14 +115,18 @@ class Client:
         max_connections: int = 64,
         max_retries: int = MAX_RETRIES,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        http2: bool = True,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """At most `max_connections` requests are under way at once. Without `http2` each has a connection of its own, as with servers that don't speak it."""
         self.config = config
         self.user_agent = user_agent
         self.max_retries = max_retries
         self.timeout_seconds = timeout_seconds
         self._sleep = sleep
-        self._transport = Transport(config, user_agent=user_agent, max_connections=max_connections)
+        self._transport = Transport(
+            config, user_agent=user_agent, max_connections=max_connections, http2=http2
+        )
 
     @classmethod
     def from_kubeconfig(
@@ -134,6 +138,7 @@ class Client:
         context: str | None = None,
         max_retries: int = MAX_RETRIES,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        http2: bool = True,
     ) -> Client:
         """Make a client from a kubeconfig (default: `$KUBECONFIG`, then `~/.kube/config`). Raises `KubeconfigError`."""
         return cls(
@@ -142,6 +147,7 @@ class Client:
             max_connections=max_connections,
             max_retries=max_retries,
             timeout_seconds=timeout_seconds,
+            http2=http2,
         )
 
     def __repr__(self) -> str:
@@ -555,8 +561,8 @@ class Client:
         transport = self._transport
         while True:
             if answer is None:
-                payload = transport.payload(method, target, body, content_type, headers)
-                response = await transport.exchange(method, payload, timeout_seconds)
+                request = transport.heads.request(method, target, body, content_type, headers)
+                response = await transport.exchange(request, timeout_seconds)
             else:
                 response, answer = answer, None
             if response.status < 300:

@@ -22,6 +22,7 @@ __all__ = [
     "ConnectionLost",
     "KubeconfigError",
     "RequestTimeout",
+    "Unprocessed",
     "api_error",
     "has_reason",
     "is_already_exists",
@@ -90,6 +91,10 @@ class ConnectionLost(ClientError):
 
 class ConnectFailed(ConnectionLost):
     """No connection could be made. The request was not sent."""
+
+
+class Unprocessed(ConnectFailed):
+    """The server took the request's stream no more. It was not carried out."""
 
 
 class RequestTimeout(ConnectionLost):

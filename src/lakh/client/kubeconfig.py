@@ -40,8 +40,8 @@ class Config:
     insecure_skip_tls_verify: bool = False
     tls_server_name: str | None = None
 
-    def ssl_context(self) -> ssl.SSLContext | None:
-        """The TLS context that all connections share; None for http."""
+    def ssl_context(self, *, http2: bool = False) -> ssl.SSLContext | None:
+        """The TLS context that all connections share; None for http. With `http2` the server may choose that."""
         if urlsplit(self.server).scheme != "https":
             return None
         try:
@@ -51,6 +51,8 @@ class Config:
                 context.verify_mode = ssl.CERT_NONE
             if self.client_certificate_pem and self.client_key_pem:
                 _load_pair(context, self.client_certificate_pem, self.client_key_pem)
+            if http2:
+                context.set_alpn_protocols(["h2", "http/1.1"])
         except (ssl.SSLError, ValueError) as error:
             raise KubeconfigError(f"the certificates for {self.server} are unusable: {error}") from error
         return context

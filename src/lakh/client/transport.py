@@ -1,14 +1,17 @@
-"""HTTP/1.1 for API clients: a small protocol on asyncio and httptools, and a pool of its connections.
+"""The connections of an API client: a pool of places for requests, and what happens to requests on them.
 
 Ownership and order
-* `Transport` owns all connections. At most `max_connections` of them serve requests, one request at a time each;
-  requests beyond that wait in the order in which they came. A released connection is handed to the first that waits, so
-  when connections are idle nobody waits. Streams (watches) have dedicated connections outside that number.
-* A request that is cancelled or out of time closes its connection: the answer may still come and must not meet another
-  request.
+* `Transport` owns all connections. At most `max_connections` requests are under way at once; those beyond that wait in the order in which they came. Each has
+  an `Exchange` while it is: an HTTP/1.1 connection, or a lane of an HTTP/2 one, whichever the server has chosen (over TLS, by ALPN). One that is
+  released is handed to the first that waits, so when some are idle nobody waits. Streams (watches) have exchanges outside that number.
+* Over HTTP/2 everything goes through one connection. Another is made when the server takes no more streams of the first, and too few of those
+  are requests, whose end could be waited for.
+* A request that is cancelled or out of time gives up its exchange: the answer may still come and must not meet another request. That closes an
+  HTTP/1.1 connection, and resets a stream of HTTP/2.
 
 Failures
 * Nothing sent yet (no connection, or a pooled one that was closed meanwhile): dialled anew, a few times, for any method.
+* Sent, and not carried out as the server says (HTTP/2 only): sent again, a few times, for any method.
 * Broken before the first byte of the answer, on a reused connection: the server has most likely closed it for being idle.
   GET, HEAD and OPTIONS are tried once more on a fresh connection. Nothing else is: a write may have been carried out, and its
   repetition would report a conflict with itself.
@@ -24,7 +27,6 @@ import asyncio
 import random
 import socket
 import ssl
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -33,12 +35,15 @@ from urllib.parse import urlsplit
 
 from lakh.machinery import tls
 
-from .connection import Connection, NotSent, RawResponse, Stream
-from .errors import ClientClosed, ClientError, ConnectFailed, ConnectionLost, RequestTimeout
+from .connection import Connection
+from .errors import ClientClosed, ClientError, ConnectFailed, ConnectionLost, RequestTimeout, Unprocessed
+from .exchange import Exchange, NotSent, RawResponse, Stream
+from .http2 import Lane, Multiplexed
 from .kubeconfig import Config
+from .request import RETRIABLE, Heads, Request
 from .restmetrics import RestMetrics
 
-__all__ = ["DEFAULT_TIMEOUT_SECONDS", "RawResponse", "Stream", "Transport"]
+__all__ = ["DEFAULT_TIMEOUT_SECONDS", "Transport"]
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
 SWEEP_SECONDS = 0.25
@@ -46,13 +51,11 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 CONNECT_ATTEMPTS = 5
 CONNECT_BACKOFF_SECONDS = 0.05
 """First delay between dials; doubles. All attempts together wait about a second: a server's quick restart."""
-TOKEN_FILE_SECONDS = 60.0
-"""A token file is read again when this old, as client-go does it."""
+UNPROCESSED_ATTEMPTS = 6
+"""Of one request that the server does not take: as often as Go tries."""
 KEEPALIVE_IDLE_SECONDS = 30
 KEEPALIVE_INTERVAL_SECONDS = 10
 KEEPALIVE_PROBES = 3
-
-_RETRIABLE = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
 class Transport:
@@ -68,41 +71,38 @@ class Transport:
         max_connections: int = 64,
         connect_attempts: int = CONNECT_ATTEMPTS,
         connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
+        http2: bool = True,
     ) -> None:
         if max_connections < 1:
             raise ValueError("max_connections must be at least 1")
-        if not user_agent or not user_agent.isascii() or not user_agent.isprintable():
-            raise ValueError(f"user_agent {user_agent!r} must be printable ASCII")
+        self.heads = Heads(config, user_agent)
         parts = urlsplit(config.server)
         self.server = config.server
         self.closed = False
         self.max_connections = max_connections
         self._connect_attempts = connect_attempts
         self._connect_timeout_seconds = connect_timeout_seconds
-        self.connections: set[Connection] = set()
+        self.exchanges: set[Exchange] = set()
+        self.multiplexed: list[Multiplexed] = []
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._prefix = parts.path
-        self._ssl = config.ssl_context()
+        self._ssl = config.ssl_context(http2=http2)
         self._server_hostname = (config.tls_server_name or self._host) if self._ssl else None
-        self._token = config.token
-        self._token_file = config.token_file
-        self._token_read_at = float("-inf")
-        self._idle: list[Connection] = []
+        self._shares = http2 and self._ssl is not None
+        """A connection is likely to serve all: HTTP/2 was chosen last, or nothing yet."""
+        self._dialling: asyncio.Future[OSError | None] | None = None
+        self._idle: list[Exchange] = []
         self._slots_used = 0
-        self._waiting: deque[tuple[asyncio.Future[Connection | None], float]] = deque()
+        self._slots_dialling = 0
+        self._waiting: deque[tuple[asyncio.Future[Exchange | None], float]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
         self._all_gone: asyncio.Future[None] | None = None
         self._bound = False
-        host = parts.netloc.rpartition("@")[2]
-        self._metrics = RestMetrics(host)
-        self._agent = f" HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {user_agent}\r\n"
-        self._head = ""
-        self._set_token(self._token)
+        self._metrics = RestMetrics(self.heads.host)
 
     def __repr__(self) -> str:
         return (
-            f"Transport({self.server!r}, connections={len(self.connections)}, idle={len(self._idle)}, "
+            f"Transport({self.server!r}, exchanges={len(self.exchanges)}, idle={len(self._idle)}, "
             f"waiting={len(self._waiting)})"
         )
 
@@ -116,21 +116,23 @@ class Transport:
         headers: Mapping[str, str] | None = None,
     ) -> RawResponse:
         """One request and its whole answer, whatever its status. `timeout` includes waiting for a connection."""
-        return await self.exchange(method, self.payload(method, target, body, content_type, headers), timeout)
+        return await self.exchange(self.heads.request(method, target, body, content_type, headers), timeout)
 
-    async def exchange(self, method: str, payload: bytes, timeout: float) -> RawResponse:
-        """The same for a request that its caller has put into bytes."""
+    async def exchange(self, request: Request, timeout: float) -> RawResponse:
+        """The same for a request that has been made."""
         if self.closed or not self._bound:
             self._bind()
+        method = request.method
         deadline = self.loop.time() + timeout
         fresh = False
+        refusals = 0
         try:
             while True:
-                connection = (
-                    self._idle.pop() if self._idle and not fresh else await self._acquire(deadline, fresh)
-                )
-                reused = connection.uses > 0
-                answer = self._send(connection, payload, deadline, head_only=method == "HEAD")
+                exchange = None if fresh else self._free()
+                if exchange is None:
+                    exchange = await self._acquire(deadline, fresh)
+                reused = exchange.reused
+                answer = self._send(exchange, request, deadline)
                 if answer is None:
                     continue
                 try:
@@ -139,16 +141,27 @@ class Transport:
                     return found
                 except RequestTimeout:
                     raise
+                except Unprocessed as error:
+                    refusals += 1
+                    await self._wait_to_retry(error, refusals, deadline)
                 except ConnectionLost:
-                    if fresh or not reused or connection.answered or method not in _RETRIABLE:
+                    if fresh or not reused or exchange.answered or method not in RETRIABLE:
                         raise
                     fresh = True
                 except asyncio.CancelledError:
-                    connection.fail(ConnectionLost("the request was cancelled"))
+                    exchange.give_up(answer)
                     raise
         except ClientError:
             self._metrics.failed(method)
             raise
+
+    async def _wait_to_retry(self, error: Unprocessed, refusals: int, deadline: float) -> None:
+        """Raises the error when that was often enough. The first is most likely a connection's end: no reason to wait."""
+        delay = CONNECT_BACKOFF_SECONDS * 2 ** (refusals - 2) * (0.5 + random.random())
+        if refusals >= UNPROCESSED_ATTEMPTS or self.loop.time() + delay > deadline:
+            raise error
+        if refusals > 1:
+            await asyncio.sleep(delay)
 
     def begin(
         self,
@@ -159,30 +172,30 @@ class Transport:
         timeout: float,
         done: Callable[[RawResponse | ClientError], None],
     ) -> bool:
-        """A request without a task: sent at once, if a connection is idle; else False. `done` gets what `request` would return or raise.
+        """A request without a task: sent at once, if there is a place for it; else False. `done` gets what `request` would return or raise.
 
-        Not for HEAD, nor for reads: they aren't tried again.
+        Not for HEAD, nor for reads: they aren't tried again. Neither is what was `Unprocessed`.
         """
         self._bind()
-        if not self._idle:
+        if not self._idle and self._slots_used >= self.max_connections:
             return False
         began = self.loop.time()
-        payload = self.payload(method, target, body, content_type, None)
-        while self._idle:
-            answer = self._send(self._idle.pop(), payload, began + timeout, head_only=False)
+        request = self.heads.request(method, target, body, content_type, None)
+        while (exchange := self._free()) is not None:
+            answer = self._send(exchange, request, began + timeout)
             if answer is not None:
                 answer.add_done_callback(partial(self._ended, method, began, done))
                 return True
         return False
 
     def _send(
-        self, connection: Connection, payload: bytes, deadline: float, *, head_only: bool
+        self, exchange: Exchange, request: Request, deadline: float
     ) -> asyncio.Future[RawResponse] | None:
-        """Send on a connection; the sweep minds the deadline. None: it was closed meanwhile, nothing was sent, and it is no longer ours."""
+        """Send; the sweep minds the deadline. None: the connection was closed meanwhile, nothing was sent, and it is no longer ours."""
         try:
-            answer = connection.send(payload, deadline, head_only=head_only)
+            answer = exchange.send(request, deadline)
         except NotSent:
-            self.discard(connection)
+            self.discard(exchange)
             return None
         if self._sweeper is None:
             self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
@@ -207,22 +220,37 @@ class Transport:
     async def stream(
         self, method: str, target: str, *, timeout: float, limit_seconds: float | None = None
     ) -> Stream:
-        """Send a request on a connection of its own; return when the head of its answer is there."""
+        """Send a request on an exchange of its own; return when the head of its answer is there."""
         self._bind()
         deadline = self.loop.time() + timeout
-        payload = self.payload(method, target, None, None, None)
-        connection = await self._dial(deadline)
-        try:
-            opening = connection.open_stream(payload, deadline)
-        except NotSent as error:
-            raise ConnectionLost(f"{self.server}: connection lost") from error
-        if self._sweeper is None:
-            self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
-        try:
-            stream = await opening
-        except asyncio.CancelledError:
-            connection.fail(ConnectionLost("the request was cancelled"))
-            raise
+        request = self.heads.request(method, target, None, None, None)
+        refusals = 0
+        fresh = False
+        while True:
+            exchange = await self._dial(deadline)
+            reused = exchange.reused
+            try:
+                opening = exchange.open_stream(request, deadline)
+            except NotSent as error:
+                self.discard(exchange)
+                raise ConnectionLost(f"{self.server}: connection lost") from error
+            if self._sweeper is None:
+                self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+            try:
+                stream = await opening
+                break
+            except RequestTimeout:
+                raise
+            except Unprocessed as error:
+                refusals += 1
+                await self._wait_to_retry(error, refusals, deadline)
+            except ConnectionLost:
+                if fresh or not reused or exchange.answered or method not in RETRIABLE:
+                    raise
+                fresh = True
+            except asyncio.CancelledError:
+                exchange.fail(ConnectionLost("the request was cancelled"))
+                raise
         self._metrics.answered(method, stream.status, self.loop.time() - deadline + timeout)
         if limit_seconds is not None:
             stream.limit(limit_seconds)
@@ -236,67 +264,14 @@ class Transport:
         if self._sweeper is not None:
             self._sweeper.cancel()
         error = ClientClosed("the client is closed")
-        while self._waiting:
-            waiter, _ = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_exception(error)
-        for connection in list(self.connections):
+        self._fail_waiting(error)
+        for exchange in list(self.exchanges):
+            exchange.fail(error)
+        for connection in list(self.multiplexed):
             connection.fail(error)
-        while self.connections:
+        while self.exchanges or self.multiplexed:
             self._all_gone = self.loop.create_future()
             await self._all_gone
-
-    # Requests as bytes
-
-    def _set_token(self, token: str | None) -> None:
-        self._token = token
-        authorization = f"Authorization: Bearer {token}\r\n" if token else ""
-        if authorization.count("\n") > 1:
-            raise ValueError("the token contains a line break")
-        self._head = f"{self._agent}{authorization}"
-
-    def _refresh_token(self) -> None:
-        now = time.monotonic()
-        if self._token_file is None or now - self._token_read_at < TOKEN_FILE_SECONDS:
-            return
-        try:
-            token = self._token_file.read_text().strip()
-        except OSError as error:
-            if self._token is None:
-                raise ConnectFailed(f"token file {self._token_file}: {error}") from error
-            token = self._token  # keep the old one; the server judges it
-        self._token_read_at = now
-        self._set_token(token)
-
-    def payload(
-        self,
-        method: str,
-        target: str,
-        body: bytes | None,
-        content_type: str | None,
-        headers: Mapping[str, str] | None,
-    ) -> bytes:
-        """A request in bytes, for `exchange`."""
-        if self._token_file is not None:
-            self._refresh_token()
-        extra = "Accept: application/json\r\n"
-        if headers is not None:
-            if not any(name.lower() == "accept" for name in headers):
-                headers = {"Accept": "application/json", **headers}
-            extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            if (
-                extra.count("\n") != len(headers)
-                or not target.isprintable()
-                or " " in target
-                or " " in method
-            ):
-                raise ValueError("line break or space in the request's head")
-        if body is None:
-            length = "" if method in _RETRIABLE else "Content-Length: 0\r\n"
-            return f"{method} {self._prefix}{target}{self._head}{extra}{length}\r\n".encode("latin-1")
-        kind = f"Content-Type: {content_type}\r\n" if content_type else ""
-        head = f"{method} {self._prefix}{target}{self._head}{extra}{kind}Content-Length: {len(body)}\r\n\r\n"
-        return head.encode("latin-1") + body
 
     # The pool
 
@@ -307,19 +282,63 @@ class Transport:
             self.loop = asyncio.get_running_loop()
             self._bound = True
 
-    async def _acquire(self, deadline: float, fresh: bool) -> Connection:
+    def _free(self) -> Exchange | None:
+        """One that is idle, or a lane that costs no dialling."""
+        if self._idle:
+            return self._idle.pop()
+        if not self.multiplexed or self._slots_used >= self.max_connections or self._anybody_waits():
+            return None
+        return self._pooled_lane()
+
+    def _pooled_lane(self) -> Lane | None:
+        """A lane in a slot of its own, of which there has to be one."""
+        lane = self._lane()
+        if lane is not None:
+            self._slots_used += 1
+            lane.pooled = True
+            self.exchanges.add(lane)
+        return lane
+
+    def _lane(self) -> Lane | None:
+        """A new lane of a connection that has room for one."""
+        for connection in self.multiplexed:
+            if connection.room:
+                return connection.lane()
+        return None
+
+    def _anybody_waits(self) -> bool:
+        while self._waiting and self._waiting[0][0].done():
+            self._waiting.popleft()
+        return bool(self._waiting)
+
+    def _crowded(self) -> bool:
+        """The server takes no more streams, and half of them are requests, which don't last: it is not worth another connection."""
+        limits = [connection.peer_max_streams for connection in self.multiplexed if not connection.leaving]
+        if not limits or any(connection.room for connection in self.multiplexed):
+            return False
+        return 0 < self._slots_used >= min(limits) // 2
+
+    async def _acquire(self, deadline: float, fresh: bool) -> Exchange:
         if fresh and self._idle:
             # The others that idle are probably as dead as the one that has failed: make room for a new one.
             self._idle[0].fail(ConnectionLost("replaced"))
         if self._idle and not fresh:
             return self._idle.pop()
-        if self._slots_used < self.max_connections:
+        # A connection for all is dialled by one of them.
+        if (
+            self._slots_used < self.max_connections
+            and not (self._shares and self._slots_dialling)
+            and not self._crowded()
+            and not self._anybody_waits()
+        ):
             self._slots_used += 1
             return await self._dial_in_slot(deadline)
-        waiter: asyncio.Future[Connection | None] = self.loop.create_future()
+        waiter: asyncio.Future[Exchange | None] = self.loop.create_future()
         self._waiting.append((waiter, deadline))
+        if self._sweeper is None:
+            self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
         try:
-            connection = await waiter
+            exchange = await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 given = waiter.result()  # handed over in the turn of the cancellation: pass it on
@@ -328,17 +347,44 @@ class Transport:
                 elif not given.closed:
                     self.release(given)
             raise
-        return connection if connection is not None else await self._dial_in_slot(deadline)
+        return exchange if exchange is not None else await self._dial_in_slot(deadline)
 
-    async def _dial_in_slot(self, deadline: float) -> Connection:
+    async def _dial_in_slot(self, deadline: float) -> Exchange:
         """Connect, for a slot that the caller holds; give the slot back on failure."""
+        self._slots_dialling += 1
         try:
-            connection = await self._dial(deadline)
-        except BaseException:
+            exchange = await self._dial(deadline)
+        except BaseException as error:
+            self._slots_dialling -= 1
+            if (
+                isinstance(error, ConnectFailed)
+                and self._shares
+                and not self.multiplexed
+                and self.loop.time() < deadline
+            ):
+                self._fail_waiting(error)  # none of them would fare better
             self._free_slot()
             raise
-        connection.pooled = True
-        return connection
+        self._slots_dialling -= 1
+        exchange.pooled = True
+        self._grant()
+        return exchange
+
+    def _grant(self) -> None:
+        """There may be more room than when the first began to wait."""
+        while self._slots_used < self.max_connections and self._anybody_waits():
+            lane = self._pooled_lane()
+            if lane is None:
+                if self._shares:
+                    return
+                self._slots_used += 1  # each dials for itself
+            self._waiting.popleft()[0].set_result(lane)
+
+    def _fail_waiting(self, error: ClientError) -> None:
+        while self._waiting:
+            waiter, _ = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
 
     def _free_slot(self) -> None:
         """A slot is free: the first that waits may dial."""
@@ -349,40 +395,53 @@ class Transport:
                 return
         self._slots_used -= 1
 
-    def release(self, connection: Connection) -> None:
-        """The connection is free: the first that waits gets it."""
+    def release(self, exchange: Exchange) -> None:
+        """It is free: the first that waits gets it."""
         while self._waiting:
             waiter, _ = self._waiting.popleft()
             if not waiter.done():
-                waiter.set_result(connection)
+                waiter.set_result(exchange)
                 return
-        self._idle.append(connection)
+        self._idle.append(exchange)
 
-    def dropped(self, connection: Connection) -> None:
-        """The connection will serve no more requests."""
-        if connection.pooled:
-            connection.pooled = False
-            if connection in self._idle:
-                self._idle.remove(connection)
+    def dropped(self, exchange: Exchange) -> None:
+        """It will serve no more requests."""
+        if exchange.pooled:
+            exchange.pooled = False
+            if exchange in self._idle:
+                self._idle.remove(exchange)
             self._free_slot()
 
-    def discard(self, connection: Connection) -> None:
-        """Give up a connection that was found to be closing."""
-        connection.fail(ConnectionLost("closed by the server while idle"))
+    def discard(self, exchange: Exchange) -> None:
+        """Give up one that was found to be closing."""
+        exchange.fail(ConnectionLost("closed by the server while idle"))
 
-    def connection_gone(self, connection: Connection) -> None:
-        """Its socket is closed."""
-        self.connections.discard(connection)
-        if not self.connections and self._all_gone is not None and not self._all_gone.done():
+    def gone(self, what: object) -> None:
+        """Nothing is left of an exchange, or of what carried several."""
+        if isinstance(what, Multiplexed):
+            if what in self.multiplexed:
+                self.multiplexed.remove(what)
+        elif isinstance(what, Exchange):
+            self.exchanges.discard(what)
+            if self._waiting and self._shares and not self.closed:
+                self._grant()
+        if (
+            self._all_gone is not None
+            and not self.exchanges
+            and not self.multiplexed
+            and not self._all_gone.done()
+        ):
             self._all_gone.set_result(None)
 
-    async def _dial(self, deadline: float) -> Connection:
-        """Connect, with a few attempts. The caller owns the connection's slot, if it takes one."""
+    # Connecting
+
+    async def _dial(self, deadline: float) -> Exchange:
+        """Connect, with a few attempts. The caller owns the exchange's slot, if it takes one."""
         attempt = 0
         while True:
             attempt += 1
             try:
-                connection = await self._connect(deadline)
+                exchange = await self._connect(deadline)
             except TimeoutError as error:
                 raise ConnectFailed(f"{self.server}: no connection in time") from error
             except ssl.SSLError as error:
@@ -394,35 +453,80 @@ class Transport:
                 await asyncio.sleep(delay)
                 continue
             if self.closed:
-                connection.fail(ClientClosed("the client is closed"))
+                exchange.fail(ClientClosed("the client is closed"))
                 raise ClientClosed("the client is closed")
-            if connection.closed:
+            if exchange.closed:
                 raise ConnectFailed(f"{self.server}: the server closed the new connection")
             # Only now is it ours: one whose dialling is cancelled never tells us that it is gone.
-            self.connections.add(connection)
-            return connection
+            self.exchanges.add(exchange)
+            return exchange
 
-    async def _connect(self, deadline: float) -> Connection:
-        def protocol() -> Connection:
-            return Connection(self)
-
+    async def _connect(self, deadline: float) -> Exchange:
+        """A lane of a connection that is there or being made, or a connection."""
         async with asyncio.timeout_at(min(deadline, self.loop.time() + self._connect_timeout_seconds)):
-            transport: asyncio.Transport
-            if self._ssl is None:
-                transport, connection = await self.loop.create_connection(protocol, self._host, self._port)
-            else:
-                assert self._server_hostname is not None
-                transport, connection = await tls.connect(
-                    lambda agreed: protocol(), self._host, self._port, self._ssl, self._server_hostname
-                )
-        _keep_alive(transport.get_extra_info("socket"))
-        return connection
+            while self._shares:
+                lane = self._lane()
+                if lane is not None:
+                    return lane
+                if self._dialling is None:
+                    return await self._connect_for_all()
+                dialling = self._dialling
+                await asyncio.wait((dialling,))
+                error = dialling.result()
+                if error is not None:
+                    raise error
+            return await self._open()
+
+    async def _connect_for_all(self) -> Exchange:
+        """Others that need a connection wait for this one, and share its failure."""
+        dialling = self._dialling = self.loop.create_future()
+        error: OSError | None = None
+        try:
+            return await self._open()
+        except OSError as failed:
+            error = failed
+            raise
+        finally:
+            self._dialling = None
+            dialling.set_result(error)
+
+    async def _open(self) -> Exchange:
+        if self._ssl is None:
+            transport, connection = await self.loop.create_connection(
+                lambda: Connection(self), self._host, self._port
+            )
+            _keep_alive(transport.get_extra_info("socket"))
+            return connection
+        assert self._server_hostname is not None
+        encrypted, agreed = await tls.connect(
+            self._agreed, self._host, self._port, self._ssl, self._server_hostname
+        )
+        _keep_alive(encrypted.get_extra_info("socket"))
+        self._shares = isinstance(agreed, Multiplexed)
+        if not isinstance(agreed, Multiplexed):
+            return agreed
+        try:
+            await agreed.ready
+        except BaseException:
+            agreed.fail(ConnectionLost("nobody waits for it"))
+            raise
+        if agreed.closed:
+            raise ConnectionResetError("the server closed the new connection")
+        if self.closed:
+            error = ClientClosed("the client is closed")
+            agreed.fail(error)
+            raise error
+        self.multiplexed.append(agreed)
+        return agreed.lane()
+
+    def _agreed(self, name: str | None) -> Connection | Multiplexed:
+        return Multiplexed(self) if name == "h2" else Connection(self)
 
     def _sweep(self) -> None:
-        """Fail what is out of time: requests in flight and requests that wait for a connection."""
+        """Fail what is out of time: requests in flight and requests that wait for their turn."""
         now = self.loop.time()
         if self._waiting:  # before connections: a place that becomes free is not for those out of time
-            kept: deque[tuple[asyncio.Future[Connection | None], float]] = deque()
+            kept: deque[tuple[asyncio.Future[Exchange | None], float]] = deque()
             for waiter, deadline in self._waiting:
                 if waiter.done():
                     continue
@@ -432,10 +536,10 @@ class Transport:
                     kept.append((waiter, deadline))
             self._waiting = kept
         busy = False
-        for connection in list(self.connections):
-            if connection.busy:
-                if connection.deadline <= now:
-                    connection.fail(RequestTimeout(f"{self.server}: no answer in time"))
+        for exchange in list(self.exchanges):
+            if exchange.busy:
+                if exchange.deadline <= now:
+                    exchange.fail(RequestTimeout(f"{self.server}: no answer in time"))
                 else:
                     busy = True
         self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep) if busy or self._waiting else None

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from .errors import BadResponse, api_error
-from .transport import Stream
+from .exchange import Stream
 from .types import ListMeta, ObjectList, ObjectView, WatchEvent
 
 __all__ = ["LineSplitter", "WatchStream", "decode_list", "watch_decoder"]

@@ -12,8 +12,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from .connection import RawResponse
-from .errors import ClientError
+from .errors import ClientError, Unprocessed
+from .exchange import RawResponse
 from .tasks import TaskGuard
 from .transport import Transport
 
@@ -65,7 +65,9 @@ class Writer:
     def _begun(self, request: Request, done: Done, answer: RawResponse | ClientError) -> None:
         if self._closed:
             return
-        if isinstance(answer, ClientError):
+        if isinstance(answer, Unprocessed):
+            self._guard.spawn(self._finish(request, done, None), name="write")
+        elif isinstance(answer, ClientError):
             done(answer)
         elif answer.status < 300:
             done(answer.body)
