@@ -173,6 +173,31 @@ class TestWatches:
             ("DELETED", "a"),
         ]
 
+    @pytest.mark.parametrize(
+        ("selector", "told"),
+        [
+            ("spec.nodeName%3Dn1", ["ADDED", "MODIFIED", "DELETED"]),
+            ("spec.nodeName!%3Dn1", ["ADDED", "MODIFIED", "DELETED"]),
+            ("spec.nodeName!%3D", ["ADDED", "MODIFIED", "DELETED"]),
+            ("spec.nodeName!%3Dn2", ["ADDED", "MODIFIED", "MODIFIED", "MODIFIED", "DELETED"]),
+            ("spec.nodeName%3D", ["ADDED", "MODIFIED", "DELETED"]),
+            ("spec.nodeName!%3D&labelSelector=a%3Db", ["ADDED", "DELETED"]),
+        ],
+    )
+    async def test_selectors_of_nodes_turn_changes_into_adds_and_deletes(
+        self, api: Api, selector: str, told: list[str]
+    ) -> None:
+        stream = await api.watch(f"/api/v1/pods?watch=1&fieldSelector={selector}")
+        await api.post(PODS, pod("a"))
+        await api.patch(f"{PODS}/a", {"metadata": {"labels": {"a": "b"}}})
+        await api.post(f"{PODS}/a/binding", {"metadata": {"name": "a"}, "target": {"name": "n1"}})
+        await api.patch(f"{PODS}/a", {"metadata": {"labels": {"a": "c"}}})
+        await api.delete(f"{PODS}/a?gracePeriodSeconds=0")
+        await api.post(PODS, pod("b"))
+        await api.post(f"{PODS}/b/binding", {"metadata": {"name": "b"}, "target": {"name": "n1"}})
+        events = await stream.until(len(told))
+        assert [e["type"] for e in events if e["object"]["metadata"]["name"] == "a"] == told
+
     async def test_pods_of_a_node_that_are_there_already(self, api: Api) -> None:
         """What a kubelet asks for when it starts: found by the store's index, whatever else there is."""
         for number in range(5):

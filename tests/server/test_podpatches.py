@@ -59,7 +59,7 @@ class OnePod:
 
     def delete(self, key: str, *, expect: int) -> Any:
         async def gone() -> None:
-            pass
+            self.put_ = b"", (), True
 
         return gone()
 
@@ -131,11 +131,11 @@ def made(annotations: dict[str, str] | None = None, finalizers: list[str] | None
     return Item(KEY, value, terms, 2, 2)
 
 
-def marked(item: Item) -> Item:
+def marked(item: Item, grace_seconds: int = 30) -> Item:
     """A pod that is being deleted."""
     store = ResourceStore(RESOURCE, None)  # type: ignore[arg-type]
     pod = store.codec.decode_stored(item.value)
-    pod.metadata.deletionTimestamp, pod.metadata.deletionGracePeriodSeconds = NOW, 30
+    pod.metadata.deletionTimestamp, pod.metadata.deletionGracePeriodSeconds = NOW, grace_seconds
     return Item(KEY, store.codec.encode_stored(pod), item.terms, 2, 3)
 
 
@@ -188,15 +188,19 @@ def test_the_last_finalizer() -> None:
     assert b"job-tracking" not in after.value
 
 
-@pytest.mark.parametrize(
-    "item",
-    [
-        marked(made(finalizers=[FINALIZER])),
-        made({"kubernetes.io/config.mirror": "x"}, finalizers=[FINALIZER]),
-    ],
-    ids=["being deleted", "mirror"],
-)
-def test_pods_that_are_judged(item: Item) -> None:
+def test_a_pod_that_is_being_deleted() -> None:
+    item = marked(made(finalizers=[FINALIZER]))
+    item, stayed = ways(item, started(item), "status", "kubelet")
+    assert stayed
+    item = marked(item, grace_seconds=0)
+    assert not ways(item, started(item, 1_800_000_001.0), "status", "kubelet")[1]
+    after, stayed = ways(item, _REMOVE_FINALIZER, "", "controllers")
+    assert stayed
+    assert after.value == b"", "it is gone"
+
+
+def test_pods_that_are_judged() -> None:
+    item = made({"kubernetes.io/config.mirror": "x"}, finalizers=[FINALIZER])
     assert not ways(item, _REMOVE_FINALIZER, "", "controllers")[1]
     assert not ways(item, started(item), "status", "kubelet")[1]
 
@@ -224,14 +228,17 @@ ANNOTATIONS: tuple[dict[str, str], ...] = (
     {"a": '"finalizers":["x"],"status":{'},
     {"a": '"},"spec":{', "b": '],"name":"'},
     {"uid": "x"},
+    {"deletionTimestamp": "x", "deletionGracePeriodSeconds": "0"},
 )
 items = st.builds(
-    lambda annotations, finalizers, mark, spec: (marked if mark else lambda i: i)(
+    lambda annotations, finalizers, grace, spec: (
         made(annotations, finalizers, **spec)
+        if grace is None
+        else marked(made(annotations, finalizers, **spec), grace)
     ),
     st.sampled_from(ANNOTATIONS),
     st.sampled_from(([], [FINALIZER], [FINALIZER, "example.com/f"], [FINALIZER, "example.com/f", FINALIZER])),
-    st.sampled_from((False, False, False, True)),
+    st.sampled_from((None, None, None, 0, 30)),
     st.sampled_from(
         (
             {},
@@ -364,6 +371,8 @@ def test_as_any_patch(
     if runs:
         item, _ = ways(item, started(item), "status", "kubelet")
     for (subresource, patch), manager, text in written:
+        if not item.value:
+            break  # it is gone
         item, _ = ways(item, text(msgspec.json.encode(patch)), subresource, manager)
 
 

@@ -17,10 +17,9 @@ becomes of both is looked up by their bytes. The pod's own address is in its set
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -34,7 +33,7 @@ from lakh.machinery.shapes import shape_of
 from lakh.machinery.tracking import Endpoint
 from lakh.machinery.typed import compare
 from lakh.server.codec import AFTER_MANAGED, MANAGED, MANAGED_END
-from lakh.store.state import Item
+from lakh.store.state import Event, Item
 
 if TYPE_CHECKING:
     from lakh.server.routing import RequestInfo
@@ -47,6 +46,9 @@ MAX_REMEMBERED_BYTES = 4096
 
 _POD, _POD_STATUS = "io.k8s.api.core.v1.Pod", "io.k8s.api.core.v1.PodStatus"
 _DELETED = b'"deletionTimestamp":"'
+# Its value is a number, which no label or annotation has.
+_GRACE = b'"deletionGracePeriodSeconds":'
+_STAYS, _WAITS, _OVER = range(3)
 _FINALIZERS = b'"finalizers":['
 # In annotations that have a meaning, which may not be a valid one: mirror pods, costs of deletion, seccomp and AppArmor.
 _MEANINGS = (b"/config.mirror", b"/pod-deletion-cost", b".security.")
@@ -55,7 +57,7 @@ _SPEC = b'"},"spec":{'
 _STATUS = b',"status":{'
 _STATUS_SIZE = len(_STATUS) - 1
 # What is judged by more than the status, if a container says it.
-_JUDGED = (b'"user":', b'"allocatedResourcesStatus":')
+_USER, _DEVICES = b'"user":', b'"allocatedResourcesStatus":'
 # The path element of an address in a set of fields at rest.
 _ADDRESS = b'"k:{\\"ip\\":\\"%b\\"}"'
 _STAND_IN = _ADDRESS % b""
@@ -141,43 +143,64 @@ class _OrdinaryError(Exception):
     """It takes the ordinary way to say what becomes of this, or what is wrong with it."""
 
 
-def queue(store: ResourceStore, info: RequestInfo, body: bytes, manager: str) -> asyncio.Future[Item] | None:
+class Patched(NamedTuple):
+    """What a pod at rest is then. `essential`: it leads to a deletion; `gone`: that was all it waited for."""
+
+    value: bytes
+    essential: bool
+    gone: bool
+
+
+def queue(store: ResourceStore, info: RequestInfo, body: bytes, manager: str) -> Awaitable[Item] | None:
     """Queues the write of a strategic merge patch of a pod or of its status; done when it is durable. None when it is another patch, or something is
     wrong with it: then nothing was done."""
     item = store.partition.head(store.key(info.namespace, info.name))
     if item is None:
         return None
     subresource = info.subresource
-    patched = status if subresource == "status" else release
-    value = patched(item.value, body, manager, times.now(), store.codec.endpoint(subresource))
-    if value is None:
+    make = status if subresource == "status" else release
+    patched = make(item.value, body, manager, times.now(), store.codec.endpoint(subresource))
+    if patched is None:
         return None
-    # A finalizer less may be what a deletion waits for.
-    return store.partition.put(
-        item.key, value, expect=item.revision, terms=item.terms, essential=not subresource
-    )
+    value, essential, gone = patched
+    if gone:
+        deletion = store.partition.delete(item.key, expect=item.revision)
+        return _gone(deletion, Item(item.key, value, (), item.create_revision, item.revision))
+    return store.partition.put(item.key, value, expect=item.revision, terms=item.terms, essential=essential)
 
 
-def status(stored: bytes, body: bytes, manager: str, now: str, endpoint: Endpoint) -> bytes | None:
+async def _gone(deletion: Awaitable[Event], last: Item) -> Item:
+    await deletion
+    return last
+
+
+def status(stored: bytes, body: bytes, manager: str, now: str, endpoint: Endpoint) -> Patched | None:
     """What a pod at rest is after a kubelet's patch of its status; None when that is another patch, or wrong."""
-    managed, managed_end, spec = _places(stored)
+    managed, managed_end, spec, deletion = _places(stored)
     at = stored.rfind(_STATUS, spec) + _STATUS_SIZE if managed else 0
-    if at < _STATUS_SIZE or b'"$' in body:
+    # Directives begin with a dollar. A pod whose grace period is over may have waited for this.
+    if at < _STATUS_SIZE or b"$" in body or deletion == _OVER:
         return None
     try:
         patch = _decode_said(body)
-        # Then no name is there twice.
-        if _encode(_decode_any(body)) != body:
+        said = patch.status
+        conditions = bytes(said.conditions or b"")
+        # Then no name is there twice, for those of conditions are looked at by themselves.
+        rest = body.replace(conditions, b"0", 1)
+        if not conditions or _encode(_decode_any(rest)) != rest:
             return None
         _check(body)
         after = _decode_status(stored[at:-1])
-        changed, removed = _merge(after, patch.status)
+        changed, removed = _merge(after, said, conditions)
     except (*_MALFORMED, _OrdinaryError):
         return None
     uid = patch.metadata.uid
-    if (uid and uid.encode() != stored[spec - _UID_SIZE : spec]) or not (changed or removed):
-        return None
-    if any(stored.find(judged, at) >= 0 for judged in _JUDGED):
+    if (
+        (uid and uid.encode() != stored[spec - _UID_SIZE : spec])
+        or not (changed or removed)
+        or stored.find(_USER, at) >= 0
+        or stored.find(_DEVICES, at) >= 0
+    ):
         return None
     at_rest = stored[managed:managed_end]
     own = _ADDRESS % after.podIPs[0].ip.encode() if after.podIPs else b""
@@ -192,14 +215,15 @@ def status(stored: bytes, body: bytes, manager: str, now: str, endpoint: Endpoin
         return None
     if own:
         entries = entries.replace(_STAND_IN, own)
-    return b"".join((stored[:managed], entries, stored[managed_end:at], _encode(after), b"}"))
+    value = b"".join((stored[:managed], entries, stored[managed_end:at], _encode(after), b"}"))
+    return Patched(value, deletion != _STAYS, False)
 
 
-def release(stored: bytes, body: bytes, manager: str, now: str, endpoint: Endpoint) -> bytes | None:
+def release(stored: bytes, body: bytes, manager: str, now: str, endpoint: Endpoint) -> Patched | None:
     """What a pod at rest is after a patch that takes finalizers off it and does nothing else; None when that is another patch."""
     if len(body) > MAX_RELEASE_BYTES or not body.startswith(_RELEASE):
         return None
-    managed, managed_end, _ = _places(stored)
+    managed, managed_end, _, deletion = _places(stored)
     at = stored.find(_FINALIZERS, 0, managed)
     # None of the names that the server takes has a bracket in it, and with one this is no list.
     end = stored.find(b"],", at, managed) + 1
@@ -214,11 +238,12 @@ def release(stored: bytes, body: bytes, manager: str, now: str, endpoint: Endpoi
     )
     if not entries:
         return None
-    return b"".join((stored[:at], left, stored[end + 1 : managed], entries, stored[managed_end:]))
+    value = b"".join((stored[:at], left, stored[end + 1 : managed], entries, stored[managed_end:]))
+    return Patched(value, True, deletion == _OVER and not left)
 
 
-def _places(stored: bytes) -> tuple[int, int, int]:
-    """Where a pod's managers begin and end, and its uid ends; zeros for one that is being deleted, or has annotations that have to be judged."""
+def _places(stored: bytes) -> tuple[int, int, int, int]:
+    """Where a pod's managers begin and end, and its uid ends, and how its deletion is; zeros for one with annotations that have to be judged."""
     start = stored.find(MANAGED)
     end = stored.find(MANAGED_END, start) + 1 if start > 0 else 0
     spec = stored.find(_SPEC, end) if end > 0 else -1
@@ -226,41 +251,44 @@ def _places(stored: bytes) -> tuple[int, int, int]:
         spec < 0
         or not stored.startswith(_UID, spec - _UID_SIZE - len(_UID))
         or stored.find(AFTER_MANAGED, 0, start) >= 0
-        or stored.find(_DELETED, 0, start) >= 0
     ):
-        return 0, 0, 0
+        return 0, 0, 0, 0
     for meaning in _MEANINGS:
         if stored.find(meaning, 0, start) >= 0:
-            return 0, 0, 0
-    return start + len(MANAGED) - 1, end, spec
+            return 0, 0, 0, 0
+    deletion = _STAYS
+    if stored.find(_DELETED, 0, start) >= 0:
+        grace = stored.find(_GRACE, 0, start) + len(_GRACE)
+        if grace < len(_GRACE) or not stored[grace : grace + 1].isdigit():
+            return 0, 0, 0, 0
+        deletion = _OVER if stored.startswith(b"0", grace) else _WAITS
+    return start + len(MANAGED) - 1, end, spec, deletion
 
 
-def _merge(into: Any, said: Any) -> tuple[bytes, bytes]:
+def _merge(into: Any, said: Any, conditions: bytes) -> tuple[bytes, bytes]:
     """Puts into a status what a kubelet says: the sets of fields that are others than before, and that are gone, without braces.
 
     Raises _OrdinaryError and what decoders raise.
     """
-    if said.conditions is None or said.observedGeneration == 0:
+    before = b"" if into.conditions is None else bytes(into.conditions)
+    if said.observedGeneration == 0 or len(before) + len(conditions) > MAX_REMEMBERED_BYTES:
         raise _OrdinaryError
-    before, after = b"" if into.conditions is None else bytes(into.conditions), bytes(said.conditions)
-    if len(before) + len(after) > MAX_REMEMBERED_BYTES:
-        raise _OrdinaryError
-    into.conditions, changed, removed = _settled(before, after)
+    into.conditions, changed, removed = _settled(before, conditions)
     fields = [changed] if changed else []
     for name in _SAID:
         value = getattr(said, name)
         if value is None:
             continue
-        before = getattr(into, name)
+        was = getattr(into, name)
         if name in _CONTAINERS:
-            value, differs = _containers(value, before)
+            value, differs = _containers(value, was)
             setattr(into, name, value)
             if not differs:
                 continue
-        elif before == value:
+        elif was == value:
             continue
         elif name in _ADDRESSED:
-            if before is not None or len(value) != 1 or not value[0].ip or addresses.ip(value[0].ip):
+            if was is not None or len(value) != 1 or not value[0].ip or addresses.ip(value[0].ip):
                 raise _OrdinaryError
             if name == "hostIPs" and into.hostIP != value[0].ip:
                 raise _OrdinaryError
@@ -305,6 +333,8 @@ def _settled(before: bytes, said: bytes) -> tuple[msgspec.Raw, bytes, bytes]:
     new.conditions = _decode_conditions(said)
     _check_conditions(said)
     plain = {"conditions": _decode_any(said)}
+    if _encode(plain["conditions"]) != said:
+        raise _OrdinaryError
     try:
         merged = structpatch.merged(old, new, plain, _status_node, strategic=True)
     except structpatch.UnusualPatchError:

@@ -83,6 +83,7 @@ class Selection:
         "_labels",
         "_terms",
         "_without",
+        "by_terms",
         "decodes",
         "name",
         "namespace",
@@ -126,9 +127,9 @@ class Selection:
                     raise errors.bad_request("fieldSelector metadata.name doesn't match requested name")
         self.decodes = bool(self._fields)
         """Whether `matches` looks into values."""
-        self.trivial = self._labels is None and not (
-            self._fields or self._terms or self._excluded or self._without
-        )
+        self.by_terms = self._labels is None and not self._fields
+        """Whether `matches` looks at an item's terms alone."""
+        self.trivial = self.by_terms and not (self._terms or self._excluded or self._without)
 
     def _read_fields(self, resource: Resource, text: str) -> None:
         try:

@@ -337,11 +337,16 @@ class Watcher:
         """What an event is for who selects: an object may begin or cease to match."""
         item, prev, selection = event.item, event.prev, self.selection
         now = item is not None and selection.matches(item)
-        was = prev is not None and self._matched(prev)
-        if selection.decodes and item is not None:
-            if len(self._known) >= KNOWN_MATCHES:
-                self._known.clear()
-            self._known[item.revision] = now
+        if not selection.decodes:
+            # Mostly the terms are as they were.
+            same = selection.by_terms and item is not None and prev is not None and item.terms is prev.terms
+            was = now if same else prev is not None and selection.matches(prev)
+        else:
+            was = prev is not None and self._matched(prev)
+            if item is not None:
+                if len(self._known) >= KNOWN_MATCHES:
+                    self._known.clear()
+                self._known[item.revision] = now
         if now:
             return "MODIFIED" if was else "ADDED"
         return "DELETED" if was else None
