@@ -373,6 +373,7 @@ def test_random_interleavings_end_in_the_servers_state(fake_api, seed, actions):
             api.duplicates = True
             informer = Informer(client, PODS, View, page_size=3, sleep=no_sleep)
             informer.add_index("x", lambda view: [str(view.x)])
+            informer.add_index("by part", lambda view: [str(view.x)], part=lambda view: view.x)
             replay = Replay().attach(informer)
             for number in range(rng.randrange(6)):
                 api.put("pods", f"ns/p{number}", x=number)
@@ -389,6 +390,7 @@ def test_random_interleavings_end_in_the_servers_state(fake_api, seed, actions):
                     assert {object_key(v) for v in informer.by_index("x", str(x))} == {
                         key for key, item in informer.items.items() if item.x == x
                     }
+                    assert informer.by_index("by part", str(x)) == informer.by_index("x", str(x))
 
     uvloop.run(scenario())
 

@@ -81,7 +81,7 @@ class FakeInformer:
             for item in list(self.items.values()):
                 on_add(item)
 
-    def add_index(self, name: str, keys: Callable[[Any], Iterable[str]]) -> None:
+    def add_index(self, name: str, keys: Callable[[Any], Iterable[str]], *, part: Any = None) -> None:
         self._indexes[name] = keys
 
     def by_index(self, name: str, key: str) -> list[Any]:

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
 
+from lakh.client.informer import Informer
+from lakh.client.resources import PODS
+from lakh.controllers import informers, views
+from lakh.controllers.claimviews import PodVolume
 from lakh.controllers.endpointslice import address_of
 from lakh.controllers.sharing import share_node, share_pod
 from lakh.controllers.views import Node, Pod
+from lakh.controllers.volumeprotection import USES, claims_of
 
 THEN = "2026-01-01T00:00:00Z"
 
@@ -128,3 +136,45 @@ def test_nodes_share_values_of_labels_and_conditions() -> None:
     later = node("n1")
     share_node(one, later)
     assert later.metadata.labels is one.metadata.labels
+
+
+VERSIONS = st.fixed_dictionaries(
+    {
+        "node": st.sampled_from([None, "n1", "n2"]),
+        "owners": st.sampled_from([None, "u1", "u2"]),
+        "claim": st.sampled_from([None, "c1", "c2"]),
+        "phase": st.sampled_from(["Pending", "Running"]),
+    }
+)
+
+
+def version_of(said: dict[str, str | None], number: int) -> Pod:
+    owners = [{"kind": "Job", "name": "j", "uid": said["owners"], "controller": True}]
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": said["claim"]}}]
+    found = pod("a", said["node"], resourceVersion=str(number))
+    metadata, spec = found.metadata, found.spec
+    metadata.ownerReferences = msgspec.convert(owners, list[views.OwnerReference]) if said["owners"] else None
+    spec.volumes = msgspec.convert(volumes, list[PodVolume]) if said["claim"] else None
+    found.status.phase = said["phase"]
+    return found
+
+
+@given(st.lists(VERSIONS, min_size=1, max_size=8))
+def test_indexes_that_know_what_their_keys_follow_from_find_the_same(
+    history: list[dict[str, str | None]],
+) -> None:
+    def informer(*, parts: bool) -> Informer[Pod]:
+        made: Informer[Pod] = Informer(None, PODS, Pod, share=share_pod)  # type: ignore[arg-type]
+        for name, keys in informers._INDEXES.items():
+            made.add_index(name, keys, part=informers._PARTS[name] if parts else None)
+        made.add_index(USES, claims_of, part=attrgetter("spec.volumes") if parts else None)
+        return made
+
+    quick, plain = informer(parts=True), informer(parts=False)
+    for number, said in enumerate(history):
+        for each in (quick, plain):
+            each._put("default/a", version_of(said, number))
+        for name, index in plain._indexes.items():
+            assert quick._indexes[name].buckets == index.buckets
+            for bucket in quick._indexes[name].buckets.values():
+                assert list(bucket.values()) == [quick.items["default/a"]]

@@ -491,7 +491,7 @@ class Client:
         params: Params | None = None,
     ) -> None:
         """Delete an object, optionally only if it still is the one with this uid or resourceVersion."""
-        body = _delete_options(grace_period_seconds, propagation_policy, uid, resource_version)
+        body = delete_options(grace_period_seconds, propagation_policy, uid, resource_version)
         await self._call("DELETE", _target(resource.path(namespace, name), params), body, JSON)
 
     async def delete_collection(
@@ -512,7 +512,7 @@ class Client:
         if resource.namespaced and not namespace:
             raise ValueError(f"{resource.plural}: a namespace is required")
         selectors = {**(params or {}), "labelSelector": label_selector, "fieldSelector": field_selector}
-        body = _delete_options(grace_period_seconds, propagation_policy, None, None)
+        body = delete_options(grace_period_seconds, propagation_policy)
         await self._call(
             "DELETE",
             _target(resource.path(namespace), selectors),
@@ -583,12 +583,13 @@ class Client:
         await self._sleep(min(seconds, MAX_RETRY_AFTER_SECONDS) * (1.0 + 0.1 * random.random()))
 
 
-def _delete_options(
-    grace_period_seconds: int | None,
-    propagation_policy: str | None,
-    uid: str | None,
-    resource_version: str | None,
+def delete_options(
+    grace_period_seconds: int | None = None,
+    propagation_policy: str | None = None,
+    uid: str | None = None,
+    resource_version: str | None = None,
 ) -> bytes | None:
+    """The body of a DELETE; None when nothing is said in it."""
     options: Dict = {}
     if grace_period_seconds is not None:
         options["gracePeriodSeconds"] = grace_period_seconds

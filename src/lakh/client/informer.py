@@ -70,17 +70,29 @@ class _Index(Generic[T]):
     """Index key → uid → item. An object may have any number of index keys.
 
     By uid, because that is one string in all versions of an object; its key is a new string each time.
+
+    `part(item)` is what the keys follow from: where two versions share it, those of the older one need not be known.
     """
 
-    def __init__(self, keys: Callable[[T], Iterable[str]]) -> None:
+    def __init__(self, keys: Callable[[T], Iterable[str]], part: Callable[[T], object] | None) -> None:
         self.keys = keys
+        self.part = part
         self.buckets: dict[str, dict[str, T]] = {}
+
+    def update(self, key: str, old: T, new: T) -> None:
+        """An object has a new version."""
+        part = self.part
+        if part is None or part(old) is not part(new):
+            self.replace(key, old, new)
+            return
+        for index_key in self.keys(new):  # most objects have no key in most indexes
+            self.buckets[index_key][new.metadata.uid or key] = new
 
     def replace(self, key: str, old: T | None, new: T | None) -> None:
         before = tuple(self.keys(old)) if old is not None else ()
         after = tuple(self.keys(new)) if new is not None else ()
         if before == after:
-            if new is not None and after:  # most objects have no key in most indexes
+            if new is not None and after:
                 handle = new.metadata.uid or key
                 for index_key in after:
                     self.buckets[index_key][handle] = new
@@ -168,11 +180,21 @@ class Informer(Generic[T]):
             for item in list(self.items.values()):
                 self._tell([on_add], item)
 
-    def add_index(self, name: str, keys: Callable[[T], Iterable[str]]) -> None:
-        """Keep the items findable by `keys(item)`. The function must be pure."""
+    def add_index(
+        self,
+        name: str,
+        keys: Callable[[T], Iterable[str]],
+        *,
+        part: Callable[[T], object] | None = None,
+    ) -> None:
+        """Keep the items findable by `keys(item)`. The function must be pure.
+
+        `part(item)`, if given, is all that the keys follow from, beside the object's name, namespace and uid: `share` gives it to the next version
+        when it is equal, and then the keys are taken to be the same.
+        """
         if name in self._indexes:
             raise ValueError(f"index {name!r} exists")
-        index = self._indexes[name] = _Index(keys)
+        index = self._indexes[name] = _Index(keys, part)
         for key, item in self.items.items():
             index.replace(key, None, item)
 
@@ -210,11 +232,13 @@ class Informer(Generic[T]):
         if self._share is not None:
             self._share(old, new)
         self.items[key] = new
-        for index in self._indexes.values():
-            index.replace(key, old, new)
         if old is None:
+            for index in self._indexes.values():
+                index.replace(key, None, new)
             self._tell(self._on_add, new)
         else:
+            for index in self._indexes.values():
+                index.update(key, old, new)
             self._tell(self._on_update, old, new)
 
     def _remove(self, key: str, last: T | None = None) -> None:

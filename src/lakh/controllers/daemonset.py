@@ -285,8 +285,8 @@ class DaemonSetController(Controller):
         self._nodes.add_handler(
             on_add=lambda node: self._all(), on_update=self._node_updated, on_delete=lambda node: self._all()
         )
-        self._pods.add_handler(
-            on_add=self._pod_added, on_update=self._pod_updated, on_delete=self._pod_deleted
+        context.informers.owned_pods.add_handler(
+            "DaemonSet", on_add=self._pod_added, on_update=self._pod_updated, on_delete=self._pod_deleted
         )
 
     def resync(self) -> None:

@@ -45,7 +45,7 @@ class DeploymentController(Controller):
         self._sets.add_handler(
             on_add=self._set_changed, on_update=self._set_updated, on_delete=self._set_changed
         )
-        self._pods.add_handler(on_delete=self._pod_deleted)
+        context.informers.owned_pods.add_handler("ReplicaSet", on_delete=self._pod_deleted)
 
     def resync(self) -> None:
         """Queue every Deployment."""

@@ -224,6 +224,8 @@ class PerService(Controller):
         self.queue.add(f"{service.metadata.namespace}/{service.metadata.name}")
 
     def _pod_updated(self, old: Pod, new: Pod) -> None:
+        if not self._services.by_index(informers.NAMESPACE, new.metadata.namespace or ""):
+            return
         if (
             old.status.podIP == new.status.podIP
             and old.status.podIPs == new.status.podIPs

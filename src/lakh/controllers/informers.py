@@ -8,6 +8,7 @@ are asked for later start at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
 from lakh.client import resources as r
@@ -27,6 +28,7 @@ from . import (
     replicationviews,
     views,
 )
+from .ownedpods import OwnedPods
 from .pods import controller_of
 from .sharing import share_node, share_pod
 
@@ -107,6 +109,13 @@ _INDEXES: dict[str, Callable[[Any], Iterable[str]]] = {
     NAMESPACE: _namespace,
     NODE: _node,
 }
+_PARTS: dict[str, Callable[[Any], object]] = {
+    CONTROLLER: attrgetter("metadata.ownerReferences"),
+    ORPHANS: attrgetter("metadata.ownerReferences"),
+    NAMESPACE: attrgetter("metadata.namespace"),
+    NODE: attrgetter("spec.nodeName"),
+}
+"""What the keys follow from, if views share it (see `sharing`)."""
 
 
 class Informers:
@@ -120,6 +129,14 @@ class Informers:
         self._parts: list[tuple[str, Informer[Any]]] = []
         self._indexes: set[tuple[Resource, str]] = set()
         self._guard: TaskGuard | None = None
+        self._owned: OwnedPods | None = None
+
+    @property
+    def owned_pods(self) -> OwnedPods:
+        """The shared informer of pods, by the kind of their controllers."""
+        if self._owned is None:
+            self._owned = OwnedPods(self._shared(r.PODS, views.Pod))
+        return self._owned
 
     def of(
         self,
@@ -148,7 +165,7 @@ class Informers:
         for name in indexes:
             if (resource, name) not in self._indexes:
                 self._indexes.add((resource, name))
-                informer.add_index(name, _INDEXES[name])
+                informer.add_index(name, _INDEXES[name], part=_PARTS[name])
         return informer
 
     def metadata(self, resource: Resource) -> Informer[Any]:

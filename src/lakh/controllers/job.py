@@ -77,8 +77,8 @@ class JobController(Controller):
         self._jobs = context.informers.of(JOBS, Job, indexes=(informers.NAMESPACE,))
         self._pods = context.informers.of(PODS, Pod, indexes=(informers.CONTROLLER, informers.ORPHANS))
         self._jobs.add_handler(on_add=self._job_added, on_update=self._job_updated, on_delete=self._job_gone)
-        self._pods.add_handler(
-            on_add=self._pod_added, on_update=self._pod_updated, on_delete=self._pod_deleted
+        context.informers.owned_pods.add_handler(
+            "Job", on_add=self._pod_added, on_update=self._pod_updated, on_delete=self._pod_deleted
         )
 
     def resync(self) -> None:

@@ -133,8 +133,11 @@ class ReplicaSetController(Controller):
         self._sets.add_handler(
             on_add=self._changed, on_update=lambda old, new: self._changed(new), on_delete=self._gone
         )
-        self._pods.add_handler(
-            on_add=self._pod_added, on_update=self._pod_updated, on_delete=self._pod_deleted
+        context.informers.owned_pods.add_handler(
+            self.resource.kind,
+            on_add=self._pod_added,
+            on_update=self._pod_updated,
+            on_delete=self._pod_deleted,
         )
 
     def resync(self) -> None:

@@ -216,7 +216,8 @@ class StatefulSetController(Controller):
         self._sets.add_handler(
             on_add=self._changed, on_update=lambda old, new: self._changed(new), on_delete=self._gone
         )
-        self._pods.add_handler(
+        context.informers.owned_pods.add_handler(
+            "StatefulSet",
             on_add=self._pod_added,
             on_update=lambda old, new: self._pod_changed(new),
             on_delete=self._pod_deleted,

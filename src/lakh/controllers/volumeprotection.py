@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -68,7 +69,7 @@ class ClaimProtection(_Protection):
         super().__init__(context)
         self._claims = context.informers.of(PERSISTENTVOLUMECLAIMS, ClaimView)
         self._pods = context.informers.of(PODS, Pod)
-        self._pods.add_index(USES, claims_of)
+        self._pods.add_index(USES, claims_of, part=attrgetter("spec.volumes"))
         self._claims.add_handler(on_add=self._claim, on_update=lambda old, new: self._claim(new))
         self._pods.add_handler(on_update=lambda old, new: self._pod(new), on_delete=self._pod_gone)
 

@@ -24,7 +24,7 @@ from functools import partial
 
 import msgspec
 
-from lakh.client.client import STRATEGIC, Client
+from lakh.client.client import JSON, STRATEGIC, Client, delete_options
 from lakh.client.errors import (
     ApiError,
     ClientClosed,
@@ -403,7 +403,7 @@ class Fleet:
         state.again = False
         self._writing += 1
         if plan.status is None:
-            self._guard.spawn(self._remove(state, view, plan), name="pod")
+            self._remove(state, view, plan)
             return
         metadata = view.metadata
         target = PODS.path(metadata.namespace, metadata.name, "status")
@@ -415,20 +415,20 @@ class Fleet:
         if isinstance(answer, ClientError):
             self._carried_out(state, view, plan, answer)
         elif plan.remove:
-            self._guard.spawn(self._remove(state, view, plan), name="pod")
+            self._remove(state, view, plan)
         else:
             self._carried_out(state, view, plan, None)
 
-    async def _remove(self, state: _Pod, view: pods.PodView, plan: pods.Plan) -> None:
+    def _remove(self, state: _Pod, view: pods.PodView, plan: pods.Plan) -> None:
         metadata = view.metadata
-        error = None
-        try:
-            await self.client.delete(
-                PODS, metadata.name, metadata.namespace, grace_period_seconds=0, uid=metadata.uid
-            )
-        except ClientError as e:
-            error = e
-        self._carried_out(state, view, plan, error)
+        target = PODS.path(metadata.namespace, metadata.name)
+        body = delete_options(grace_period_seconds=0, uid=metadata.uid)
+        assert body is not None
+        self._writer.write("DELETE", target, body, JSON, partial(self._removed, state, view, plan))
+
+    def _removed(self, state: _Pod, view: pods.PodView, plan: pods.Plan, answer: bytes | ClientError) -> None:
+        """The pod is deleted, or not."""
+        self._carried_out(state, view, plan, answer if isinstance(answer, ClientError) else None)
 
     def _carried_out(
         self, state: _Pod, view: pods.PodView, plan: pods.Plan, error: ClientError | None
