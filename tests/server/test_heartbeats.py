@@ -292,6 +292,27 @@ BEFORE = {
         [condition(kind) for kind in KINDS],
         status={"addresses": [{"type": "A", "address": "}],"}, {"type": "A", "address": "}"}]},
     ),
+    "half an address": stored([condition(kind) for kind in KINDS], status={"addresses": [{"type": "A"}]}),
+    "no addresses": stored([condition(kind) for kind in KINDS], status={"addresses": []}),
+    "addresses": stored(
+        [condition(kind) for kind in KINDS],
+        status={"addresses": [{"type": t, "address": a} for t in "AB" for a in ("1", "2", "11")]},
+    ),
+    "the last twice": stored(
+        [condition(kind) for kind in KINDS],
+        status={"addresses": [{"type": "A", "address": a} for a in ("1", "2", "2")]},
+        writers=(),
+    ),
+    "the first twice": stored(
+        [condition(kind) for kind in KINDS],
+        status={"addresses": [{"type": "A", "address": a} for a in ("1", "1", "2")]},
+        writers=(),
+    ),
+    "half an address twice": stored(
+        [condition(kind) for kind in KINDS],
+        status={"addresses": [{"type": "A", "address": "1"}, {"type": "A"}, {"type": "A"}]},
+        writers=(),
+    ),
     "an address twice": stored(
         [condition(kind) for kind in KINDS],
         status={"addresses": [{"type": "Hostname", "address": "}],"}] * 2},
@@ -385,7 +406,19 @@ def test_changes_together(
 
 
 @pytest.mark.parametrize(
-    "before", ["all", "never heard", "by another", "by two", "annotated", "finalizers", "two addresses"]
+    "before",
+    [
+        "all",
+        "never heard",
+        "by another",
+        "by two",
+        "annotated",
+        "finalizers",
+        "two addresses",
+        "an address that ends",
+        "no addresses",
+        "addresses",
+    ],
 )
 def test_heartbeats(before: str) -> None:
     empty = CHANGES[2]
@@ -399,7 +432,10 @@ def test_heartbeats(before: str) -> None:
     "before",
     [
         "being deleted",
-        "an address that ends",
+        "half an address",
+        "the last twice",
+        "the first twice",
+        "half an address twice",
         "annotated with an uid",
         "another order",
         "an address twice",

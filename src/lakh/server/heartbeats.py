@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,14 +36,18 @@ if TYPE_CHECKING:
 
 TABLE, SUBRESOURCE = "nodes", "status"
 # Longer ones are no heartbeats.
-MAX_BODY_BYTES = 16_384
+MAX_BODY_BYTES = 8192
+MAX_CONDITIONS_BYTES = 8192
+# Of nodes that were last heard at one time and are again.
+REMEMBERED = 128
 
 # There are annotations, which a patch without any leaves alone.
 _BEGIN = b'{"metadata":{"annotations":{'
 _DELETED = b'"deletionTimestamp":'
-# Of what a status still warns, and an address that is there twice, which it refuses.
-_WARNED = (b'"configSource":', b'"externalID":')
-_ADDRESSES = b'"addresses":['
+# Each is warned of.
+_CONFIGURATION, _EXTERNAL_ID = b'"configSource":', b'"externalID":'
+# How addresses begin, those without one, and what is between two.
+_ADDRESS, _NO_ADDRESS, _COMMA = b'{"address":', b'{"type":', b","
 _CONDITIONS = b'"conditions":['
 # What ends a list of objects that is not the last field. At the end of a string it looks the same; the list does not decode then.
 _LIST_END = b'}],"'
@@ -89,8 +94,7 @@ class _Patch(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields
 
 
 _decode = msgspec.json.Decoder(_Patch).decode
-_decode_conditions = msgspec.json.Decoder(list[_Condition]).decode
-_decode_addresses = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_known = msgspec.json.Decoder(list[_Condition]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -111,39 +115,25 @@ def heartbeat(stored: bytes, body: bytes, manager: str, now: str, endpoint: Endp
     """What a node is at rest after a strategic merge patch of its status by this manager; None when that is more than a heartbeat, or wrong."""
     if len(body) > MAX_BODY_BYTES or not stored.startswith(_BEGIN):
         return None
-    try:
-        sent = _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    # As long as what was sent: then nothing in that was there twice, or null.
-    if len(_encode(sent)) != len(body) or (sent.metadata is not None and sent.metadata.annotations):
-        return None
     managers_at = stored.find(MANAGED) + len(MANAGED) - 1
     managers_end = stored.find(MANAGED_END, managers_at) + 1
     conditions_at = stored.find(_CONDITIONS, managers_end) + len(_CONDITIONS) - 1
     conditions_end = stored.find(_LIST_END, conditions_at) + 2
     if (
         not len(MANAGED) < managers_at < managers_end < conditions_at < conditions_end
+        or conditions_end - conditions_at > MAX_CONDITIONS_BYTES
         or stored.find(AFTER_MANAGED, 0, managers_at) >= 0
         or stored.find(_DELETED, 0, managers_at) >= 0
-        or any(stored.find(field, managers_end, conditions_at) >= 0 for field in _WARNED)
-        or not _have_one_address_each(stored, managers_end, conditions_at)
+        or stored.find(_CONFIGURATION, managers_end, conditions_at) >= 0
+        or stored.find(_EXTERNAL_ID, managers_end, conditions_at) >= 0
+        or _may_have_one_twice(stored, managers_end, conditions_at)
     ):
         return None
-    before = stored[conditions_at:conditions_end]
-    try:
-        conditions = _decode_conditions(before)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    found = _conditions(stored[conditions_at:conditions_end], body)
+    if found is None:
         return None
-    heard = _heard(conditions, sent.status)
-    if not heard:
-        return None
-    after = _encode(conditions)
-    # Times are of one length: as long as before, it has all that there was.
-    if len(after) != len(before):
-        return None
+    conditions, fields = found
     managers = stored[managers_at:managers_end]
-    fields = heartbeat_fields(*heard)
     entries = repeat(managers, _STATUS, fields, manager, now, endpoint) or update_part(
         managers, _STATUS, fields, manager, now, endpoint
     )
@@ -153,9 +143,29 @@ def heartbeat(stored: bytes, body: bytes, manager: str, now: str, endpoint: Endp
         stored[:managers_at],
         entries,
         stored[managers_end:conditions_at],
-        after,
+        conditions,
         stored[conditions_end:],
     )
+
+
+@lru_cache(REMEMBERED)
+def _conditions(before: bytes, body: bytes) -> tuple[bytes, bytes] | None:
+    """What conditions at rest are after a heartbeat with this body, and the fields below status that it changed. Kubelets that began together say the
+    same in the same second."""
+    try:
+        sent = _decode(body)
+        conditions = _decode_known(before)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    # As long as what was sent: then nothing in that was there twice, or null.
+    if len(_encode(sent)) != len(body) or (sent.metadata is not None and sent.metadata.annotations):
+        return None
+    heard = _heard(conditions, sent.status)
+    if not heard:
+        return None
+    after = _encode(conditions)
+    # Times are of one length: as long as before, it has all that there was.
+    return (after, heartbeat_fields(*heard)) if len(after) == len(before) else None
 
 
 def _heard(known: list[_Condition], sent: _Status) -> list[str] | None:
@@ -200,13 +210,15 @@ def _says(new: _Condition, was: _Condition) -> bool:
     )
 
 
-def _have_one_address_each(stored: bytes, start: int, end: int) -> bool:
-    """Whether no address is there twice: stored with a new node, it is refused from then on."""
-    at = stored.find(_ADDRESSES, start, end) + len(_ADDRESSES) - 1
-    if at < start:
-        return True
-    try:
-        addresses = _decode_addresses(stored[at : stored.find(_LIST_END, at, end) + 2])
-    except msgspec.MsgspecError:
-        return False
-    return len(addresses) < 2 or len({*map(bytes, addresses)}) == len(addresses)
+def _may_have_one_twice(stored: bytes, start: int, end: int) -> bool:
+    """Whether an address may be there twice: stored with a new node, it is refused from then on."""
+    # Between the beginnings of addresses, the rest of each with what is behind it.
+    _, *addresses = stored[start:end].split(_ADDRESS)
+    if len(addresses) < 2:
+        return stored.find(_NO_ADDRESS, start, end) >= 0
+    last = addresses.pop()
+    return (
+        len({*addresses}) < len(addresses)
+        or last.startswith((*[address[: -len(_COMMA)] for address in addresses],))
+        or stored.find(_NO_ADDRESS, start, end) >= 0
+    )
