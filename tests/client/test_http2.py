@@ -6,12 +6,19 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import hpack
 import pytest
+import uvloop
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lakh.client import errors, http2
 from lakh.client import transport as transport_module
+from lakh.client.client import Client
+from lakh.client.kubeconfig import Config
+from lakh.client.request import Heads
 from lakh.client.resources import NODES
 from lakh.client.writer import Writer
 
@@ -100,6 +107,90 @@ async def test_what_is_sent(server: Http2Server) -> None:
         },
         {":method": "POST", ":path": "/x", **json, "content-length": "0", "body": b""},
     ]
+
+
+_REQUESTS = st.tuples(
+    st.sampled_from(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")),
+    st.sampled_from(("/", "/api/v1/nodes", "/x?y=%20", "/" + "long" * 100)),
+    st.none() | st.binary(max_size=300),
+    st.sampled_from((None, "application/json", "application/merge-patch+json")),
+    st.none() | st.dictionaries(st.sampled_from(("Accept", "X-One", "x-two")), st.sampled_from("abc")),
+)
+
+
+class _Owner:
+    """What a connection that sends nothing needs of its transport."""
+
+    server = "https://host"
+    closed = False
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.heads = Heads(Config("https://host/prefix", token="secret"), "agent/1")
+
+    def release(self, exchange: object) -> None: ...
+
+    def dropped(self, exchange: object) -> None: ...
+
+    def gone(self, what: object) -> None: ...
+
+
+@given(st.lists(_REQUESTS | st.sampled_from((0, 100, 200, 4096)) | st.just("token"), max_size=30))
+def test_header_blocks_say_what_was_asked(steps: list[Any]) -> None:
+    """In any order of requests, new tokens and sizes of the server's table."""
+    loop = asyncio.new_event_loop()
+    try:
+        connection = http2.Multiplexed(_Owner(loop))
+        heads = connection.owner.heads
+        decoder = hpack.Decoder()
+        token = "secret"
+        for number, step in enumerate(steps):
+            if step == "token":
+                token = f"secret{number}"
+                heads._set_token(token)
+                continue
+            if isinstance(step, int):
+                connection.encoder.resize(step)
+                decoder.max_allowed_table_size = min(step, 4096)
+                continue
+            method, target, body, content_type, headers = step
+            request = heads.request(method, target, body, content_type, headers)
+            block = connection._header_block(request)
+            found = decoder.decode(connection.encoder.resized() + block, raw=True)
+            expected = {
+                ":method": method,
+                ":scheme": "https",
+                ":authority": "host",
+                ":path": f"/prefix{target}",
+                "user-agent": "agent/1",
+                "authorization": f"Bearer {token}",
+                "accept": "application/json",
+                **{name.lower(): value for name, value in (headers or {}).items()},
+            }
+            if body is not None and content_type:
+                expected["content-type"] = content_type
+            if body is not None or method not in ("GET", "HEAD"):
+                expected["content-length"] = str(len(body or b""))
+            assert {name.decode(): value.decode() for name, value in found} == expected
+            assert len(found) == len(expected)
+            names = [name for name, _ in found]
+            assert [name[:1] == b":" for name in names] == [True] * 4 + [False] * (len(names) - 4)
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_on_either_loop(run: Any, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Http2Server(tmp_path) as server:
+            server.handle = lambda asked: asked.answer(bytes(asked.body))
+            body = bytes(300_000)
+            async with server.client(max_connections=4) as client:
+                answers = await asyncio.gather(*(client.raw("POST", "/x", body) for _ in range(10)))
+                assert all(answer.body == body for answer in answers)
+                assert len(server.connections) == 1
+
+    run(scenario())
 
 
 async def test_answers_as_they_are(server: Http2Server) -> None:
@@ -285,6 +376,69 @@ async def test_a_writer_sends_refused_writes_again(server: Http2Server) -> None:
         writer.write("PUT", "/x/n", b"{}", "application/json", told.set_result)
         assert await told == b'{"metadata":{"name":"n"}}'
         assert len(server.asked) == 3
+
+
+def _retry_after(asked: Asked) -> None:
+    asked.answer(b"{}", 429, retry_after="1")
+
+
+def _drop(asked: Asked) -> None:
+    asked.connection.transport.abort()
+
+
+def _cut(asked: Asked) -> None:
+    asked.head()
+    asked.data(b"{")
+    asked.connection.transport.close()
+
+
+FAULTS: list[list[Any]] = [
+    [],
+    [lambda asked: asked.answer(b"no JSON", 404)],
+    [_retry_after],
+    [_retry_after, lambda asked: asked.answer(b"x", 503)],
+    [_drop],
+    [_cut],
+    [lambda asked: asked.refuse()],
+    [lambda asked: asked.refuse(), _drop],
+    [lambda asked: asked.refuse(ErrorCodes.INTERNAL_ERROR)],
+]
+
+
+@pytest.mark.parametrize("faults", FAULTS, ids=range(len(FAULTS)))
+async def test_a_write_ends_as_any_other_request(server: Http2Server, faults: list[Any]) -> None:
+    """With the same requests and the same end, whether a task waits for it or a function is told."""
+    seen: list[tuple[Any, list[Any]]] = []
+
+    async def no_sleep(_: float) -> None:
+        pass
+
+    async def plainly(client: Client) -> Any:
+        try:
+            return await client._call("PUT", "/x/n", b"{}", "application/json")
+        except errors.ClientError as error:
+            return error
+
+    for through_writer in (False, True):
+        async with server.client(sleep=no_sleep) as client, client.writer() as writer:
+            await client.get(NODES, "n")
+            server.asked.clear()
+            left = iter(faults)
+            server.handle = lambda asked, left=left: next(left, server.serve)(asked)  # type: ignore[misc]
+            if through_writer:
+                told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                writer.write("PUT", "/x/n", b"{}", "application/json", told.set_result)
+                end = await told
+            else:
+                end = await plainly(client)
+            seen.append(
+                (
+                    (type(end), str(end)) if isinstance(end, Exception) else end,
+                    [(asked.method, asked.path, bytes(asked.body)) for asked in server.asked],
+                )
+            )
+            server.handle = server.serve
+    assert seen[0] == seen[1]
 
 
 @pytest.mark.parametrize("code", [ErrorCodes.INTERNAL_ERROR, ErrorCodes.CANCEL, ErrorCodes.NO_ERROR])
