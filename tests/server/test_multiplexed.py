@@ -8,6 +8,7 @@ import json
 import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import h2.config
@@ -21,7 +22,7 @@ from lakh.machinery import errors, http2
 from lakh.machinery.http2 import Error, frame
 from lakh.server.certs import Pki
 from lakh.server.multiplexed import MAX_STREAMS
-from lakh.server.transport import Handler, Request, Response, Server, Stream, StreamResponse
+from lakh.server.transport import Handler, Request, Response, Server, Stream, StreamResponse, Timeouts
 
 WAIT_SECONDS = 120.0
 Answer = tuple[int, bytes]
@@ -181,6 +182,14 @@ class Site:
 
 
 Start = Callable[..., Awaitable[Site]]
+
+
+async def emptied(server: Server) -> None:
+    """Wait until the server has no connection."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while server.connection_count:
+            server._empty.clear()
+            await server._empty.wait()
 
 
 @pytest.fixture
@@ -640,3 +649,68 @@ async def test_a_stream_that_fails_is_reset(start: Start) -> None:
 
     client = await (await start(lambda request: StreamResponse(200, b"a/b", begin))).connect()
     assert await client.reset(client.ask()) == Error.INTERNAL_ERROR
+
+
+# Slow clients
+
+
+async def test_an_idle_connection_is_ended(start: Start) -> None:
+    site = await start(echo, sweep_interval_seconds=0.002)
+    client = await site.connect()
+    assert (await client.answer(client.ask()))[0] == 200
+    site.server.timeouts = Timeouts(idle_seconds=0.02)
+    await client.ended_by_server()
+    assert client.goaway == (1, Error.NO_ERROR)
+
+
+async def test_a_frame_that_does_not_end(start: Start) -> None:
+    site = await start(echo, sweep_interval_seconds=0.002)
+    client = await site.connect()
+    site.server.timeouts = Timeouts(head_seconds=0.02)
+    client.flush(frame(http2.HEADERS, 4, 1, b"\x82\x87")[:-1])
+    await client.ended_by_server()
+    assert client.goaway == (0, Error.NO_ERROR)
+
+
+async def test_a_body_that_does_not_come(start: Start) -> None:
+    site = await start(echo, sweep_interval_seconds=0.002, timeouts=Timeouts(body_seconds=0.05))
+    client = await site.connect()
+    stream_id = client.ask("/", "PUT", ended=False)
+    assert (await client.answer(stream_id))[0] == 408
+    assert (await client.answer(client.ask()))[0] == 200
+
+
+async def test_an_answer_that_is_not_taken(start: Start) -> None:
+    site = await start(sized, sweep_interval_seconds=0.002, timeouts=Timeouts(stall_seconds=0.05))
+    client = await site.connect()
+    slow = client.ask("/?1000000")
+    client.unread.add(slow)
+    assert await client.reset(slow) == Error.CANCEL
+    assert len((await client.answer(client.ask("/?10")))[1]) == 10
+
+
+async def test_a_socket_that_is_not_read(start: Start) -> None:
+    site = await start(sized, sweep_interval_seconds=0.002)
+    client = await site.connect({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 30})
+    client.h2.increment_flow_control_window(1 << 30)
+    site.server.timeouts = Timeouts(stall_seconds=0.2)
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    for _ in range(90):
+        client.ask("/?1000000")
+    await emptied(site.server)
+
+
+async def test_a_flood_by_who_does_not_read(start: Start) -> None:
+    site = await start(echo, sweep_interval_seconds=0.002, timeouts=Timeouts(stall_seconds=0.5))
+    client = await site.connect()
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    flood = frame(http2.PING, 0, 0, bytes(8)) * 50_000
+    async with asyncio.timeout(WAIT_SECONDS):
+        while site.server.connection_count:
+            client.writer.write(flood)
+            with suppress(ConnectionError):
+                await client.writer.drain()
+            await asyncio.sleep(0)
+            if client.writer.transport.is_closing():
+                break
+    await emptied(site.server)
