@@ -39,6 +39,11 @@ def _meaning(key: str) -> str:
     return next((prefix for prefix in (SECCOMP_CONTAINER, APPARMOR) if key.startswith(prefix)), "")
 
 
+def is_special(key: str) -> bool:
+    """Whether an annotation with this key means something for the API."""
+    return bool(_meaning(key))
+
+
 def _special(annotations: Mapping[str, str]) -> dict[str, str]:
     for key in annotations:
         if _meaning(key):

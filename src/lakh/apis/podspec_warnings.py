@@ -51,13 +51,13 @@ def pod_warnings(pod: Any) -> list[str]:
             f"a DNS label is recommended: [{' '.join(messages)}]"
         )
     annotations = pod.metadata.annotations or {}
-    if pod.spec is not KNOWN.newest or any(map(_concerns, annotations)):
+    if pod.spec is not KNOWN.newest or any(map(concerns, annotations)):
         _warn(pod.spec, annotations, "", found)
     return found
 
 
 @short_cache(STRING_CACHE_SIZE)
-def _concerns(key: str) -> bool:
+def concerns(key: str) -> bool:
     """Whether an annotation with this key can give cause for a warning."""
     return key in _DEPRECATED_ANNOTATIONS or "apparmor" in key or "seccomp" in key
 
@@ -124,7 +124,7 @@ def _warn(spec: Any, annotations: Mapping[str, str], prefix: str, found: list[st
 
 def _containers(spec: Any, annotations: Mapping[str, str], prefix: str, found: list[str]) -> None:
     ports = 0
-    profiles = any(map(_concerns, annotations))
+    profiles = any(map(concerns, annotations))
     for field in ("initContainers", "containers", "ephemeralContainers"):
         for index, container in enumerate(getattr(spec, field) or ()):
             if profiles:

@@ -227,7 +227,11 @@ def create(obj: Any, key: bytes, manager: str, time: str, endpoint: Endpoint) ->
         named = ("spec",) if has_spec else (name for name in plain if name not in _NOT_IN_KEY)
         spec = _part({name: plain[name] for name in named if name in plain}, endpoint)
         _keep(_specs, (endpoint, key), spec, len(key) + len(spec))
-    metadata = obj.metadata
+    return created_entries(obj.metadata, spec, manager, time, endpoint)
+
+
+def created_entries(metadata: Any, spec: bytes, manager: str, time: str, endpoint: Endpoint) -> bytes:
+    """The entries of a new object whose fields beside metadata are known (`spec_fields`)."""
     labels, annotations, finalizers = metadata.labels, metadata.annotations, metadata.finalizers
     owners = None if metadata.ownerReferences is None else _encode(metadata.ownerReferences)
     # What of metadata its fields depend on: names, the items of sets, the owners.
@@ -255,6 +259,17 @@ def create(obj: Any, key: bytes, manager: str, time: str, endpoint: Endpoint) ->
         time=time,
     )
     return _encode([entry])
+
+
+def spec_fields(entries: Any) -> bytes | None:
+    """The fields of the spec in the entries of a new object, as `created_entries` takes them; None where there are others beside it, or none."""
+    if not isinstance(entries, msgspec.Raw):
+        return None
+    found = _decode(entries)
+    sets = _sets(found[0])
+    if len(found) != 1 or not {"f:metadata", "f:spec"}.issuperset(sets) or "f:spec" not in sets:
+        return None
+    return b'"f:spec":%b' % bytes(sets["f:spec"])
 
 
 def _part(part: dict[str, Any], endpoint: Endpoint) -> bytes:

@@ -22,6 +22,7 @@ from lakh.machinery import errors
 from lakh.server.cluster import Cluster
 from lakh.server.context import Context
 from lakh.server.following import Following
+from lakh.server.knownpods import KnownPod
 from lakh.server.services import ServiceAddresses
 from lakh.server.storage import ResourceStore, generate_name
 from lakh.server.storage_admission import (
@@ -79,7 +80,8 @@ class Admission:
         self._accounts: dict[str, tuple[int, ServiceAccountView]] = {}
         self._global_default: Any = None
         self._classes_changed = True
-        classes = cluster.named("scheduling.k8s.io", "v1", "priorityclasses")
+        classes = self._class_store = cluster.named("scheduling.k8s.io", "v1", "priorityclasses")
+        self._account_store = cluster.named("", "v1", "serviceaccounts")
         self._watch = Following(classes.partition, classes.table, self._on_class, lambda: self._on_class([]))
 
     def __call__(
@@ -94,7 +96,9 @@ class Admission:
                 self.device_admin_access(store, obj, old, subresource)
             return
         if table == "pods":
-            if verb == "create":
+            if verb == "create" and isinstance(obj, KnownPod):
+                self.known_pod(obj)
+            elif verb == "create":
                 self.service_account(store, obj)
                 self.priority(store, obj)
                 self.default_tolerations(obj)
@@ -132,6 +136,23 @@ class Admission:
                 self.default_ingress_class(store, obj)
         elif table in (CLAIMS, CLAIM_TEMPLATES):
             self.device_admin_access(store, obj, old, subresource)
+
+    def known_pod(self, pod: KnownPod) -> None:
+        """A pod whose spec was admitted before is admitted again while what that rested on is as it was."""
+        template = pod.template
+        now = self.pod_rests_on(pod.metadata.namespace, template.account, template.priority_class)
+        pod.admitted = now is not None and now == template.rests_on
+
+    def pod_rests_on(self, namespace: str, account: str, priority_class: str) -> tuple[Any, ...] | None:
+        """What the verdict on a pod's spec rests on beside the spec: the service account and the priority class; None where one is missing."""
+        accounts, classes = self._account_store, self._class_store
+        item = accounts.partition.get(f"{accounts.table}/{namespace}/{account}")
+        if item is None:
+            return None
+        if not priority_class:
+            return item.revision, self._default_class(classes)
+        found = classes.partition.get(classes.key("", priority_class))
+        return None if found is None else (item.revision, found.revision)
 
     def default_ingress_class(self, store: ResourceStore, ingress: Any) -> None:
         """An ingress without a class gets the default one."""

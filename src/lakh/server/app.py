@@ -49,6 +49,7 @@ from lakh.server.http1 import IMPERSONATE
 from lakh.server.identity import Identity
 from lakh.server.issuerdiscovery import CONFIGURATION_PATH, KEYS_PATH, IssuerDiscovery
 from lakh.server.keeping import Keeper
+from lakh.server.knownpods import KnownPods
 from lakh.server.metrics import Record, ServerMetrics, timed
 from lakh.server.openapi import OpenApi
 from lakh.server.peers import STATUS_PATH, Dial
@@ -92,9 +93,16 @@ class ApiServer:
         self.watching = Watching()
         self.services = ServiceAddresses(cluster)
         self.metrics = ServerMetrics(cluster, self.watching)
-        admission = timed(Admission(cluster, self.services), self.metrics.admission)
+        admission = Admission(cluster, self.services)
         self.subresources = Subresources(cluster, issuer)
-        self.handlers = Handlers(cluster, admission, self.watching, Reviews(authenticator), self.subresources)
+        self.handlers = Handlers(
+            cluster,
+            timed(admission, self.metrics.admission),
+            self.watching,
+            Reviews(authenticator),
+            self.subresources,
+            KnownPods(admission.pod_rests_on),
+        )
         self.custom = CustomResources(cluster, self.watching)
         self.discovery = Discovery(cluster.registry, self._paths)
         self.openapi = OpenApi(cluster.registry)

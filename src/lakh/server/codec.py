@@ -345,14 +345,18 @@ class Codec:
         """The form at rest. Clears apiVersion, kind and resourceVersion of `obj`, and what is empty in its metadata."""
         obj.apiVersion = None
         obj.kind = None
-        metadata = obj.metadata
+        self.settle_metadata(obj.metadata)
+        return _encode(obj)
+
+    @staticmethod
+    def settle_metadata(metadata: Any) -> None:
+        """Clears of an object's metadata what it has not at rest."""
         metadata.resourceVersion = None
         metadata.labels = metadata.labels or None
         metadata.annotations = metadata.annotations or None
         metadata.finalizers = metadata.finalizers or None
         metadata.ownerReferences = metadata.ownerReferences or None
         metadata.managedFields = metadata.managedFields or None
-        return _encode(obj)
 
     def serve(self, value: bytes, revision: int) -> bytes:
         """The object as clients get it."""

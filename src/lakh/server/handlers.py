@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from lakh.apis.custom import CustomResource
 from lakh.apis.meta import IMMUTABLE
 from lakh.machinery import errors, gonumbers
-from lakh.server import heartbeats, listing, messages, negotiate, podpatches, renewals, tables
+from lakh.server import heartbeats, knownpods, listing, messages, negotiate, podpatches, renewals, tables
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.codec import encode_json, load_json, read_body
@@ -33,6 +33,7 @@ from lakh.server.context import (
 from lakh.server.conversion import decided
 from lakh.server.converting import Converting
 from lakh.server.deleteoptions import delete_options
+from lakh.server.knownpods import Candidate, KnownPods
 from lakh.server.ownership import Applied
 from lakh.server.patches import (
     APPLY_PATCH,
@@ -100,9 +101,16 @@ class Handlers:
     """All verbs on one cluster."""
 
     def __init__(
-        self, cluster: Cluster, admit: Admit, watching: Watching, reviews: Reviews, subresources: Subresources
+        self,
+        cluster: Cluster,
+        admit: Admit,
+        watching: Watching,
+        reviews: Reviews,
+        subresources: Subresources,
+        pods: KnownPods,
     ) -> None:
         self.cluster = cluster
+        self.pods = pods
         self.admit = admit
         self.watching = watching
         self.reviews = reviews
@@ -403,8 +411,16 @@ class Handlers:
         self, request: Request, store: ResourceStore, info: RequestInfo, query: dict[str, str], user: User
     ) -> Response:
         context = self.context(request, query, user)
-        obj = store.codec.decode(self.body(request), context.validation, context.warnings)
+        body = self.body(request)
+        known = None
+        if store.table == knownpods.TABLE and not query:
+            known = self.pods.queue(store, context, body, info.namespace)
+            if known is not None and not isinstance(known, Candidate):
+                return self._item(store, await known, self.accepted(request, store), query, 201)
+        obj = store.codec.decode(body, context.validation, context.warnings)
         item = await store.create(context, obj, info.namespace)
+        if isinstance(known, Candidate) and not isinstance(item, bytes):
+            self.pods.remember(known, context, obj, item.value, item.terms)
         return self.written(request, store, item, query, context, True)
 
     async def _update(
