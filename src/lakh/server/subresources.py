@@ -10,7 +10,7 @@ from lakh.apis.custom import CustomResource, Unstructured
 from lakh.apis.definitions import schema
 from lakh.apis.registry import Resource
 from lakh.machinery import dynamic, errors, selectors
-from lakh.server import negotiate, ownership, tables, tokenrequests
+from lakh.server import negotiate, ownership, podbindings, tables, tokenrequests
 from lakh.server.authn import User
 from lakh.server.cluster import Cluster
 from lakh.server.codec import (
@@ -279,6 +279,13 @@ class Subresources:
         item = store.partition.head(key)
         if item is None:
             raise await store.missing(namespace, name)
+        sent = binding.metadata
+        if not sent.annotations and not context.dry_run:
+            value = podbindings.bound(item.value, sent.uid, target.name, context.now)
+            if value is not None:
+                terms = (f"spec.nodeName={target.name}",)
+                await store.partition.put(key, value, expect=item.revision, terms=terms)
+                return Response(201, SUCCESS_CREATED)
         pod, managers = store.codec.split_stored(item.value)
         metadata, why = pod.metadata, ""
         if binding.metadata.uid and binding.metadata.uid != metadata.uid:
