@@ -3,8 +3,11 @@ from __future__ import annotations
 import asyncio
 import json
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from lakh.client import events as events_module
-from lakh.client.events import NORMAL, WARNING, EventCorrelator, EventRecorder, event_name
+from lakh.client.events import _SUBDOMAIN, NORMAL, WARNING, EventCorrelator, EventRecorder, event_name
 from lakh.client.types import ObjectReference
 
 POD = ObjectReference(kind="Pod", namespace="ns", name="web-0", uid="u", apiVersion="v1")
@@ -77,6 +80,12 @@ def test_names_an_event_cannot_carry():
     assert event_name("a", 255) == "a.ff"
     assert len(event_name("a" * 253, 255)) == 39
     assert event_name("system:node", 255).endswith(".ff")
+
+
+@given(st.text(alphabet="a0-._:", max_size=8), st.integers(0, 1 << 70))
+def test_an_event_is_named_after_its_object_where_that_is_a_name(name, unix_ns):
+    named = f"{name}.{unix_ns:x}"
+    assert (event_name(name, unix_ns) == named) == bool(_SUBDOMAIN(named))
 
 
 async def test_recorder_creates_then_patches(api):

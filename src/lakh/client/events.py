@@ -21,7 +21,8 @@ import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -80,23 +81,20 @@ class _Lru(Generic[K, V]):
         return entry
 
 
-@dataclass(slots=True)
-class _Aggregate:
-    messages: set[str] = field(default_factory=set)
+class _Aggregate(msgspec.Struct, gc=False):
+    messages: set[str] = msgspec.field(default_factory=set)
     last_at: float = 0.0
 
 
-@dataclass(slots=True)
-class _Written:
+class _Written(msgspec.Struct, gc=False):
     name: str = ""
     count: int = 0
     first_timestamp: str = ""
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    at: float
+class _Bucket(msgspec.Struct, gc=False):
+    tokens: float = SPAM_BURST
+    at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -119,6 +117,7 @@ class EventCorrelator:
         self._written: _Lru[Hashable, _Written] = _Lru(size)
         self._buckets: _Lru[Hashable, _Bucket] = _Lru(size)
         self._last_ns = 0
+        self._source = {"component": component, "host": host} if host else {"component": component}
 
     def correlate(
         self, ref: ObjectReference, type: str, reason: str, message: str, now_ns: int
@@ -152,9 +151,6 @@ class EventCorrelator:
             return None
 
         namespace = ref.namespace or "default"
-        source = (
-            {"component": self.component, "host": self.host} if self.host else {"component": self.component}
-        )
         event = {
             "kind": "Event",
             "apiVersion": "v1",
@@ -162,7 +158,7 @@ class EventCorrelator:
             "involvedObject": msgspec.to_builtins(ref),
             "reason": reason,
             "message": message,
-            "source": source,
+            "source": self._source,
             "firstTimestamp": written.first_timestamp,
             "lastTimestamp": timestamp,
             "count": written.count,
@@ -174,7 +170,7 @@ class EventCorrelator:
         return Write(namespace, written.name, event, patch)
 
     def _allowed(self, subject: Hashable, now: float) -> bool:
-        bucket = self._buckets.get(subject, lambda: _Bucket(SPAM_BURST, now))
+        bucket = self._buckets.get(subject, _Bucket)
         bucket.tokens = min(SPAM_BURST, bucket.tokens + (now - bucket.at) * SPAM_EVENTS_PER_SECOND)
         bucket.at = now
         if bucket.tokens < 1:
@@ -186,7 +182,13 @@ class EventCorrelator:
 def event_name(object_name: str, unix_ns: int) -> str:
     """`<object>.<hex nanoseconds>`; a UUID stands in for an object name that an event cannot carry."""
     name = f"{object_name}.{unix_ns:x}"
-    return name if len(name) <= MAX_NAME_LENGTH and _SUBDOMAIN(name) else f"{uuid.uuid4()}.{unix_ns:x}"
+    return name if len(name) <= MAX_NAME_LENGTH and _fits(object_name) else f"{uuid.uuid4()}.{unix_ns:x}"
+
+
+@lru_cache(maxsize=1024)
+def _fits(object_name: str) -> bool:
+    """Whether a name may be the first part of an event's. An object has several events, one after the other."""
+    return _SUBDOMAIN(object_name) is not None
 
 
 _Queued = tuple[ObjectReference, str, str, str, int]

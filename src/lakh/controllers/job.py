@@ -135,13 +135,15 @@ class JobController(Controller):
             self._expectations.added(_key(job.metadata))
 
     def _pod_updated(self, old: Pod, new: Pod) -> None:
-        before, after = controller_of(old.metadata), controller_of(new.metadata)
-        if before is not None and (after is None or after.uid != before.uid):
-            tracker = self._trackers.get(before.uid)
-            if tracker is not None:
-                tracker.drop(old)
-            self.queue.add(f"{old.metadata.namespace}/{before.name}")
-        self._pod_changed(new, relabeled=old.metadata.labels != new.metadata.labels)
+        was, now = old.metadata, new.metadata
+        if was.ownerReferences is not now.ownerReferences:  # versions share what is equal
+            before, after = controller_of(was), controller_of(now)
+            if before is not None and (after is None or after.uid != before.uid):
+                tracker = self._trackers.get(before.uid)
+                if tracker is not None:
+                    tracker.drop(old)
+                self.queue.add(f"{was.namespace}/{before.name}")
+        self._pod_changed(new, relabeled=was.labels is not now.labels and was.labels != now.labels)
 
     def _pod_changed(self, pod: Pod, *, relabeled: bool = False) -> None:
         reference = controller_of(pod.metadata)
@@ -154,7 +156,8 @@ class JobController(Controller):
         if tracker is not None:
             tracker.apply(pod, self.now())
         key = f"{pod.metadata.namespace}/{reference.name}"
-        if self._job_of(pod) is None:
+        job = self._jobs.items.get(key)
+        if job is None or job.metadata.uid != reference.uid:
             if self._jobs.has_synced and FINALIZER in (pod.metadata.finalizers or ()):
                 self.strays.add(_key(pod.metadata))
             return

@@ -10,7 +10,7 @@ spread too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 
 import msgspec
@@ -82,10 +82,10 @@ def resized(pod: Pod) -> PodSpec:
     infeasible. Upstream's component-helpers/resource, determineContainerReqs.
     """
     status, spec = pod.status, pod.spec
-    infeasible = any(
-        condition.type == "PodResizePending" and condition.reason == "Infeasible"
-        for condition in status.conditions or ()
-    )
+    infeasible = False
+    for condition in status.conditions or ():
+        if condition.type == "PodResizePending" and condition.reason == "Infeasible":
+            infeasible = True
     containers = _resized(spec.containers, status.containerStatuses, infeasible)
     sidecars = _resized(spec.initContainers, status.initContainerStatuses, infeasible, sidecars=True)
     if containers is spec.containers and sidecars is spec.initContainers:
@@ -95,13 +95,15 @@ def resized(pod: Pod) -> PodSpec:
 
 def _resized(
     containers: list[Container] | None,
-    statuses: Iterable[ContainerStatus] | None,
+    statuses: list[ContainerStatus] | None,
     infeasible: bool,
     *,
     sidecars: bool = False,
 ) -> list[Container] | None:
-    by_name = {status.name: status for status in statuses or () if status.resources is not None}
-    if not by_name or not containers:
+    if not containers or not statuses:
+        return containers
+    by_name = {status.name: status for status in statuses if status.resources is not None}
+    if not by_name:
         return containers
     found, changed = [], False
     for container in containers:
