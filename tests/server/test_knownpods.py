@@ -6,6 +6,7 @@ import asyncio
 import copy
 import json
 import random
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +19,16 @@ from lakh.server import knownpods, storage
 from lakh.server.knownpods import KnownPods
 from tests.server.harness import PODS, Api
 
+NEW_UID = storage.new_uid
 UID = "1d1b4bb7-0d2c-4bd9-a3c6-6b5a2f7f3c11"
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
+
+
+def test_uids_are_random_ones() -> None:
+    made = [uuid.UUID(NEW_UID()) for _ in range(100)]
+    assert len(set(made)) == 100
+    assert all(uid.version == 4 and uid.variant == uuid.RFC_4122 for uid in made)
 
 
 @pytest.fixture(autouse=True)

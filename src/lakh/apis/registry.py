@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lakh.machinery import names
 from lakh.machinery.errors import FieldError
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -86,8 +87,6 @@ class Strategy:
 
     def validate_name(self, name: str) -> list[str]:
         """Messages of what is wrong with `metadata.name`; a DNS subdomain unless overridden."""
-        from lakh.machinery import names
-
         return names.dns_subdomain(name)
 
     def default(self, obj: Any) -> None:

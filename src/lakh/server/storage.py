@@ -37,6 +37,9 @@ GENERATED_BASE_MAX = 63 - SUFFIX_LENGTH
 # How often a generated name that is taken is drawn anew.
 GENERATE_NAME_TRIES = 8
 
+# The digit of a UUID that has its variant, by a random one.
+_VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 ORPHAN_POLICY = "Orphan"
@@ -74,11 +77,8 @@ class Deleted:
 
 def new_uid() -> str:
     """A random (version 4) UUID."""
-    b = bytearray(os.urandom(16))
-    b[6] = b[6] & 0x0F | 0x40
-    b[8] = b[8] & 0x3F | 0x80
-    h = b.hex()
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+    h = os.urandom(16).hex()
+    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANTS[h[16]]}{h[17:20]}-{h[20:]}"
 
 
 def leads_to_deletion(new: Any, old: Any) -> bool:
