@@ -30,6 +30,20 @@ ODD: list[dict[str, Any]] = [
 ]
 NAMES = st.text('ab-.é"\\', min_size=1, max_size=6)
 
+CONDITIONS = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["PodScheduled", "PodScheduled", "a.b/c"]),
+        "status": st.sampled_from(["False", "True"]),
+    },
+    optional={
+        "reason": st.just("Unschedulable"),
+        "message": NAMES,
+        "observedGeneration": st.just(1),
+        "lastProbeTime": st.sampled_from([None, "2026-01-01T00:00:00Z"]),
+        "lastTransitionTime": st.just("2026-01-01T00:00:00Z"),
+    },
+)
+
 
 @pytest.fixture(autouse=True)
 def _one_second(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +97,11 @@ async def both(
     annotations=st.dictionaries(st.sampled_from(["a", "spec", "status"]), NAMES),
     uid=st.sampled_from([None, "", "its own", "another", "é"]),
     node=NAMES,
-    status=st.sampled_from([None, None, {"phase": "Pending"}, {"message": "m"}, {"conditions": []}]),
+    status=st.none()
+    | st.sampled_from(
+        [{"phase": "Pending"}, {"message": "m"}, {"conditions": []}, {"nominatedNodeName": "n"}]
+    )
+    | st.fixed_dictionaries({"conditions": st.lists(CONDITIONS, max_size=2, unique_by=lambda c: c["type"])}),
     noted=st.none() | st.dictionaries(st.just("b"), NAMES),
 )
 def test_whatever_is_bound(
@@ -125,11 +143,18 @@ def test_others_do_not(spec: dict[str, Any]) -> None:
     assert not stayed and fast == plain and fast[0] == 409
 
 
-def test_a_pod_that_is_being_deleted_and_one_that_waited() -> None:
+def test_pods_that_waited() -> None:
     pod = {"metadata": {"name": "p"}, "spec": {"containers": [CONTAINER]}}
-    waited = {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}
+    why = {"reason": "Unschedulable", "message": '0/3 nodes: "a", "status":"True"\\'}
+    waited = {"conditions": [{"type": "PodScheduled", "status": "False", **why}]}
     stayed, fast, plain = asyncio.run(both(pod, BINDING, status=waited))
+    assert stayed and fast == plain and fast[0] == 201
+    stayed, fast, plain = asyncio.run(both(pod, BINDING, status={**waited, "nominatedNodeName": "m"}))
     assert not stayed and fast == plain and fast[0] == 201
+
+
+def test_a_dry_run_and_a_pod_that_is_being_deleted() -> None:
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [CONTAINER]}}
     stayed, fast, plain = asyncio.run(both(pod, BINDING, query="?dryRun=All"))
     assert not stayed and fast == plain and fast[0] == 201
     value = b'{"metadata":{"deletionTimestamp":"x","uid":"u"},"spec":{},"status":{"phase":"Pending","qosClass":"Burstable"}}'

@@ -6,7 +6,7 @@ At rest, objects being encoded with their fields in order:
                                       ╰───────────────╯             ╰─────────────╯
 
 Quotes within strings are escaped there, so no text is mistaken for a field. Of the spec only the top-level fields are told apart. A pod that somebody
-said something of before, or that may not be bound, is looked at as a whole (`Subresources.bind`); the tests compare both.
+said more of before than that it waits, or that may not be bound, is looked at as a whole (`Subresources.bind`); the tests compare both.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ _SPEC = b'},"spec":{'
 _DELETED = b'"deletionTimestamp":"'
 _UID = b'"uid":"%b"'
 _STATUS = b',"status":{'
-_is_new = re.compile(rb'"phase":"Pending","qosClass":"(?:BestEffort|Burstable|Guaranteed)"\}\}').fullmatch
+# A pod that nobody said anything of but that it waits, and what is kept of it.
+_is_new = re.compile(
+    rb'(?:"conditions":\[\{"lastProbeTime":(?:null|"[^"]*"),"lastTransitionTime":(?:null|"[^"]*"),'
+    rb'(?:"message":"(?:[^"\\]|\\.)*",)?(?:"observedGeneration":\d+,)?(?:"reason":"[^"]*",)?'
+    rb'"status":"False","type":"PodScheduled"\}\],)?'
+    rb'("phase":"Pending","qosClass":"(?:BestEffort|Burstable|Guaranteed)"\}\})'
+).fullmatch
 _SCHEDULED = (
     b'"conditions":[{"lastProbeTime":null,"lastTransitionTime":"%b","status":"True","type":"PodScheduled"}],'
 )
@@ -42,7 +48,8 @@ def bound(stored: bytes, uid: str | None, node: str, now: str) -> bytes | None:
     """A new pod at rest once it is bound to a node; None when it has to be looked at as a whole. `uid`: a precondition."""
     end = stored.find(_SPEC)
     at = stored.rfind(_STATUS, end)
-    if end < 0 or at < 0 or not _is_new(stored, at + len(_STATUS)):
+    status = _is_new(stored, at + len(_STATUS)) if end >= 0 and at >= 0 else None
+    if status is None:
         return None
     if stored.find(_DELETED, 0, end) >= 0 or (uid and not stored.endswith(_UID % uid.encode(), 0, end)):
         return None
@@ -59,6 +66,6 @@ def bound(stored: bytes, uid: str | None, node: str, now: str) -> bytes | None:
             _encode(spec),
             _STATUS,
             _SCHEDULED % now.encode(),
-            stored[at + len(_STATUS) :],
+            status[1],
         )
     )
