@@ -8,7 +8,7 @@ field ownership, encoding) depends on it, its namespace, the service account and
     at rest {"metadata":{…},"spec":{…"name":"kube-api-access-x5b7k"…"hostname":"a-7"…},"status":{"phase":"Pending",…}}
                            ╰─────── remembered, but for the hostname and the letters that are drawn ────────────────╯
 
-Metadata is each pod's own and is treated as any other's: 40 µs instead of 80 for a pod of a Job. Whatever is the least bit unusual is left to
+Metadata is each pod's own and is treated as any other's: 50 µs instead of 80 for a pod of a Job. Whatever is the least bit unusual is left to
 `ResourceStore.create`, which also says what is wrong with it; the tests compare both.
 
 A template is kept when its spec comes for the second time, so that pods that come alone cost one look at a table and a hash.
