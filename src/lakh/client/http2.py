@@ -12,7 +12,7 @@ What a lane's request meets
 After GOAWAY a connection takes no more requests, and is closed when its last lane is done. One that is silent for `PING_IDLE_SECONDS` while streams are
 open is asked for a sign of life, and lost without one.
 
-Costs, beyond TLS and the pool: about 8 µs for a request and its answer.
+Costs: see `transport`.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ Failures
   repetition would report a conflict with itself.
 * Everything else is `ConnectionLost` (`RequestTimeout` when its time is over).
 
-Costs: a small request takes about 13 µs of CPU, 22 µs over TLS; the kernel has 8 µs of that. There is no timer per request: one sweep
-looks at all busy connections every `SWEEP_SECONDS`, so timeouts are that much imprecise.
+Costs: of a small request over TLS, in the client, 12 to 16 µs of CPU over HTTP/1.1, with 8 or more under way. Over HTTP/2 10 µs with 8 under way and 6.5 with 64:
+they share records and system calls. Alone it costs 11 µs more than over HTTP/1.1, most of it in the system call that wakes the server. There is no
+timer per request: one sweep looks at all that are under way every `SWEEP_SECONDS`, so timeouts are that much imprecise.
 """
 
 from __future__ import annotations
