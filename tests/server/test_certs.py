@@ -58,7 +58,7 @@ def test_the_chain_verifies_by_every_name(pki: Pki, name: str) -> None:
     client.verify_flags |= ssl.VERIFY_X509_STRICT
     certificate, near = shake_hands(pki.server_context(), client, name)
     assert not certificate
-    assert near.selected_alpn_protocol() == "http/1.1"
+    assert near.selected_alpn_protocol() == "h2"
     assert near.version() == "TLSv1.3"
 
 

@@ -31,7 +31,7 @@ class Greeter(asyncio.Protocol):
 @pytest.fixture
 async def site() -> Any:
     made: list[Greeter] = []
-    it = Listener(lambda: Greeter(made), None)
+    it = Listener(lambda agreed: Greeter(made), None)
     await it.start("127.0.0.1", 0)
     yield it, made
     await it.stop()
@@ -66,7 +66,7 @@ async def test_a_crowd_is_taken_a_few_in_a_turn(site: Any) -> None:
 async def test_a_client_that_does_not_speak_tls_harms_nobody(tmp_path: Path) -> None:
     pki = Pki.ensure(tmp_path)
     made: list[Greeter] = []
-    it = Listener(lambda: Greeter(made), pki.server_context())
+    it = Listener(lambda agreed: Greeter(made), pki.server_context())
     await it.start("127.0.0.1", 0)
     try:
         async with asyncio.timeout(WAIT_SECONDS):
@@ -82,7 +82,7 @@ async def test_a_client_that_does_not_speak_tls_harms_nobody(tmp_path: Path) -> 
 
 
 async def test_handshakes_under_way_are_broken_off(tmp_path: Path) -> None:
-    it = Listener(lambda: Greeter([]), Pki.ensure(tmp_path).server_context())
+    it = Listener(lambda agreed: Greeter([]), Pki.ensure(tmp_path).server_context())
     await it.start("127.0.0.1", 0)
     async with asyncio.timeout(WAIT_SECONDS):
         reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
@@ -116,7 +116,7 @@ async def test_without_files_left_it_waits_a_while(site: Any, monkeypatch: pytes
 
 
 async def test_all_addresses_of_a_name_have_one_port() -> None:
-    it = Listener(lambda: Greeter([]), None)
+    it = Listener(lambda agreed: Greeter([]), None)
     await it.start("localhost", 0)
     assert {sock.getsockname()[1] for sock in it._sockets} == {it.port}
     await it.stop()
