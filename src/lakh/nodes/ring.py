@@ -4,8 +4,8 @@ A turn is begun by a function that returns at once, and ends when it calls back:
 timer a tick, and no task is made or woken for a turn. At most a fixed number of them are under way; then those that are due wait for one to
 end, in order.
 
-After a stall (all turns under way, the process stopped) turns that would be the second of the same thing within a period are skipped, not
-made up for.
+After a stall (all turns under way, the process stopped) turns that would be the second of the same thing within a period are not made up for. Where turns
+take longer than the period allows, rounds take longer, for all alike: to pass some over would leave out the same one five times in a row now and then.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Ring(Generic[T]):
         self._began = 0.0
         self._under_way = 0
         self._place: asyncio.Future[None] | None = None
-        self.skipped = 0
+        self.stalls = 0
+        """How often it was late by more than a period."""
 
     def __repr__(self) -> str:
         return f"<Ring of {len(self._things)} every {self._period_seconds:g} s, turn {self._position}>"
@@ -64,9 +65,8 @@ class Ring(Generic[T]):
             if wait > 0:
                 await asyncio.sleep(max(wait, TICK_SECONDS))
             elif wait < -self._period_seconds:
-                late = int(-wait * count / self._period_seconds) - count + 1
-                self._position += late
-                self.skipped += late
+                self._began -= wait + self._period_seconds
+                self.stalls += 1
             else:
                 await asyncio.sleep(0)
             self._begin_due(loop.time())
