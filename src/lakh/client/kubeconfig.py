@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from lakh.machinery.tls import HTTP1, HTTP2
+
 from .errors import KubeconfigError
 
 __all__ = ["Config", "load_kubeconfig"]
@@ -52,7 +54,7 @@ class Config:
             if self.client_certificate_pem and self.client_key_pem:
                 _load_pair(context, self.client_certificate_pem, self.client_key_pem)
             if http2:
-                context.set_alpn_protocols(["h2", "http/1.1"])
+                context.set_alpn_protocols([HTTP2, HTTP1])
         except (ssl.SSLError, ValueError) as error:
             raise KubeconfigError(f"the certificates for {self.server} are unusable: {error}") from error
         return context

@@ -198,9 +198,13 @@ class Transport:
         except NotSent:
             self.discard(exchange)
             return None
+        self._mind()
+        return answer
+
+    def _mind(self) -> None:
+        """Have the sweep look at what is under way."""
         if self._sweeper is None:
             self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
-        return answer
 
     def _ended(
         self,
@@ -235,8 +239,7 @@ class Transport:
             except NotSent as error:
                 self.discard(exchange)
                 raise ConnectionLost(f"{self.server}: connection lost") from error
-            if self._sweeper is None:
-                self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+            self._mind()
             try:
                 stream = await opening
                 break
@@ -336,8 +339,7 @@ class Transport:
             return await self._dial_in_slot(deadline)
         waiter: asyncio.Future[Exchange | None] = self.loop.create_future()
         self._waiting.append((waiter, deadline))
-        if self._sweeper is None:
-            self._sweeper = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+        self._mind()
         try:
             exchange = await waiter
         except asyncio.CancelledError:
@@ -521,7 +523,7 @@ class Transport:
         return agreed.lane()
 
     def _agreed(self, name: str | None) -> Connection | Multiplexed:
-        return Multiplexed(self) if name == "h2" else Connection(self)
+        return Multiplexed(self) if name == tls.HTTP2 else Connection(self)
 
     def _sweep(self) -> None:
         """Fail what is out of time: requests in flight and requests that wait for their turn."""

@@ -29,8 +29,10 @@ PLAIN_HTTP = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an
 _HANDSHAKE, _OPEN, _CLOSING, _CLOSED = range(4)
 
 P = TypeVar("P", bound=asyncio.Protocol)
+HTTP2, HTTP1 = "h2", "http/1.1"
+"""Their names in ALPN."""
 Make = Callable[[str | None], P]
-"""Makes the protocol above, told the name of what was agreed on ("h2", "http/1.1"), or None."""
+"""Makes the protocol above, told the name of what was agreed on, or None."""
 
 
 class TlsTransport(asyncio.Transport, asyncio.Protocol):

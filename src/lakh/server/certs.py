@@ -41,6 +41,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from lakh.machinery.tls import HTTP1, HTTP2
+
 CA_VALIDITY = timedelta(days=3650)
 CERTIFICATE_VALIDITY = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
@@ -178,7 +180,7 @@ class Pki:
         context.load_verify_locations(self.ca_file)
         context.load_verify_locations(self.front_proxy_ca_file)
         context.verify_mode = ssl.CERT_OPTIONAL
-        context.set_alpn_protocols(["h2", "http/1.1"])
+        context.set_alpn_protocols([HTTP2, HTTP1])
         # Kubernetes' clients do not resume sessions; tickets would only make the handshake dearer.
         context.num_tickets = 0
         return context

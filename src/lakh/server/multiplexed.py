@@ -24,6 +24,7 @@ from lakh.machinery.errors import StatusError
 from lakh.machinery.http2 import Error, Fields
 from lakh.server import http1
 from lakh.server.answering import Answering
+from lakh.server.connection import HIGH_WATER_BYTES, IDLE_CLOSE_SECONDS, LOW_WATER_BYTES
 from lakh.server.exchange import Request, Response, Stream, StreamResponse, Tunnel
 from lakh.server.peer import Peer
 
@@ -35,11 +36,6 @@ MAX_STREAMS = 100
 WINDOW_BYTES = 256 * 1024
 """That a client may send ahead on a stream."""
 MAX_FRAME_BYTES = 256 * 1024
-# Unsent bytes of a stream at which it is `paused`, and at which it goes on; and of the socket.
-HIGH_WATER_BYTES = 64 * 1024
-LOW_WATER_BYTES = 32 * 1024
-IDLE_CLOSE_SECONDS = 0.2
-"""How long an idle connection may take to say goodbye when the server stops."""
 MAX_REMEMBERED_ANSWERS = 64
 """Heads of answers whose encoding is kept, a connection."""
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from lakh.machinery.errors import StatusError
+from lakh.machinery.tls import HTTP2
 from lakh.server import http1
 from lakh.server.connection import Connection
 from lakh.server.exchange import (
@@ -48,9 +49,6 @@ __all__ = [
     "Tunnel",
     "status_response",
 ]
-
-HTTP2 = "h2"
-"""Its name in ALPN."""
 
 AnyConnection = Connection | Http2Connection
 
