@@ -14,6 +14,7 @@ from lakh.client.client import Client
 from lakh.client.kubeconfig import Config
 from lakh.client.resources import NODES
 from lakh.client.transport import DEFAULT_TIMEOUT_SECONDS
+from lakh.machinery.metrics import Family
 
 from .certificates import self_signed
 
@@ -28,7 +29,11 @@ async def test_connections_are_reused_and_bounded(api):
         assert api.connections == 3
 
 
-async def test_requests_are_counted_by_outcome(api):
+async def test_requests_are_counted_by_outcome(api, monkeypatch):
+    # Those of the process may already count another test's server on this port.
+    for name in ("_REQUESTS", "_SECONDS"):
+        family = getattr(restmetrics, name)
+        monkeypatch.setattr(restmetrics, name, Family(family.name, family.text, family.labels, family._make))
     api.put("nodes", "n")
     async with api.client() as client:
         for name in ("n", "n", "missing"):
