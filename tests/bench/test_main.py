@@ -144,7 +144,8 @@ def test_cluster(tmp_path: Path) -> None:
     compared = bench("compare", data, data, "--report", str(both))
     assert "pretraining, s" in compared and "1.00" in compared
     assert both.read_text().count("<svg") >= 5
-    assert any(s["workqueue_depth"] is not None and s["pods_active"] is not None for s in found["samples"])
+    asked = ("workqueue_depth", "pods_active", "events_waiting", "events_dropped")
+    assert any(all(s[name] is not None for name in asked) for s in found["samples"])
 
 
 def test_overload() -> None:

@@ -5,10 +5,12 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from lakh.client import events as events_module
 from lakh.client.events import _SUBDOMAIN, NORMAL, WARNING, EventCorrelator, EventRecorder, event_name
 from lakh.client.types import ObjectReference
+from lakh.machinery.metrics import PROCESS
 
 POD = ObjectReference(kind="Pod", namespace="ns", name="web-0", uid="u", apiVersion="v1")
 SECOND_NS = 1_000_000_000
@@ -101,6 +103,20 @@ async def test_recorder_creates_then_patches(api):
         ("default", 1),
         ("ns", 3),
     ]
+
+
+async def test_few_are_written_at_a_time_and_what_waits_is_told(api):
+    async with api.client() as client:
+        recorder = EventRecorder(client, "of-the-events")
+        for number in range(50):
+            recorder.event(structs.replace(POD, name=f"p{number}"), NORMAL, "R", "m")
+        assert recorder.waiting == 50
+        assert b'lakh_events_waiting{component="of-the-events"} 50' in PROCESS.expose()
+        await recorder.close()
+        told = PROCESS.expose()
+    assert api.connections == events_module.WRITERS < 50
+    assert recorder.waiting == 0 and len(api.objects) == 50
+    assert b'lakh_events_total{component="of-the-events",outcome="written"} 50' in told
 
 
 async def test_an_event_that_has_expired_is_made_again(api):

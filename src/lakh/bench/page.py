@@ -49,6 +49,7 @@ PLOTS: tuple[tuple[str, str, float, dict[str, str]], ...] = (
     ("Requests at the server", "", 1, {"under way": "in_flight", "waiting for a seat": "fairness_waiting"}),
     ("Pods that wait for a node", "", 1, {"active": "pods_active", "others": "pods_unschedulable"}),
     ("Keys in controllers' queues", "", 1, {"keys": "workqueue_depth"}),
+    ("Events in the components", "", 1, {"waiting": "events_waiting", "dropped so far": "events_dropped"}),
     ("Writes that wait for the journal", "", 1, {"writes": "queued_writes"}),
     ("Journal", "MB/s", 1e-6, {"appended": "journal_bytes_per_s"}),
     ("Event loop of the API server late by, p99", "ms", 1, {"lag": "loop_lag_p99_ms"}),

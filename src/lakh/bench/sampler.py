@@ -36,7 +36,7 @@ DURATIONS = "apiserver_request_duration_seconds"
 APPENDS = "lakh_store_append_duration_seconds"
 WRITES = frozenset(("POST", "PUT", "PATCH", "APPLY", "DELETE"))
 # Of other components' metrics these are looked at.
-COMPONENT_METRICS = ("workqueue_depth", "scheduler_pending_pods")
+COMPONENT_METRICS = ("workqueue_depth", "scheduler_pending_pods", "lakh_events_")
 COMPONENT_SECONDS = 1.0
 LONG_RUNNING = frozenset(("WATCH", "CONNECT"))
 
@@ -343,17 +343,19 @@ async def fetch_component(address: str, port: int) -> scrape.Scrape:
 
 
 def _queues(scrapes: list[scrape.Scrape]) -> dict[str, float | None]:
-    """How much waits in the scheduler and the controllers; None where nobody says."""
+    """How much waits in the components; None where nobody says."""
 
-    def total(name: str, *queues: str) -> float | None:
+    def total(name: str, *queues: str, **labels: str) -> float | None:
         found = [s for s in scrapes if name in s]
-        wanted: list[dict[str, str]] = [{"queue": queue} for queue in queues] or [{}]
+        wanted: list[dict[str, str]] = [{"queue": queue} for queue in queues] or [labels]
         return sum(scrape.value(s, name, **labels) for s in found for labels in wanted) if found else None
 
     return {
         "workqueue_depth": total("workqueue_depth"),
         "pods_active": total("scheduler_pending_pods", "active"),
         "pods_unschedulable": total("scheduler_pending_pods", "backoff", "unschedulable", "gated"),
+        "events_waiting": total("lakh_events_waiting"),
+        "events_dropped": total("lakh_events_total", outcome="dropped"),
     }
 
 
