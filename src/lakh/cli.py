@@ -28,6 +28,8 @@ DEFAULT_LEASE_SECONDS = 40
 DEFAULT_STATUS_SECONDS = 300
 # A kubelet on each of a hundred thousand nodes has a connection or two.
 OPEN_FILES = 400_000
+MAX_REQUESTS = 12
+"""That a component has under way: more are not answered sooner, and each later (docs/scale.md)."""
 SECONDS_MAX = 3600
 
 # Few tracked objects (Structs are not), so collections are rare and short; see docs/performance.md.
@@ -519,7 +521,6 @@ def _component(
     options: argparse.Namespace,
     user_agent: str,
     run: Callable[[Any], Coroutine[Any, Any, None]],
-    **client: Any,
 ) -> int:
     from lakh.client.client import Client
     from lakh.client.errors import ClientError
@@ -529,7 +530,9 @@ def _component(
 
     async def work() -> None:
         try:
-            connected = Client.from_kubeconfig(path, user_agent=f"{user_agent}/v{__version__}", **client)
+            connected = Client.from_kubeconfig(
+                path, user_agent=f"{user_agent}/v{__version__}", max_connections=MAX_REQUESTS
+            )
         except ClientError as e:
             raise Failure(str(e)) from e
         try:
@@ -560,7 +563,6 @@ def _run_scheduler(options: argparse.Namespace) -> int:
         options,
         "kube-scheduler",
         work,
-        max_connections=8,
     )
 
 
@@ -611,7 +613,6 @@ def _run_controllers(options: argparse.Namespace) -> int:
             node_grace_seconds=options.node_monitor_grace_period,
             certificate_authority=authority,
         ),
-        max_connections=6,
     )
 
 
@@ -634,7 +635,6 @@ def _run_nodes(options: argparse.Namespace) -> int:
             lease_seconds=options.lease_seconds,
             status_seconds=options.status_seconds,
         ),
-        max_connections=6,
     )
 
 

@@ -1,19 +1,21 @@
 """Many requests at once, started slowly.
 
 `slow_start` makes one call, then 2, 4, 8 … at a time, and stops at the first batch in which a call failed: a quota that refuses every pod costs a
-few requests, not thousands, while 512 creates need ten rounds. `all_of` is for calls that should all be tried.
-Both keep at most `MAX_IN_FLIGHT` calls under way.
+few requests, not thousands, while 512 creates need six rounds and what follows. `all_of` is for calls that should all be tried.
+
+Both keep at most `MAX_IN_FLIGHT` calls under way: enough that the client always has one to send, and few enough that the requests of other
+controllers, which wait in the same line, need not wait long.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
 
-MAX_IN_FLIGHT = 256
+MAX_IN_FLIGHT = 32
 """Calls of one burst under way at the same time."""
 
 
@@ -22,31 +24,51 @@ async def slow_start(
 ) -> tuple[int, BaseException | None]:
     """Call for each item in growing batches. Returns the number of successes and the first error.
 
-    `call` of the items after the failing batch is not made; the caller takes back what it expected of them.
+    No call is begun once a batch, or beyond batches any call, has failed; the caller takes back what it expected of those items.
     """
     done = 0
     succeeded = 0
-    batch = min(initial, len(items))
-    while batch > 0:
+    batch = initial
+    while done < len(items) and batch < MAX_IN_FLIGHT:
         results = await asyncio.gather(*map(call, items[done : done + batch]), return_exceptions=True)
         error = _first_error(results)
         succeeded += sum(1 for result in results if not isinstance(result, BaseException))
         done += batch
         if error is not None:
             return succeeded, error
-        batch = min(batch * 2, len(items) - done, MAX_IN_FLIGHT)
-    return succeeded, None
+        batch *= 2
+    more, error = await _side_by_side(items[done:], call, stop=True)
+    return succeeded + more, error
 
 
 async def all_of(items: Sequence[T], call: Callable[[T], Awaitable[object]]) -> BaseException | None:
     """Call for each item, whatever becomes of the others. Returns the first error."""
-    first: BaseException | None = None
-    for start in range(0, len(items), MAX_IN_FLIGHT):
-        results = await asyncio.gather(
-            *map(call, items[start : start + MAX_IN_FLIGHT]), return_exceptions=True
-        )
-        first = first or _first_error(results)
-    return first
+    return (await _side_by_side(items, call, stop=False))[1]
+
+
+async def _side_by_side(
+    items: Sequence[T], call: Callable[[T], Awaitable[object]], *, stop: bool
+) -> tuple[int, BaseException | None]:
+    """Call for each item, as many at a time as may be; with `stop` until one fails. Returns the number of successes and the first error."""
+    left = iter(items)
+    succeeded = 0
+    first: Exception | None = None
+
+    async def work(left: Iterable[T]) -> None:
+        nonlocal succeeded, first
+        for item in left:
+            try:
+                await call(item)
+            except Exception as error:
+                first = first or error
+            else:
+                succeeded += 1
+            if stop and first is not None:
+                return
+
+    workers = min(MAX_IN_FLIGHT, len(items))
+    broken = _first_error(await asyncio.gather(*(work(left) for _ in range(workers)), return_exceptions=True))
+    return succeeded, first or broken
 
 
 def _first_error(results: Sequence[object]) -> BaseException | None:
