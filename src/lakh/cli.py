@@ -536,7 +536,7 @@ def _component(
         except ClientError as e:
             raise Failure(str(e)) from e
         try:
-            async with serving_metrics(options.metrics_port):
+            async with serving_metrics(options.metrics_port, held=options.exit_with_parent):
                 await with_parent(run(connected), options.exit_with_parent)
         except MetricsPortError as e:
             raise Failure(str(e)) from e

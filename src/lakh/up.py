@@ -14,7 +14,7 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -186,7 +186,7 @@ async def run(options: argparse.Namespace) -> int:
         progress.show("starting the API server …")
         # The first one makes the certificates that all share, so the others wait for it.
         homes = [directory, *(directory / f"apiserver-{n}" for n in range(2, options.apiservers + 1))]
-        ports = {name: _free_port("127.0.0.1") for name in ("scheduler", "controllers", "nodes")}
+        ports = {name: stack.enter_context(_held_port()) for name in ("scheduler", "controllers", "nodes")}
         for name, status in COMPONENT_STATUSES.items():
             engine = [*engine, "--component-health", f"{status}=127.0.0.1:{ports[name]}"]
         first = _api_server("apiserver", homes[0], options, options.port, engine, logs)
@@ -278,8 +278,17 @@ def _port(home: Path, bind: str, wanted: int) -> int:
     return _free_port(bind, wanted)
 
 
-def _free_port(address: str, wanted: int = 0) -> int:
-    """The wanted port if nobody has it, else 0; any free one without a wish."""
+@contextlib.contextmanager
+def _held_port() -> Iterator[int]:
+    """A port of loopback that nobody else gets: not before a component serves on it, nor while one is started again."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+def _free_port(address: str, wanted: int) -> int:
+    """The wanted port if nobody has it, else 0."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
-from lakh.client.metricserver import CHECKS, answer, serving_metrics
+from lakh.client.metricserver import CHECKS, MetricsPortError, answer, serving_metrics
 from lakh.client.workqueue import WorkQueue
 
 
@@ -26,6 +27,22 @@ async def test_a_component_serves_its_metrics() -> None:
         assert b'workqueue_depth{name="of-the-test"} 1' in found
         assert b"process_resident_memory_bytes" in found
         assert (await fetch(port, "/healthz")).endswith(b"\r\n\r\nok")
+
+
+async def test_a_port_that_a_supervisor_holds() -> None:
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        held = holder.getsockname()[1]
+        for _ in range(2):
+            async with serving_metrics(held, held=True) as port:
+                assert port == held
+                assert (await fetch(port, "/livez")).endswith(b"\r\n\r\nok")
+            with pytest.raises(ConnectionRefusedError):
+                await fetch(held, "/livez")
+        with pytest.raises(MetricsPortError, match=f"cannot serve metrics on 127.0.0.1:{held}: "):
+            async with serving_metrics(held):
+                pass
 
 
 async def test_not_asked_for() -> None:

@@ -69,14 +69,19 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 @contextlib.asynccontextmanager
-async def serving_metrics(port: int | None, address: str = "127.0.0.1") -> AsyncIterator[int]:
-    """Serves while the body runs; the port is given, 0 when `port` is None: not served. Raises MetricsPortError."""
+async def serving_metrics(
+    port: int | None, address: str = "127.0.0.1", *, held: bool = False
+) -> AsyncIterator[int]:
+    """Serves while the body runs; the port is given, 0 when `port` is None: not served. Raises MetricsPortError.
+
+    `held`: a supervisor keeps the port for us, with a socket that is bound to it (SO_REUSEPORT) and does not listen.
+    """
     if port is None:
         yield 0
         return
     add_process(PROCESS)
     try:
-        server = await asyncio.start_server(_serve, address, port, limit=HEAD_BYTES)
+        server = await asyncio.start_server(_serve, address, port, limit=HEAD_BYTES, reuse_port=held)
     except OSError as error:
         raise MetricsPortError(f"cannot serve metrics on {address}:{port}: {error.strerror}") from error
     try:
