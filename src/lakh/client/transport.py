@@ -59,6 +59,37 @@ KEEPALIVE_INTERVAL_SECONDS = 10
 KEEPALIVE_PROBES = 3
 
 
+class _Tries:
+    """Whether a request may be sent again."""
+
+    __slots__ = ("_deadline", "_loop", "_method", "_refusals", "fresh")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, method: str, deadline: float) -> None:
+        self._loop = loop
+        self._method = method
+        self._deadline = deadline
+        self._refusals = 0
+        self.fresh = False
+        """A pooled connection was lost: the next try is on one that nothing was sent on."""
+
+    async def lost(self, error: ConnectionLost, exchange: Exchange, *, reused: bool) -> None:
+        """Returns when the request may be sent once more; raises the error when it may not."""
+        if isinstance(error, Unprocessed):
+            # The first is most likely a connection's end: no reason to wait.
+            self._refusals += 1
+            delay = CONNECT_BACKOFF_SECONDS * 2 ** (self._refusals - 2) * (0.5 + random.random())
+            if self._refusals >= UNPROCESSED_ATTEMPTS or self._loop.time() + delay > self._deadline:
+                raise error
+            if self._refusals > 1:
+                await asyncio.sleep(delay)
+            return
+        if isinstance(error, RequestTimeout) or self.fresh or not reused or exchange.answered:
+            raise error
+        if self._method not in RETRIABLE:
+            raise error
+        self.fresh = True
+
+
 class Transport:
     """The connections of one client to one server. Bound to the loop of its first request."""
 
@@ -125,10 +156,10 @@ class Transport:
             self._bind()
         method = request.method
         deadline = self.loop.time() + timeout
-        fresh = False
-        refusals = 0
+        tries: _Tries | None = None
         try:
             while True:
+                fresh = tries is not None and tries.fresh
                 exchange = None if fresh else self._free()
                 if exchange is None:
                     exchange = await self._acquire(deadline, fresh)
@@ -140,29 +171,15 @@ class Transport:
                     found = await answer
                     self._metrics.answered(method, found.status, self.loop.time() - deadline + timeout)
                     return found
-                except RequestTimeout:
-                    raise
-                except Unprocessed as error:
-                    refusals += 1
-                    await self._wait_to_retry(error, refusals, deadline)
-                except ConnectionLost:
-                    if fresh or not reused or exchange.answered or method not in RETRIABLE:
-                        raise
-                    fresh = True
+                except ConnectionLost as error:
+                    tries = tries or _Tries(self.loop, method, deadline)
+                    await tries.lost(error, exchange, reused=reused)
                 except asyncio.CancelledError:
                     exchange.give_up(answer)
                     raise
         except ClientError:
             self._metrics.failed(method)
             raise
-
-    async def _wait_to_retry(self, error: Unprocessed, refusals: int, deadline: float) -> None:
-        """Raises the error when that was often enough. The first is most likely a connection's end: no reason to wait."""
-        delay = CONNECT_BACKOFF_SECONDS * 2 ** (refusals - 2) * (0.5 + random.random())
-        if refusals >= UNPROCESSED_ATTEMPTS or self.loop.time() + delay > deadline:
-            raise error
-        if refusals > 1:
-            await asyncio.sleep(delay)
 
     def begin(
         self,
@@ -229,8 +246,7 @@ class Transport:
         self._bind()
         deadline = self.loop.time() + timeout
         request = self.heads.request(method, target, None, None, None)
-        refusals = 0
-        fresh = False
+        tries = _Tries(self.loop, method, deadline)
         while True:
             exchange = await self._dial(deadline)
             reused = exchange.reused
@@ -243,15 +259,8 @@ class Transport:
             try:
                 stream = await opening
                 break
-            except RequestTimeout:
-                raise
-            except Unprocessed as error:
-                refusals += 1
-                await self._wait_to_retry(error, refusals, deadline)
-            except ConnectionLost:
-                if fresh or not reused or exchange.answered or method not in RETRIABLE:
-                    raise
-                fresh = True
+            except ConnectionLost as error:
+                await tries.lost(error, exchange, reused=reused)
             except asyncio.CancelledError:
                 exchange.fail(ConnectionLost("the request was cancelled"))
                 raise
