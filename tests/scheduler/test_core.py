@@ -61,7 +61,7 @@ class Model:
                 between()
         expected = reference.evaluate(pod, list(self.nodes.values()), self.on_nodes())
         chosen = core.decide(cls)
-        assert core.feasible(cls) == bool(expected)
+        assert bool(core.room(cls, 1)) == bool(expected)
         if cls.pinned_nodes is None and cls.problem is None and cls in core._orders:
             order = core._orders[cls]
             found = {core.columns.names[row]: order.score(row) for row in order.feasible_rows()}
@@ -185,6 +185,34 @@ def test_a_full_cluster_takes_what_fits_and_no_more(path: str) -> None:
     chosen = scheduled(model, 12, clusters.pod("p", {NEURON: "2"}))
     assert Counter(chosen) == Counter({f"n{n}": 2 for n in range(5)} | {None: 2})
     model.check_columns()
+
+
+@given(
+    st.lists(clusters.nodes("n"), max_size=30),
+    clusters.quantities,
+    st.sampled_from((1, 5, 300)),
+    st.integers(0, 40),
+)
+def test_there_is_room_for_as_many_as_fit(
+    nodes: list[Json], requests: dict[str, str], limit: int, placed: int
+) -> None:
+    core = Core()
+    for number, node in enumerate(nodes):
+        node["metadata"]["name"] = f"n{number}"
+        core.set_node(as_node(node))
+    cls = core.classes.of(as_pod(clusters.pod("p", requests)).spec)
+
+    def place(name: str, most: int) -> int:
+        for number in range(most):
+            chosen = core.decide(cls)
+            if chosen is None:
+                return number
+            core.place(f"{name}{number}", cls, chosen)
+        return most
+
+    place("before", placed)
+    room = core.room(cls, limit)
+    assert room == place("after", limit)
 
 
 def test_equal_nodes_are_taken_in_turn() -> None:

@@ -111,6 +111,19 @@ def test_waking_takes_the_oldest_of_the_class(queue: SchedulingQueue, add: Add) 
     assert names(queue) == ["a", "b"]
 
 
+def test_waking_takes_no_more_than_there_is_room_for(queue: SchedulingQueue, add: Add) -> None:
+    pods = [add(name) for name in "abcde"]
+    for _ in pods:
+        queue.pop()
+    pods[0].group = pods[2].group = ("default", "gang")
+    for pod in pods:
+        queue.park(pod, now=0.0)
+    assert queue.wake(pods[0].cls, 5.0, limit=10, room=1) == 2
+    assert names(queue) == ["a", "b"], "whether a gang fits is another question"
+    assert queue.wake(pods[0].cls, 5.0, limit=1, room=1) == 1
+    assert names(queue) == ["c"]
+
+
 def test_removed_pods_are_gone_from_every_state(queue: SchedulingQueue, add: Add) -> None:
     active, parked, waiting, flying = (add(name) for name in "abcd")
     for _ in range(4):

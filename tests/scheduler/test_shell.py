@@ -14,6 +14,7 @@ from lakh.client.errors import ApiError, ConnectFailed, ConnectionLost
 from lakh.scheduler import candidates, shell
 from lakh.scheduler.config import SchedulerConfig
 from lakh.scheduler.profile import DEFAULT_PROFILE, Profile, Strategy
+from lakh.scheduler.queue import State
 from lakh.scheduler.shell import Scheduler
 
 from . import clusters, reference
@@ -177,6 +178,21 @@ async def test_many_waiting_pods_are_woken_as_room_allows(api: FakeApi) -> None:
         api.delete_pod(f"p{number}")
     await api.settle()
     assert Counter(api.node_of(name) for name in api.pods) == {"n0": 300}
+
+
+async def test_room_for_one_is_tried_by_one(api: FakeApi) -> None:
+    """Not by all that wait, of which all but one would be told again that they fit nowhere."""
+    for number in range(100):
+        api.add_pod(neurons(f"p{number}", 4))
+    await api.settle()
+    tried = api.scheduler.queue.incoming[State.PARKED, "ScheduleAttemptFailure"]
+    assert tried == 100
+    for number in range(100):
+        api.now += 2.0
+        api.set_node(clusters.node(f"n{number}"))
+        await api.settle()
+        assert api.node_of(f"p{number}") == f"n{number}", "the oldest first"
+    assert api.scheduler.queue.incoming[State.PARKED, "ScheduleAttemptFailure"] == tried
 
 
 async def test_a_refused_bind_is_undone_and_tried_again(api: FakeApi) -> None:

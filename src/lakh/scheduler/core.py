@@ -334,9 +334,14 @@ class Core:
             self._orders.popitem(last=False)
         self._orders[cls] = order
 
-    def feasible(self, cls: PodClass) -> bool:
-        """Whether a pod of the class would find a node now."""
-        return self.decide(cls) is not None
+    def room(self, cls: PodClass, limit: int) -> int:
+        """About how many pods of the class would find nodes now: 0 only if there is none for the next, `limit` if it is as much or not known."""
+        if self.decide(cls) is None:
+            return 0
+        order = self._orders.get(cls)
+        if type(order) is not CandidateOrder or cls.constraints or cls.wanted_ports:
+            return limit  # not by resources alone
+        return order.room(limit)
 
     def explain(self, cls: PodClass, *, tail: str | None = None, claims: str | None = None) -> str:
         """Why a class fits nowhere, with or without preemption; `tail` is said instead of the latter. `claims` is what came of

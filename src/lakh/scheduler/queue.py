@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import enum
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 
 from .interpod import Identity, Own
 from .podclass import PodClass
@@ -252,11 +253,17 @@ class SchedulingQueue:
         """Whether pods of the class are parked."""
         return cls in self._parked
 
-    def wake(self, cls: PodClass, now: float, limit: int) -> int:
-        """The class may fit somewhere: move its `limit` oldest parked pods on. Returns how many can be popped at once."""
-        pods: Iterable[PendingPod] = tuple(self._parked.get(cls, {}).values())[:limit]
+    def wake(self, cls: PodClass, now: float, limit: int, room: int | None = None) -> int:
+        """The class may fit somewhere: move its `limit` oldest parked pods on. Returns how many can be popped at once.
+
+        Not more than `room` of them if there is but room for so many; members of a gang don't count, as whether one fits is another question.
+        """
+        left = limit if room is None else room
         ready = 0
-        for pod in pods:
+        for pod in tuple(islice(self._parked.get(cls, {}).values(), limit)):
+            if left <= 0:
+                break
+            left -= pod.group is None
             ready += self._move_on(pod, now)
         return ready
 

@@ -16,8 +16,8 @@ A long decision is *work in pieces*: the first pass over all nodes for a class, 
 that events and answers are read in time; until the work is done nothing else is decided, while binds go on.
 
 What wakes parked pods: a node that was added or changed in what matters, and a pod that left a node. These note the node's name in `_gained`;
-`step` then asks the core, class by class, whether it fits now, and wakes as many of its pods as `WAKE_PODS`; each success of a class with
-parked pods asks again. A burst of pods that fit nowhere costs one evaluation of their class, and one message.
+`step` then asks the core, class by class, whether it fits now, and wakes as many of its pods as there is room for, `WAKE_PODS` at most; each success of
+a class with parked pods asks again. A burst of pods that fit nowhere costs one evaluation of their class, and one message.
 """
 
 from __future__ import annotations
@@ -402,8 +402,8 @@ class Scheduler:
             self._counted.clear()
         while self._to_wake:
             cls = self._to_wake.popleft()
-            if self.queue.is_parked(cls) and self.core.feasible(cls):
-                self.queue.wake(cls, now, WAKE_PODS)
+            if self.queue.is_parked(cls) and (room := self.core.room(cls, WAKE_PODS)):
+                self.queue.wake(cls, now, WAKE_PODS, room)
             if self._clock() >= deadline:
                 break
 
