@@ -28,7 +28,7 @@ from lakh.client.client import Client
 from lakh.client.kubeconfig import Config
 from lakh.client.transport import Transport
 
-from .certificates import self_signed
+from ..certificates import self_signed
 
 
 @dataclass

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from lakh.client import errors
-from lakh.client.client import APPLY, STRATEGIC, Client
+from lakh.client.client import APPLY, BACKGROUND_CONNECTIONS, STRATEGIC, Client
 from lakh.client.kubeconfig import Config
 from lakh.client.resources import DEPLOYMENTS, NODES, PODS
 from lakh.client.types import ObjectMeta, ObjectView
@@ -180,3 +180,16 @@ async def test_closed_client(api):
         await request
     with pytest.raises(errors.ClientClosed):
         await client.get(NODES, "n")
+
+
+async def test_what_may_wait_goes_beside_the_rest(api):
+    async with api.client(max_connections=3) as client:
+        assert client.background is client.background
+        await asyncio.gather(
+            *(client.background.get(NODES, f"n{n}") for n in range(9)), return_exceptions=True
+        )
+        assert api.connections == BACKGROUND_CONNECTIONS
+        async with client.beside(1) as other:
+            assert other.user_agent == client.user_agent
+    with pytest.raises(errors.ClientClosed):
+        await client.background.get(NODES, "n")

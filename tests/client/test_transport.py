@@ -16,7 +16,7 @@ from lakh.client.resources import NODES
 from lakh.client.transport import DEFAULT_TIMEOUT_SECONDS
 from lakh.machinery.metrics import Family
 
-from .certificates import self_signed
+from ..certificates import self_signed
 
 
 async def test_connections_are_reused_and_bounded(api):

@@ -47,6 +47,7 @@ APPLY = "application/apply-patch+yaml"
 
 MAX_RETRIES = 10
 """Tries after the first when the server says Retry-After; client-go's number."""
+BACKGROUND_CONNECTIONS = 2
 MAX_RETRY_AFTER_SECONDS = 30.0
 """A server may not make us wait longer than this between tries."""
 COLLECTION_TIMEOUT_SECONDS = 600.0
@@ -124,9 +125,11 @@ class Client:
         self.max_retries = max_retries
         self.timeout_seconds = timeout_seconds
         self._sleep = sleep
+        self._http2 = http2
         self._transport = Transport(
             config, user_agent=user_agent, max_connections=max_connections, http2=http2
         )
+        self._background: Client | None = None
 
     @classmethod
     def from_kubeconfig(
@@ -153,8 +156,29 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self.config.server!r}, user_agent={self.user_agent!r})"
 
+    def beside(self, max_connections: int) -> Client:
+        """Another client of the same server, whose requests do not wait for those of this one. It is the caller's to close."""
+        return Client(
+            self.config,
+            user_agent=self.user_agent,
+            max_connections=max_connections,
+            max_retries=self.max_retries,
+            timeout_seconds=self.timeout_seconds,
+            http2=self._http2,
+            sleep=self._sleep,
+        )
+
+    @property
+    def background(self) -> Client:
+        """One beside this for all that may take its time: few of its requests are under way, however much there is. It is closed with this."""
+        if self._background is None:
+            self._background = self.beside(BACKGROUND_CONNECTIONS)
+        return self._background
+
     async def close(self) -> None:
         """Break all connections; calls in flight raise `ClientClosed`."""
+        if self._background is not None:
+            await self._background.close()
         await self._transport.close()
 
     async def __aenter__(self) -> Client:

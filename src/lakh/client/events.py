@@ -8,9 +8,9 @@
 * *Counting*: an event that was written before is patched: `count` + 1, `lastTimestamp`, `message`.
 * *Spam filter*: for one object a burst of 25 events, then one every five minutes.
 
-An object's events go through one queue, so they are written in order. Two are written at a time, behind the component's own requests:
-when thousands of pods start, their events come after them. When a queue is full, or the server refuses, the event is dropped and counted
-in `dropped`: events are help for people, never state.
+An object's events go through one queue, so they are written in order. They are written beside the component's own requests, two at a time:
+when thousands of pods start at once, their events come after them. When a queue is full, or the server refuses, the event is dropped and
+counted in `dropped`: events are help for people, never state.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ AGGREGATE_SECONDS = 600.0
 SPAM_BURST = 25
 SPAM_EVENTS_PER_SECOND = 1 / 300
 WRITERS = 2
-"""Events under way at a time. With 16, two of three requests of a fleet that starts 100,000 pods were events, and pods waited for them."""
+"""Events of a recorder under way at a time. With 16, which waited in one line with the pods' requests, most requests of a fleet that started 100,000 pods
+were events, and pods waited for them."""
 QUEUE_SIZE = 32_768
 """Events that wait for one writer. They take 0.3 KB each: 20 MB for both at most."""
 WRITE_ATTEMPTS = 4
@@ -228,7 +229,10 @@ class _Queue:
 
 
 class EventRecorder:
-    """Records events of one component. Its workers start with the first event and end with `close`."""
+    """Records events of one component. Its workers start with the first event and end with `close`.
+
+    `client` is best one that has nothing else to do (`Client.background`).
+    """
 
     component: str
 

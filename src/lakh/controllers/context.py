@@ -45,7 +45,7 @@ class Context:
         """The recorder of events of this component."""
         recorder = self.recorders.get(component)
         if recorder is None:
-            recorder = self.recorders[component] = EventRecorder(self.client, component)
+            recorder = self.recorders[component] = EventRecorder(self.client.background, component)
         return recorder
 
 

@@ -103,7 +103,7 @@ class Fleet:
     """Kubelets of one instance type, from index `start` on. `run` works until it is cancelled. `wall` tells the time of day.
 
     Leases are renewed and nodes' statuses reported through `heartbeats`, a client with connections of its own, as in a kubelet: a hundred
-    thousand pods that start at once must not keep the signs of life waiting, nor a hundred thousand nodes the pods.
+    thousand pods that start at once must not keep the signs of life waiting, nor a hundred thousand nodes the pods. Events go through `events`.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ class Fleet:
         start: int = 0,
         *,
         heartbeats: Client | None = None,
+        events: Client | None = None,
         lease_seconds: int = objects.LEASE_SECONDS,
         status_seconds: int = objects.STATUS_SECONDS,
         wall: Callable[[], float] = time.time,
@@ -134,7 +135,7 @@ class Fleet:
         self._writing = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._events = EventRecorder(client, "kubelet")
+        self._events = EventRecorder(events or client, "kubelet")
         self._writer = client.writer()
         self._guard = TaskGuard("fleet")
 

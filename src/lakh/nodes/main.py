@@ -34,13 +34,14 @@ async def run(
     `volume_limit` each node says in a CSINode how many of them it takes.
     """
     instance = CATALOGUE[instance_type].with_driver() if devices else CATALOGUE[instance_type]
-    heartbeats = Client(client.config, user_agent=client.user_agent, max_connections=HEARTBEAT_CONNECTIONS)
+    heartbeats = client.beside(HEARTBEAT_CONNECTIONS)
     fleet = Fleet(
         client,
         instance,
         count,
         start_index,
         heartbeats=heartbeats,
+        events=client.background,
         lease_seconds=lease_seconds,
         status_seconds=status_seconds,
     )

@@ -44,7 +44,7 @@ async def run(
     `LeadershipLostError` when it loses it. `identity` defaults to the host's name, the process and a random part. `client` should allow
     about 300 connections.
     """
-    recorders = {profile.name: EventRecorder(client, profile.name) for profile in config.profiles}
+    recorders = {profile.name: EventRecorder(client.background, profile.name) for profile in config.profiles}
     first = config.profiles[0].name
     scheduler = Scheduler(client, recorders[first], config=config, recorders=recorders)
     CHECKS["sched-handler-sync"] = lambda: scheduler.synced
