@@ -4,7 +4,7 @@ import asyncio
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -79,3 +79,42 @@ def test_one_job_has_as_many_workers_as_may_be() -> None:
     assert phases.pretraining_jobs(100_000) == {"pretraining": 100_000}
     split = phases.pretraining_jobs(250_001)
     assert split == {"pretraining": 100_000, "pretraining-1": 100_000, "pretraining-2": 50_001}
+
+
+class SmallPods:
+    """Ten small pods; a deleted one is gone at once, and its replacement runs when somebody has waited for it."""
+
+    def __init__(self) -> None:
+        self.items = {
+            f"ns/small-{n}": SimpleNamespace(metadata=SimpleNamespace(name=f"small-{n}")) for n in range(10)
+        }
+        self.up = 10
+        self.waited_for = 0
+
+    async def delete(self, _resource: Any, name: str, _namespace: str, **_: Any) -> None:
+        del self.items[f"ns/{name}"]
+        self.up -= 1
+        await asyncio.sleep(0)
+
+    async def until(self, _what: str, done: Any, total: int, _seconds: float) -> tuple[float, bool]:
+        self.waited_for = total
+        while done() < total:
+            self.up += 1
+        return 1.5, True
+
+
+async def test_a_churn_is_over_when_all_that_ran_before_run_again() -> None:
+    small = SmallPods()
+    run = SimpleNamespace(
+        client=small,
+        namespace="ns",
+        deadline_seconds=1.0,
+        until=small.until,
+        progress=SimpleNamespace(show=lambda text: None),
+        tracker=SimpleNamespace(
+            pods=small, running=lambda group: small.up, present=lambda group: len(small.items)
+        ),
+    )
+    found = await phases.churn(run, 60.0)  # type: ignore[arg-type]
+    assert (found["deleted"], found["settled_seconds"]) == (10, 1.5)
+    assert small.waited_for == small.up == 10

@@ -509,7 +509,7 @@ async def churn(run: Run, seconds: float) -> dict[str, Any]:
     """Deletes small pods one after the other, which their ReplicaSets replace, for so long."""
     names = [k for k, p in run.tracker.pods.items.items() if p.metadata.name.startswith("small")]
     random.shuffle(names)
-    rest = iter(names)
+    rest, wanted = iter(names), run.tracker.running("small")
     began, deleted = time.perf_counter(), 0
     run.progress.show(f"churn for {seconds:g} s …")
 
@@ -526,9 +526,8 @@ async def churn(run: Run, seconds: float) -> dict[str, Any]:
         for _ in range(CHURN_AT_ONCE):
             group.create_task(delete())
     spent = time.perf_counter() - began
-    wanted = run.tracker.present("small")
     settled, _ = await run.until(
-        "replaced", lambda: run.tracker.running("small"), max(wanted, 0), run.deadline_seconds
+        "replaced", lambda: run.tracker.running("small"), wanted, run.deadline_seconds
     )
     return {
         "deleted": deleted,

@@ -1,7 +1,7 @@
 """Many requests at once, started slowly.
 
-`slow_start` makes one call, then 2, 4, 8 … at a time, and stops at the first batch in which a call failed: a quota that refuses every pod costs a
-few requests, not thousands, while 512 creates need six rounds and what follows. `all_of` is for calls that should all be tried.
+`slow_start` makes one call, then 2, 4, 8, 16 at a time, then all others, and stops at the first failure: a quota that refuses every pod costs a
+few requests, not thousands, while the next 500 go side by side. `all_of` is for calls that should all be tried.
 
 Both keep at most `MAX_IN_FLIGHT` calls under way: enough that the client always has one to send, and few enough that the requests of other
 controllers, which wait in the same line, need not wait long.

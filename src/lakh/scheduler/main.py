@@ -41,8 +41,7 @@ async def run(
     """Schedule the pods that name one of the configuration's profiles, until cancelled.
 
     With `leader_elect`, or where the configuration says so, it waits for the lease first, with its caches warm, and raises
-    `LeadershipLostError` when it loses it. `identity` defaults to the host's name, the process and a random part. `client` should allow
-    about 300 connections.
+    `LeadershipLostError` when it loses it. `identity` defaults to the host's name, the process and a random part.
     """
     recorders = {profile.name: EventRecorder(client.background, profile.name) for profile in config.profiles}
     first = config.profiles[0].name
