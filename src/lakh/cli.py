@@ -28,8 +28,10 @@ DEFAULT_LEASE_SECONDS = 40
 DEFAULT_STATUS_SECONDS = 300
 # A kubelet on each of a hundred thousand nodes has a connection or two.
 OPEN_FILES = 400_000
+# Of a component under way: more are not answered sooner, and each later (docs/scale.md). The controllers begin a pod's way: with
+# fewer they don't run ahead of those who end it.
 MAX_REQUESTS = 12
-"""That a component has under way: more are not answered sooner, and each later (docs/scale.md)."""
+MAX_CONTROLLERS_REQUESTS = 10
 SECONDS_MAX = 3600
 
 # Few tracked objects (Structs are not), so collections are rare and short; see docs/performance.md.
@@ -521,6 +523,7 @@ def _component(
     options: argparse.Namespace,
     user_agent: str,
     run: Callable[[Any], Coroutine[Any, Any, None]],
+    max_requests: int = MAX_REQUESTS,
 ) -> int:
     from lakh.client.client import Client
     from lakh.client.errors import ClientError
@@ -531,7 +534,7 @@ def _component(
     async def work() -> None:
         try:
             connected = Client.from_kubeconfig(
-                path, user_agent=f"{user_agent}/v{__version__}", max_connections=MAX_REQUESTS
+                path, user_agent=f"{user_agent}/v{__version__}", max_connections=max_requests
             )
         except ClientError as e:
             raise Failure(str(e)) from e
@@ -613,6 +616,7 @@ def _run_controllers(options: argparse.Namespace) -> int:
             node_grace_seconds=options.node_monitor_grace_period,
             certificate_authority=authority,
         ),
+        MAX_CONTROLLERS_REQUESTS,
     )
 
 
