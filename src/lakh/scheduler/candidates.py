@@ -102,23 +102,18 @@ class CandidateOrder:
 
     def room(self, limit: int) -> int:
         """How many pods of the class the feasible rows would take by their resources, as of the last `best()`; `limit` when it is more."""
-        if len(self._heap) <= SCALAR_ROWS and self._bound is None:
-            rows = [key & ROW_MASK for key in self._heap if self._cells[key & ROW_MASK] == key]
-            found = sum(
-                min(((a[row] - r[row]) // amount for a, r, amount in self._demands if amount), default=limit)
-                for row in rows
-            )
-            return min(found, limit)
-        feasible = np.flatnonzero(self._keys >= 0)[:limit]
-        if len(feasible) == limit:
+        if len(self._heap) <= SCALAR_ROWS and self._bound is None:  # all of them, without a look at each node
+            live = {key & ROW_MASK for key in self._heap if self._cells[key & ROW_MASK] == key}
+            rows = np.fromiter(live, np.intp, len(live))
+        else:
+            rows = np.flatnonzero(self._keys >= 0)
+        if len(rows) >= limit:
             return limit
-        room = np.full(len(feasible), limit, np.int64)
+        room = np.full(len(rows), limit, np.int64)
         for name, amount in self._cls.needs:
             if amount:
                 column = self._columns.resources[name]
-                np.minimum(
-                    room, (column.allocatable[feasible] - column.requested[feasible]) // amount, out=room
-                )
+                np.minimum(room, (column.allocatable[rows] - column.requested[rows]) // amount, out=room)
         return min(int(room.sum()), limit)
 
     # A pass
