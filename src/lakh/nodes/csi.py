@@ -167,7 +167,7 @@ class Provisioner:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._queue = WorkQueue("csi")
-        self._events = EventRecorder(client, DRIVER)
+        self._events = EventRecorder(client.background, DRIVER)
         self._claims = Informer(client, PERSISTENTVOLUMECLAIMS, ClaimView)
         self._volumes = Informer(client, PERSISTENTVOLUMES, VolumeView)
         self._classes = Informer(client, STORAGECLASSES, StorageClassView)
