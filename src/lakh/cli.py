@@ -562,11 +562,7 @@ def _run_scheduler(options: argparse.Namespace) -> int:
         except LeadershipLostError as e:
             raise Failure(f"lost the lease {e}: another candidate may lead now; start again to be one") from e
 
-    return _component(
-        options,
-        "kube-scheduler",
-        work,
-    )
+    return _component(options, "kube-scheduler", work)
 
 
 def _scheduler_config(path: Path | None) -> Any:

@@ -348,7 +348,7 @@ def _queues(scrapes: list[scrape.Scrape]) -> dict[str, float | None]:
     def total(name: str, *queues: str, **labels: str) -> float | None:
         found = [s for s in scrapes if name in s]
         wanted: list[dict[str, str]] = [{"queue": queue} for queue in queues] or [labels]
-        return sum(scrape.value(s, name, **labels) for s in found for labels in wanted) if found else None
+        return sum(scrape.value(s, name, **each) for s in found for each in wanted) if found else None
 
     return {
         "workqueue_depth": total("workqueue_depth"),

@@ -47,9 +47,10 @@ APPLY = "application/apply-patch+yaml"
 
 MAX_RETRIES = 10
 """Tries after the first when the server says Retry-After; client-go's number."""
-BACKGROUND_CONNECTIONS = 2
 MAX_RETRY_AFTER_SECONDS = 30.0
 """A server may not make us wait longer than this between tries."""
+BACKGROUND_CONNECTIONS = 2
+"""Of `Client.background`."""
 COLLECTION_TIMEOUT_SECONDS = 600.0
 """Of the deletion of a collection: a hundred thousand objects are many writes."""
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"

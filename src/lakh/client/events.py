@@ -32,7 +32,7 @@ import msgspec
 from lakh.machinery import times
 from lakh.machinery.metrics import PROCESS
 
-from .client import MERGE, Client
+from .client import BACKGROUND_CONNECTIONS, MERGE, Client
 from .errors import ApiError, ClientClosed, ConnectionLost, has_reason, is_already_exists, is_not_found
 from .resources import EVENTS
 from .tasks import TaskGuard
@@ -51,7 +51,7 @@ AGGREGATE_MESSAGES = 10
 AGGREGATE_SECONDS = 600.0
 SPAM_BURST = 25
 SPAM_EVENTS_PER_SECOND = 1 / 300
-WRITERS = 2
+WRITERS = BACKGROUND_CONNECTIONS
 """Events of a recorder under way at a time. With 16, which waited in one line with the pods' requests, most requests of a fleet that started 100,000 pods
 were events, and pods waited for them."""
 QUEUE_SIZE = 32_768

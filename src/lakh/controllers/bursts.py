@@ -10,7 +10,7 @@ controllers, which wait in the same line, need not wait long.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -26,19 +26,18 @@ async def slow_start(
 
     No call is begun once a batch, or beyond batches any call, has failed; the caller takes back what it expected of those items.
     """
-    done = 0
-    succeeded = 0
+    done = succeeded = 0
     batch = initial
-    while done < len(items) and batch < MAX_IN_FLIGHT:
-        results = await asyncio.gather(*map(call, items[done : done + batch]), return_exceptions=True)
-        error = _first_error(results)
-        succeeded += sum(1 for result in results if not isinstance(result, BaseException))
-        done += batch
+    while done < len(items):
+        slow = batch < MAX_IN_FLIGHT
+        part = items[done : done + batch] if slow else items[done:]
+        more, error = await _side_by_side(part, call, stop=not slow)
+        succeeded += more
         if error is not None:
             return succeeded, error
+        done += len(part)
         batch *= 2
-    more, error = await _side_by_side(items[done:], call, stop=True)
-    return succeeded + more, error
+    return succeeded, None
 
 
 async def all_of(items: Sequence[T], call: Callable[[T], Awaitable[object]]) -> BaseException | None:
@@ -54,7 +53,7 @@ async def _side_by_side(
     succeeded = 0
     first: Exception | None = None
 
-    async def work(left: Iterable[T]) -> None:
+    async def work() -> None:
         nonlocal succeeded, first
         for item in left:
             try:
@@ -67,7 +66,7 @@ async def _side_by_side(
                 return
 
     workers = min(MAX_IN_FLIGHT, len(items))
-    broken = _first_error(await asyncio.gather(*(work(left) for _ in range(workers)), return_exceptions=True))
+    broken = _first_error(await asyncio.gather(*(work() for _ in range(workers)), return_exceptions=True))
     return succeeded, first or broken
 
 
